@@ -1,0 +1,44 @@
+/* Errors as values.  What can fail returns 0 or -1 (or a pointer or NULL) and takes `struct err *`
+ * last.  The message is one line: "where: what was found; what is accepted". */
+#pragma once
+
+#include <stdarg.h>
+
+enum err_code {
+    ERR_NONE,
+    ERR_USAGE,       /* the caller's arguments; exit code 2 */
+    ERR_NOT_FOUND,   /* no such file, model, key; exit code 3 */
+    ERR_FORMAT,      /* bytes from outside that break their format */
+    ERR_UNSUPPORTED, /* well formed, but not something this build does */
+    ERR_LIMIT,       /* over a limit or against a policy; exit code 5 */
+    ERR_NOMEM,
+    ERR_IO,        /* the system said no; message has strerror */
+    ERR_CANCELLED, /* exit code 130 */
+};
+
+struct err {
+    enum err_code code;
+    char msg[480]; /* valid UTF-8 or ASCII, no control bytes, always terminated */
+};
+
+/* Set *e (which may be NULL) and return -1.  Control bytes that slip in from outside text (a
+ * tensor's name, say) are printed as \xNN, so that an error is one line and never an escape
+ * sequence.  Overwrites an earlier error. */
+__attribute__((format(printf, 3, 4))) int err_set(struct err *e, enum err_code code,
+                                                  const char *fmt, ...);
+
+/* The same with a va_list. */
+__attribute__((format(printf, 3, 0))) int err_vset(struct err *e, enum err_code code,
+                                                   const char *fmt, va_list ap);
+
+/* ERR_IO (ERR_NOT_FOUND for ENOENT, ERR_NOMEM for ENOMEM) from errno: "WHERE: <strerror>". */
+int err_errno(struct err *e, const char *where);
+
+/* Out of memory: "WHERE: out of memory". */
+int err_nomem(struct err *e, const char *where);
+
+/* Put "WHERE: " before the message that *e already has.  Returns -1. */
+int err_prefix(struct err *e, const char *where);
+
+/* The exit code of the command line for this error (DESIGN.md 6): 1, 2, 3, 5 or 130. */
+int err_exit_code(const struct err *e);

@@ -1,0 +1,221 @@
+/* The operating system: mapping, atomic writes, clocks, limits. */
+#include "base/os.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+static int check_regular(int fd, const char *path, struct stat *st, struct err *e) {
+    if (fstat(fd, st) != 0) return err_errno(e, path);
+    if (S_ISDIR(st->st_mode))
+        return err_set(e, ERR_FORMAT, "%s: is a directory; a regular file is needed", path);
+    if (!S_ISREG(st->st_mode))
+        return err_set(e, ERR_FORMAT,
+                       "%s: is a fifo, socket or device; a regular file is needed", path);
+    return 0;
+}
+
+int os_map_open(struct os_map *m, const char *path, struct err *e) {
+    *m = (struct os_map){.fd = -1};
+    /* O_NONBLOCK: opening a fifo for reading must not wait for its writer. */
+    m->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (m->fd < 0) {
+        /* A socket cannot be opened at all; say what it is rather than ENXIO. */
+        if (errno == ENXIO)
+            return err_set(e, ERR_FORMAT,
+                           "%s: is a fifo, socket or device; a regular file is needed", path);
+        return err_errno(e, path);
+    }
+    struct stat st;
+    if (check_regular(m->fd, path, &st, e) != 0) goto fail;
+    if (st.st_size == 0) {
+        err_set(e, ERR_FORMAT, "%s: the file is empty", path);
+        goto fail;
+    }
+    if ((uint64_t)st.st_size > SIZE_MAX / 2) {
+        err_set(e, ERR_LIMIT, "%s: %lld bytes do not fit this machine's address space", path,
+                (long long)st.st_size);
+        goto fail;
+    }
+    /* Shared, not private: the same pages as the page cache, nothing counted twice. */
+    void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, m->fd, 0);
+    if (p == MAP_FAILED) {
+        err_errno(e, path);
+        goto fail;
+    }
+    m->data = p;
+    m->size = (size_t)st.st_size;
+    return 0;
+fail:
+    os_map_close(m);
+    return -1;
+}
+
+void os_map_close(struct os_map *m) {
+    if (m->data) munmap((void *)(uintptr_t)m->data, m->size);
+    if (m->fd >= 0) close(m->fd);
+    *m = (struct os_map){.fd = -1};
+}
+
+void os_map_willneed(const void *p, size_t n) {
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t lo = (uintptr_t)p & ~(page - 1);
+    if (n) madvise((void *)lo, (uintptr_t)p + n - lo, MADV_WILLNEED);
+}
+
+int os_read_file(const char *path, size_t max_bytes, struct buf *out, struct err *e) {
+    const bool is_stdin = strcmp(path, "-") == 0;
+    const int fd = is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    struct stat st;
+    int rc = -1;
+    if (fd < 0) return err_errno(e, path);
+    if (!is_stdin && check_regular(fd, path, &st, e) != 0) goto done;
+    for (size_t total = 0;;) {
+        char *at = buf_room(out, 64 * 1024);
+        if (!at) {
+            err_nomem(e, path);
+            goto done;
+        }
+        const ssize_t n = read(fd, at, 64 * 1024);
+        if (n < 0 && errno == EINTR) continue;
+        if (n < 0) {
+            err_errno(e, path);
+            goto done;
+        }
+        if (n == 0) break;
+        out->n += (size_t)n;
+        out->p[out->n] = 0;
+        total += (size_t)n;
+        if (total > max_bytes) {
+            err_set(e, ERR_LIMIT, "%s: more than the %zu bytes that are accepted here", path,
+                    max_bytes);
+            goto done;
+        }
+    }
+    rc = 0;
+done:
+    if (!is_stdin) close(fd);
+    return rc;
+}
+
+static int write_all(int fd, const char *p, size_t n) {
+    while (n) {
+        const ssize_t k = write(fd, p, n);
+        if (k < 0 && errno == EINTR) continue;
+        if (k < 0) return -1;
+        p += k;
+        n -= (size_t)k;
+    }
+    return 0;
+}
+
+/* fsync the folder that holds path, so that the rename itself survives a power cut. */
+static int sync_folder(const char *path) {
+    char dir[PATH_MAX];
+    snprintf(dir, sizeof dir, "%s", path);
+    char *slash = strrchr(dir, '/');
+    if (!slash)
+        strcpy(dir, ".");
+    else
+        slash[slash == dir ? 1 : 0] = 0;
+    const int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) return -1;
+    const int rc = fsync(fd);
+    close(fd);
+    return rc;
+}
+
+int os_write_file(const char *path, const void *bytes, size_t n, struct err *e) {
+    char tmp[PATH_MAX];
+    if (snprintf(tmp, sizeof tmp, "%s.XXXXXX", path) >= (int)sizeof tmp)
+        return err_set(e, ERR_USAGE, "%s: the path is too long", path);
+    const int fd = mkstemp(tmp);
+    if (fd < 0) return err_errno(e, path);
+    int rc = write_all(fd, bytes, n);
+    if (rc == 0) rc = fsync(fd);
+    if (close(fd) != 0) rc = -1;
+    if (rc == 0) rc = rename(tmp, path);
+    if (rc == 0) rc = sync_folder(path);
+    if (rc != 0) {
+        err_errno(e, path);
+        unlink(tmp);
+    }
+    return rc;
+}
+
+void *os_reserve(size_t n) {
+    void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (p == MAP_FAILED) return NULL;
+#ifdef MADV_HUGEPAGE
+    madvise(p, n, MADV_HUGEPAGE);
+#endif
+    return p;
+}
+
+void os_unreserve(void *p, size_t n) {
+    if (p) munmap(p, n);
+}
+
+void os_discard(void *p, size_t n) {
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t lo = ((uintptr_t)p + page - 1) & ~(page - 1), hi = ((uintptr_t)p + n) & ~(page - 1);
+    if (hi > lo) madvise((void *)lo, hi - lo, MADV_DONTNEED);
+}
+
+int64_t os_now_ns(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+size_t os_peak_rss_bytes(void) {
+    struct rusage r;
+    if (getrusage(RUSAGE_SELF, &r) != 0) return 0;
+#ifdef __APPLE__
+    return (size_t)r.ru_maxrss;
+#else
+    return (size_t)r.ru_maxrss * 1024;
+#endif
+}
+
+size_t os_memory_bytes(void) {
+    size_t limit = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
+    static const char *const files[] = {"/sys/fs/cgroup/memory.max",
+                                        "/sys/fs/cgroup/memory/memory.limit_in_bytes"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        FILE *f = fopen(files[i], "re");
+        unsigned long long v;
+        if (!f) continue;
+        if (fscanf(f, "%llu", &v) == 1 && v < limit) limit = (size_t)v;
+        fclose(f);
+    }
+    return limit;
+}
+
+const char *os_setting(const char *name, char *buf, size_t n_buf) {
+    static const char *const prefix[] = {"CRIA_", "OLLAMA_"};
+    for (int i = 0; i < 2; i++) {
+        char key[128];
+        snprintf(key, sizeof key, "%s%s", prefix[i], name);
+        const char *v = getenv(key);
+        if (!v) continue;
+        size_t n = strlen(v);
+        while (n && strchr(" \t'\"", *v))
+            v++, n--;
+        while (n && strchr(" \t'\"", v[n - 1]))
+            n--;
+        if (n == 0 || n >= n_buf) continue;
+        memcpy(buf, v, n);
+        buf[n] = 0;
+        return buf;
+    }
+    return NULL;
+}

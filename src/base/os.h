@@ -1,0 +1,53 @@
+/* What the operating system gives: files mapped and read, clocks, memory figures. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+
+/* A whole regular file mapped read-only. */
+struct os_map {
+    const uint8_t *data; /* size bytes; borrowed from the mapping */
+    size_t size;
+    int fd; /* owned, close-on-exec */
+};
+
+/* Map PATH.  Refuses anything but a regular file, without ever blocking on a fifo or a device
+ * (SECURITY.md F18), and an empty file.  Errors: ERR_NOT_FOUND, ERR_IO, ERR_FORMAT. */
+int os_map_open(struct os_map *m, const char *path, struct err *e);
+void os_map_close(struct os_map *m);
+
+/* Tell the kernel that [p, p+n) of a mapping will be needed soon.  A hint. */
+void os_map_willneed(const void *p, size_t n);
+
+/* Append the whole of a regular file, a pipe or a terminal to out; ERR_LIMIT over max_bytes.
+ * PATH "-" is standard input. */
+int os_read_file(const char *path, size_t max_bytes, struct buf *out, struct err *e);
+
+/* Write bytes to PATH so that a crash leaves either the old file or the new one: a temporary
+ * file beside it, fsync, rename, fsync of the folder. */
+int os_write_file(const char *path, const void *bytes, size_t n, struct err *e);
+
+/* Reserve n bytes of zeroed memory that cost nothing until touched; 2 MiB pages are asked for.
+ * NULL when the address space is out.  Freed with os_unreserve. */
+void *os_reserve(size_t n);
+void os_unreserve(void *p, size_t n);
+
+/* Give the pages wholly inside [p, p+n) of a reservation back; they read as zero afterwards. */
+void os_discard(void *p, size_t n);
+
+/* Monotonic time. */
+int64_t os_now_ns(void);
+
+/* Peak resident bytes of this process so far; 0 when unknown. */
+size_t os_peak_rss_bytes(void);
+
+/* Physical memory of the machine or the limit of our cgroup, the smaller. */
+size_t os_memory_bytes(void);
+
+/* The value of CRIA_<name>, else OLLAMA_<name>, else NULL.  Blanks and quotes around it are
+ * trimmed into buf; an empty value counts as unset. */
+const char *os_setting(const char *name, char *buf, size_t n_buf);

@@ -1,0 +1,59 @@
+/* The command line: a table of commands, each in cmd_<name>.c.  Only this folder prints and only
+ * main() exits.  Data goes to stdout; progress and messages to stderr; exit codes: DESIGN.md 6. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "base/err.h"
+
+/* Options are declared in a table and parsed by cli_parse: "--name VALUE", "--name=VALUE", "-n
+ * VALUE", "-nVALUE", "--" ends them; options may stand after arguments. */
+enum opt_kind { OPT_FLAG, OPT_INT, OPT_FLOAT, OPT_STR, OPT_LIST };
+
+struct opt_list {
+    const char **v; /* owned by the parser's arena: valid until the program ends */
+    int n;
+};
+
+struct opt {
+    const char *name;   /* long name without dashes; NULL ends the table */
+    char letter;        /* 0: none */
+    enum opt_kind kind;
+    void *out;          /* bool, int, double, const char *, struct opt_list */
+    double min, max;    /* for numbers, inclusive; min == max: no bounds */
+    const char *arg;    /* "N", "FILE"; NULL for flags */
+    const char *help;
+};
+
+/* Parse argv[1..argc) against table.  Arguments that are no options go to args (room for argc),
+ * *n_args counts them.  Unknown option, missing or malformed value: ERR_USAGE that names it and
+ * what is accepted, with a suggestion when one is near. */
+int cli_parse(int argc, char **argv, const struct opt *table, const char **args, int *n_args,
+              struct err *e);
+
+struct command {
+    const char *name, *alias; /* alias may be NULL */
+    const char *args;         /* "FILE [PROMPT]" */
+    const char *brief;        /* one line for `cria help` */
+    int (*run)(int argc, char **argv, struct err *e); /* argv[0] is the command's name.  0, or -1
+                                * with e set, or a positive exit code for which it has spoken */
+    const struct opt *(*options)(void); /* for help; NULL for none */
+};
+
+extern const struct command cli_commands[]; /* ends with a NULL name; sorted by use */
+
+/* Turn on when a signal asks to stop: commands poll it.  A second Ctrl-C ends the program. */
+extern volatile int cli_interrupted;
+
+/* A progress bar on stderr; silent when stderr is no terminal or total is 0. */
+struct progress {
+    const char *label;
+    double total; /* in `unit`s; scaled to k, M, G in the display */
+    const char *unit;
+    long long start_ns, shown_ns; /* set by progress_start */
+    bool on;
+};
+void progress_start(struct progress *p, const char *label, double total, const char *unit);
+void progress_update(struct progress *p, double done);
+void progress_end(struct progress *p); /* clears the line */

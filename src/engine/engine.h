@@ -1,0 +1,36 @@
+/* An opened model with everything needed to run it in this process: file, vocabulary, weights,
+ * threads, KV pool, workspace.  The commands and libcria stand on this. */
+#pragma once
+
+#include "base/err.h"
+#include "model/forward.h"
+#include "text/vocab.h"
+
+struct engine_opts {
+    int n_ctx;           /* 0: the smaller of 4096 and the model's training context */
+    int n_batch;         /* prefill chunk; 0: 512 */
+    int n_threads;       /* 0: cpu_default_threads() */
+    int n_parallel;      /* sequences that will run at once; 0: 1.  KV capacity = n_ctx each */
+    enum qtype k_type, v_type; /* zero value F32; engine_default_kv() gives the user's default, F16 */
+    const char *const *lora;   /* [n_lora] adapter files, applied to every sequence; or NULL */
+    const float *lora_scale;   /* [n_lora], NULL: ones */
+    int n_lora;                /* 0 or 1 today */
+    bool vocab_only;           /* tokenize and show: no weights are bound */
+};
+
+struct engine;
+
+/* Errors are one line that names the file.  Cheap: weights stay mapped. */
+struct engine *engine_open(const char *path, const struct engine_opts *o, struct err *e);
+void engine_close(struct engine *g);
+
+const struct gguf *engine_gguf(const struct engine *g);
+const struct vocab *engine_vocab(const struct engine *g);
+const struct model *engine_model(const struct engine *g); /* NULL when vocab_only */
+struct forward *engine_forward(struct engine *g);
+struct team *engine_team(struct engine *g);
+struct kv_pool *engine_kv(struct engine *g);
+const struct adapter *engine_adapter(const struct engine *g); /* or NULL */
+int engine_n_ctx(const struct engine *g);
+int engine_n_batch(const struct engine *g);
+double engine_load_s(const struct engine *g); /* time engine_open took */

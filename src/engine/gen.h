@@ -1,0 +1,48 @@
+/* The one door to generation: a request in, events out.  Today in this process; the server issue
+ * adds a second implementation behind the same functions that speaks to an engine child. */
+#pragma once
+
+#include "base/err.h"
+#include "base/str.h"
+#include "engine/session.h"
+#include "sample/sampler.h"
+
+struct gen_request {
+    const int32_t *prompt; /* [n_prompt] tokens, borrowed during the call */
+    int n_prompt;
+    struct sampler_opts sampler;
+    int n_predict;         /* -1: until the end token or 10 x context; 0: only prefill */
+    int n_keep;            /* tokens that a context shift keeps; -1: the whole prompt */
+    bool no_shift;         /* true: a full context ends the answer (GEN_LENGTH) */
+    const struct str *stop; /* [n_stop] texts that end the answer and are not part of it */
+    int n_stop;
+    bool special;          /* show control tokens in the text */
+    bool ignore_eos;
+    int n_logprobs;        /* 0: none; else top candidates with each token, <= 20 */
+};
+
+enum gen_why { GEN_STOP, GEN_LENGTH, GEN_CANCELLED };
+
+struct gen_stats {
+    enum gen_why why;
+    int n_prompt, n_prompt_cached; /* prompt tokens; how many were in the cache already */
+    int n_eval;                    /* tokens generated, the end token not counted */
+    int64_t prompt_ns, eval_ns;
+    int n_shift;                   /* context shifts that happened */
+};
+
+struct gen_event {
+    struct str text;      /* whole UTF-8 characters; may be empty */
+    int32_t token;        /* -1: text that was held back, no new token */
+    const struct candidate *top; /* [n_top] by probability; the chosen one is top_chosen */
+    int n_top;
+    struct candidate chosen; /* p under the unmodified distribution */
+};
+
+/* Called on the caller's thread for each piece; nonzero return cancels. */
+typedef int gen_event_fn(void *ctx, const struct gen_event *ev);
+
+/* Generate on s, reusing what its cache shares with the prompt.  *stop (may be NULL) is polled
+ * between tokens and prefill chunks.  Returns 0 also when cancelled (stats->why). */
+int gen_run(struct session *s, const struct gen_request *r, gen_event_fn *fn, void *ctx,
+            const volatile int *stop, struct gen_stats *stats, struct err *e);

@@ -1,0 +1,28 @@
+/* One sequence that is fed tokens and read logits from: the unit under generate, perplexity,
+ * embeddings, bench and the debug doors.  One thread at a time. */
+#pragma once
+
+#include "engine/engine.h"
+
+struct session;
+
+struct session *session_new(struct engine *g, struct err *e);
+void session_free(struct session *s);
+
+/* Feed n tokens in chunks of n_batch.  logits: NULL for none, else *logits is set to the last
+ * token's [n_vocab], valid until the next call.  ERR_LIMIT when the context is full,
+ * ERR_FORMAT for an id outside the vocabulary, ERR_CANCELLED when *stop became nonzero between
+ * chunks (stop may be NULL). */
+int session_feed(struct session *s, const int32_t *tok, int n, const float **logits,
+                 const volatile int *stop, struct err *e);
+
+/* The same, calling `row` for each token's logits (embedding models: final rows) in order:
+ * perplexity, --all.  i counts from 0 over this call. */
+typedef void session_row_fn(void *ctx, int i, const float *row, int n_col);
+int session_feed_all(struct session *s, const int32_t *tok, int n, session_row_fn *row, void *ctx,
+                     struct err *e);
+
+int session_n_tok(const struct session *s);
+const int32_t *session_tokens(const struct session *s); /* [n_tok] now in the cache */
+void session_truncate(struct session *s, int n);
+int session_shift(struct session *s, int keep, int drop, struct err *e);

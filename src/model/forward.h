@@ -1,0 +1,42 @@
+/* The forward pass: one for all architectures (DESIGN.md 4). */
+#pragma once
+
+#include "base/team.h"
+#include "model/kv.h"
+#include "model/model.h"
+
+/* Debug point: called by one thread, between ops, with rows [n][n_col] at distance ld.  Names are
+ * the same for every architecture: "embed", then per layer il "attn_norm", "q", "k", "v" (before
+ * RoPE... see forward.c), "attn", "attn_out", "ffn_norm", "ffn_out", "l_out", then (il = -1)
+ * "out_norm", "logits". */
+typedef void forward_tap(void *ctx, const char *name, int il, const float *x, int n, int n_col,
+                         int ld);
+
+struct forward_opts {
+    int n_ctx;      /* longest sequence: chooses phi3's rope factors and sizes scratch */
+    int max_rows;   /* tokens in one batch: prefill chunk + decoding sequences */
+    int max_out;    /* rows whose logits may be asked for in one batch */
+    int max_rank;   /* largest LoRA rank that will be used; 0 for none */
+};
+
+struct forward; /* workspace for one team and model */
+
+struct forward *forward_new(const struct model *m, struct team *t, const struct forward_opts *o,
+                            struct err *e);
+void forward_free(struct forward *f);
+void forward_set_tap(struct forward *f, forward_tap *tap, void *ctx); /* NULL: off */
+
+/* One sequence's share of a batch. */
+struct batch_seq {
+    struct kv_seq *kv;      /* already extended by n (kv_seq_extend) */
+    const int32_t *tok;     /* [n] */
+    int n;
+    const struct adapter *adapter; /* or NULL */
+    int n_out;              /* the last n_out of its rows get logits: 0, 1 or n */
+};
+
+/* Run the batch; sum of n <= max_rows, sum of n_out <= max_out.  Returns logits
+ * [sum n_out][n_vocab] in order of sequences and rows (for an embedding model the final rows,
+ * [sum n_out][n_embd]); valid until the next call.  Allocates nothing.  Token ids must be within
+ * the vocabulary (asserted; callers check). */
+const float *forward_run(struct forward *f, const struct batch_seq *seq, int n_seq);

@@ -1,0 +1,54 @@
+/* The KV cache: pages of KV_PAGE tokens with reference counts, so that sequences share prefixes.
+ * One page holds its tokens for all layers.  Not thread-safe: the scheduler owns pool and
+ * sequences; the forward only reads the spans. */
+#pragma once
+
+#include "backend/ops.h"
+#include "base/err.h"
+#include "model/model.h"
+
+struct kv_opts {
+    enum qtype k_type, v_type; /* F32 F16 BF16 Q8_0 Q4_0; zero value: F32 */
+    int max_tokens;            /* capacity over all sequences; rounded up to pages */
+};
+
+struct kv_pool;
+
+/* Address space for max_tokens is reserved; memory is used as pages are.  ERR_UNSUPPORTED when a
+ * quantized type does not divide the head size, ERR_NOMEM. */
+struct kv_pool *kv_pool_new(const struct model *m, const struct kv_opts *o, struct err *e);
+void kv_pool_free(struct kv_pool *p);
+size_t kv_pool_token_bytes(const struct kv_pool *p); /* of one token, all layers */
+int kv_pool_free_tokens(const struct kv_pool *p);    /* capacity not in use */
+
+/* Layer il's place in a page: fills k_at v_at k_row_bytes v_row_bytes k_type v_type of j. */
+void kv_pool_layer(const struct kv_pool *p, int il, struct attn_job *j);
+
+/* One sequence. */
+struct kv_seq {
+    struct kv_pool *pool;  /* borrowed */
+    struct kv_span *span;  /* [n_span], owned; ascending positions, no span empty */
+    int n_span, cap_span;
+    int32_t n_tok;         /* tokens in the cache */
+    int32_t next_pos;      /* position of the next token: n_tok unless a shift has happened */
+};
+
+void kv_seq_init(struct kv_seq *s, struct kv_pool *p);
+void kv_seq_fini(struct kv_seq *s); /* drops its pages */
+
+/* Extend by n tokens: spans cover them, next_pos and n_tok move on; forward() fills them in.  A
+ * shared last page is copied first.  ERR_LIMIT when the pool is full: nothing changed. */
+int kv_seq_extend(struct kv_seq *s, int n, struct err *e);
+
+/* Keep the first n tokens, drop the rest. */
+void kv_seq_truncate(struct kv_seq *s, int n);
+
+/* Make dst (empty) share src's first n tokens: whole pages by reference, the rest copied. */
+int kv_seq_share(struct kv_seq *dst, const struct kv_seq *src, int n, struct err *e);
+
+/* Context shift: forget tokens [keep, keep + drop).  The kept prefix moves up to stand right
+ * before the rest (its K rows are rotated by +drop), so only `keep` rows change, not the tail.
+ * Relative positions end as if the text had been keep + rest.  Cost: keep rows of every layer.
+ * Runs ops on the team. */
+struct forward;
+int kv_seq_shift(struct kv_seq *s, int keep, int drop, struct forward *f, struct err *e);

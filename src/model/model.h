@@ -1,0 +1,41 @@
+/* A model: hyper-parameters and bound weights.  Immutable after open, so that any number of
+ * sequences and threads may share it. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "backend/ops.h"
+#include "base/err.h"
+#include "gguf/read.h"
+
+struct hparams; /* model/hparams.h: what the metadata says, validated */
+struct model;
+
+/* Bind the tensors of g for the kernels of ops.  g is borrowed and must outlive the model.
+ * An unknown architecture is ERR_UNSUPPORTED and lists the known ones; a missing, misshapen or
+ * out-of-range key or tensor is ERR_FORMAT naming it. */
+struct model *model_open(const struct gguf *g, const struct ops *ops, struct err *e);
+void model_free(struct model *m);
+
+const struct hparams *model_hparams(const struct model *m);
+const char *model_arch(const struct model *m);  /* "llama", "qwen2"... */
+bool model_is_embedding(const struct model *m); /* bert and its kin: no logits, rows instead */
+int model_n_vocab(const struct model *m);       /* rows of the head */
+int model_n_embd(const struct model *m);
+int model_n_layer(const struct model *m);
+int model_n_ctx_train(const struct model *m);
+size_t model_weight_bytes(const struct model *m);   /* read for one token: all but the embedding
+                                                     * table (unless tied), routed experts only */
+double model_flops_per_token(const struct model *m); /* 2 x parameters used; attention apart */
+
+/* Architectures this build runs, NULL-terminated, sorted. */
+const char *const *model_arch_names(void);
+
+/* Load a LoRA adapter file for m; scale multiplies alpha / rank.  Checks names and shapes.
+ * The result keeps its own mapping of the file. */
+struct model_adapter;
+struct model_adapter *model_adapter_open(const struct model *m, const char *path, float scale,
+                                         struct err *e);
+const struct adapter *model_adapter_get(const struct model_adapter *a);
+void model_adapter_free(struct model_adapter *a);

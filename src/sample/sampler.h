@@ -1,0 +1,63 @@
+/* The sampler chain: from logits to a token.
+ *
+ * Order (llama.cpp's): logit bias, penalties, dry, top_n_sigma, top_k, typical_p, top_p, min_p,
+ * xtc, temperature (plain or dynamic), draw.  Mirostat replaces everything from top_k on. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct logit_bias {
+    int32_t id;
+    float bias; /* -INFINITY bans the token */
+};
+
+struct sampler_opts {
+    float temperature;         /* 0: the most likely token */
+    float dynatemp_range, dynatemp_exponent; /* 0: off.  Temperature spans +-range by entropy */
+    int top_k;                 /* 0: off */
+    float top_p, min_p, typical_p; /* 1, 0, 1: off */
+    float top_n_sigma;         /* <= 0: off */
+    float xtc_probability, xtc_threshold;
+    int repeat_last_n;         /* 0: off, -1: whole context */
+    float repeat_penalty, presence_penalty, frequency_penalty; /* 1, 0, 0: off */
+    float dry_multiplier, dry_base; /* multiplier 0: off */
+    int dry_allowed_length, dry_penalty_last_n;
+    const int32_t *const *dry_breaker; /* token sequences, each [dry_breaker_n[i]]; borrowed */
+    const int *dry_breaker_n;
+    int n_dry_breaker;
+    int mirostat;              /* 0, 1, 2 */
+    float mirostat_tau, mirostat_eta;
+    const struct logit_bias *bias; /* [n_bias], borrowed until the sampler is freed */
+    int n_bias;
+    int64_t seed;              /* < 0: from the system */
+    int min_keep;              /* stages keep at least this many candidates; 0 means 1 */
+};
+
+/* Ollama's defaults (COMPAT.md 2.7): temperature 0.8, top_k 40, top_p 0.9... */
+struct sampler_opts sampler_defaults(void);
+
+/* NaN, negative or out-of-range values: ERR_USAGE naming the option and the accepted range. */
+int sampler_check(const struct sampler_opts *o, struct err *e);
+
+struct sampler;
+
+/* All memory is taken here: choosing a token allocates nothing. */
+struct sampler *sampler_new(const struct sampler_opts *o, int n_vocab, struct err *e);
+void sampler_free(struct sampler *s);
+void sampler_reset(struct sampler *s); /* forget history and mirostat state; seed again */
+
+/* Tell the penalties about a token (of the prompt, or one that was chosen). */
+void sampler_accept(struct sampler *s, int32_t id);
+
+/* Choose from logits[n_vocab] (not changed).  Does not accept it. */
+int32_t sampler_choose(struct sampler *s, const float *logits);
+
+/* One candidate, as the debug door and logprobs see it. */
+struct candidate {
+    int32_t id;
+    float logit, p;
+};
