@@ -1,5 +1,4 @@
 /* Processor detection: CPUID (through the compiler's helper), hwcaps on ARM, sysfs for topology. */
-#define _GNU_SOURCE
 #include "base/cpu.h"
 
 #include <pthread.h>

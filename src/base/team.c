@@ -2,7 +2,6 @@
  * SPINS times (an op of decode takes tens of microseconds and both cores usually end together),
  * then sleep on a futex: measured in KERNELS.md "Team", spin 2000 then futex is best both on a
  * quiet machine and beside a busy neighbour. */
-#define _GNU_SOURCE
 #include "base/team.h"
 
 #include <assert.h>

@@ -1,0 +1,54 @@
+/* What every test needs: where the golden data is, files whole in memory, temporary folders, and
+ * running the built program as a user would. */
+#pragma once
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+
+/* Path of a golden file: ../shared/golden/REL where that folder exists, else the part that the
+ * project carries, tests/golden/REL (same layout, fewer files).  Static ring of buffers: valid for
+ * the next 15 calls. */
+const char *golden(const char *rel);
+bool golden_is_full(void); /* the whole set is there */
+
+/* Names in golden folder REL that end with SUFFIX, sorted; NULL-terminated; free with
+ * names_free.  Fails the test when there are fewer than `at_least`. */
+char **golden_names(const char *rel, const char *suffix, int at_least);
+void names_free(char **names);
+
+/* A whole file; the test fails when it cannot be read.  Free with free(). */
+uint8_t *slurp(const char *path, size_t *n);
+float *slurp_f32(const char *path, size_t *n_float);
+json_t *slurp_json(const char *path);
+
+/* Call fn for each line of a .jsonl file, parsed; returns how many lines. */
+typedef void line_fn(void *ctx, int line, json_t *value);
+int each_jsonl(const char *path, line_fn *fn, void *ctx);
+
+/* A JSON string with its length, or the bytes of its _hex twin; NULL when both are absent. */
+char *json_bytes(const json_t *obj, const char *key, size_t *n); /* free() */
+
+/* A fresh folder under $TMPDIR, removed by temp_remove. */
+char *temp_folder(void);
+void temp_remove(char *dir);
+
+/* Run the program that was built ($CRIA, else build/cria beside the tests) with args (NULL-terminated),
+ * feeding input.  Kills it after timeout_s.  Returns the exit code, or 128 + signal. */
+struct ran {
+    int code;
+    struct buf out, err; /* ran_fini frees */
+    double seconds;
+    size_t peak_rss_bytes;
+};
+int run_cria(struct ran *r, const char *const *args, const void *input, size_t n_input,
+             double timeout_s);
+void ran_fini(struct ran *r);

@@ -1,0 +1,172 @@
+/* base/: the small parts that everything else leans on. */
+#include "support.h"
+
+#include <math.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/arena.h"
+#include "base/checked.h"
+#include "base/f16.h"
+#include "base/qtype.h"
+#include "base/team.h"
+#include "base/utf8.h"
+
+static void err_is_one_printable_line(void **s) {
+    (void)s;
+    struct err e;
+    assert_int_equal(err_set(&e, ERR_FORMAT, "tensor \"%s\"", "a\x1b[31m\n\x7f"), -1);
+    assert_string_equal(e.msg, "tensor \"a\\x1b[31m\\x0a\\x7f\"");
+    err_prefix(&e, "x.gguf");
+    assert_string_equal(e.msg, "x.gguf: tensor \"a\\x1b[31m\\x0a\\x7f\"");
+    assert_int_equal(e.code, ERR_FORMAT);
+    char big[2000]; /* cut inside a three-byte character */
+    for (int i = 0; i < 1998; i += 3)
+        memcpy(big + i, "\xe2\x82\xac", 3);
+    big[1998] = 0;
+    for (int shift = 0; shift < 3; shift++) {
+        err_set(&e, ERR_FORMAT, "%.*s%s", shift, "xx", big);
+        assert_int_equal(utf8_valid_prefix(e.msg, strlen(e.msg)), strlen(e.msg));
+        assert_true(strlen(e.msg) > sizeof e.msg - 5);
+    }
+    assert_int_equal(err_set(NULL, ERR_IO, "x"), -1);
+}
+
+static void checked_arithmetic_refuses_overflow(void **s) {
+    (void)s;
+    uint64_t v = 7;
+    assert_false(checked_add(UINT64_MAX, 1, &v));
+    assert_false(checked_mul(1ull << 32, 1ull << 32, &v));
+    assert_false(checked_align(UINT64_MAX - 3, 32, &v));
+    assert_int_equal(v, 7);
+    assert_true(checked_align(33, 32, &v) && v == 64);
+    assert_true(checked_align(0, 32, &v) && v == 0);
+}
+
+static void half_floats_round_as_ieee(void **s) {
+    (void)s;
+    for (uint32_t h = 0; h < 65536; h++) {
+        const float f = f16_to_f32((uint16_t)h), b = bf16_to_f32((uint16_t)h);
+        if (isnan(f))
+            assert_true(isnan(f16_to_f32(f32_to_f16(f))));
+        else
+            assert_int_equal(f32_to_f16(f), h);
+        if (!isnan(b)) assert_int_equal(f32_to_bf16(b), h);
+#if defined(__x86_64__) || defined(__aarch64__)
+        if (!isnan(f) && !isinf(f) && h + 1 < 0x7c00) { /* ties go to even, all else to the nearer */
+            const float next = f16_to_f32((uint16_t)(h + 1)), mid = f + (next - f) / 2;
+            if (h < 0x7c00) assert_int_equal(f32_to_f16(mid), h & 1 ? h + 1 : h);
+        }
+#endif
+    }
+    assert_int_equal(f32_to_f16(65519.0f), 0x7bff);
+    assert_int_equal(f32_to_f16(65520.0f), 0x7c00);
+    assert_int_equal(f32_to_f16(-1e10f), 0xfc00);
+    assert_int_equal(f32_to_f16(0x1p-25f), 0);
+    assert_int_equal(f32_to_f16(0x1.8p-25f), 1);
+}
+
+static void utf8_is_strict(void **s) {
+    (void)s;
+    static const char *const bad[] = {"\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf8\x88\x80\x80",
+                                      "\x80",     "\xe2\x82",     "\xf0\x8f\xbf\xbf", "\xff"};
+    uint32_t cp;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        assert_int_equal(utf8_decode_strict(bad[i], strlen(bad[i]), &cp), -1);
+    for (uint32_t c = 0; c < 0x110000; c++) {
+        if (c >= 0xd800 && c < 0xe000) continue;
+        char b[4];
+        const int n = utf8_encode(c, b);
+        assert_int_equal(utf8_decode_strict(b, (size_t)n, &cp), n);
+        assert_int_equal(cp, c);
+        for (int cut = 1; cut < n; cut++)
+            assert_int_equal(utf8_complete(b, (size_t)cut), 0);
+        assert_int_equal(utf8_complete(b, (size_t)n), n);
+    }
+    assert_int_equal(utf8_complete("a\xe2\x28", 3), 3); /* can no longer become valid */
+    assert_int_equal(utf8_complete("\x80\x80\x80\x80", 4), 4);
+}
+
+static void arena_zeroes_and_aligns(void **s) {
+    (void)s;
+    struct arena a = {0};
+    for (size_t n = 1; n < 5000000; n = n * 3 + 1) {
+        unsigned char *p = arena_alloc(&a, n);
+        assert_non_null(p);
+        assert_int_equal((uintptr_t)p % 64, 0);
+        assert_int_equal(p[0] | p[n - 1], 0);
+        memset(p, 0xff, n);
+    }
+    assert_null(arena_calloc(&a, SIZE_MAX / 2, 3));
+    assert_null(arena_alloc(&a, SIZE_MAX - 5));
+    arena_reset(&a);
+    unsigned char *p = arena_alloc(&a, 1000);
+    assert_int_equal(p[0] | p[999], 0);
+    arena_fini(&a);
+}
+
+struct team_case {
+    atomic_int sum;
+    int turn[8];
+    bool ok;
+};
+
+static void team_job(struct worker *w, void *arg) {
+    struct team_case *c = arg;
+    for (int round = 0; round < 2000; round++) {
+        c->turn[w->id] = round;
+        team_barrier(w);
+        for (int i = 0; i < w->n; i++)
+            if (c->turn[i] != round) c->ok = false;
+        team_barrier(w);
+    }
+    int lo, hi;
+    team_range(w, 1000, 16, &lo, &hi);
+    atomic_fetch_add(&c->sum, hi - lo);
+}
+
+static void team_runs_in_step(void **s) {
+    (void)s;
+    struct err e;
+    for (int n = 1; n <= 4; n++) {
+        struct team *t = team_new(n, &e);
+        assert_non_null(t);
+        assert_int_equal(team_reserve(t, 100, 1000, &e), 0);
+        for (int k = 0; k < 20; k++) {
+            struct team_case c = {.ok = true};
+            team_run(t, team_job, &c);
+            assert_true(c.ok);
+            assert_int_equal(c.sum, 1000);
+        }
+        team_free(t);
+    }
+}
+
+static void every_type_has_a_geometry(void **s) {
+    (void)s;
+    int n = 0;
+    for (uint32_t i = 0; i < 100; i++) {
+        const struct qtype_geom *g = qtype_geom(i);
+        if (!g) continue;
+        n++;
+        assert_int_equal(qtype_by_name(g->name), i);
+    }
+    assert_int_equal(n, 33);
+    assert_null(qtype_geom(4));
+    assert_null(qtype_geom(UINT32_MAX));
+    assert_int_equal(qtype_by_name("q4_k"), QT_Q4_K);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(err_is_one_printable_line),
+        cmocka_unit_test(checked_arithmetic_refuses_overflow),
+        cmocka_unit_test(half_floats_round_as_ieee),
+        cmocka_unit_test(utf8_is_strict),
+        cmocka_unit_test(arena_zeroes_and_aligns),
+        cmocka_unit_test(team_runs_in_step),
+        cmocka_unit_test(every_type_has_a_geometry),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
