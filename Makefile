@@ -14,7 +14,7 @@ B ?= build
 ARCH := $(shell $(CC) -dumpmachine | cut -d- -f1)
 
 WARN := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wvla
-HARDEN := -fPIE -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
+HARDEN := -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
 ifeq ($(ARCH),x86_64)
 HARDEN += -fcf-protection
 endif
@@ -26,7 +26,7 @@ PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 # -ffp-contract=off: a*b+c is fused only where the code says so, so every build gives the same bits.
 CFLAGS_ALL = -std=c11 -D_GNU_SOURCE $(OPT) $(WARN) $(HARDEN) -ffp-contract=off $(SAN) -Isrc -Iinclude \
 	$(PKG_CFLAGS) $(CFLAGS)
-LDFLAGS_ALL = $(SAN) -pie -Wl,-z,relro,-z,now $(LDFLAGS)
+LDFLAGS_ALL = $(SAN) -Wl,-z,relro,-z,now $(LDFLAGS)
 LIBS := $(PKG_LIBS) -lpthread -lm
 
 # Folders that read bytes from outside are also free of implicit conversions.
@@ -43,17 +43,20 @@ CLI_OBJ := $(CLI_SRC:src/%.c=$B/obj/%.o)
 TEST_SRC := $(wildcard tests/test_*.c)
 TEST_BIN := $(TEST_SRC:tests/%.c=$B/tests/%)
 
-.PHONY: all lib tests test check asan tsan bench format install clean help
+.PHONY: FORCE all lib tests test check asan tsan bench format install clean help
 all: $B/cria lib
 
 lib: $B/libcria.a $B/libcria.so
 
 $B/cria: $(CLI_OBJ) $B/libcria.a
-	$(CC) $(LDFLAGS_ALL) -o $@ $(CLI_OBJ) $B/libcria.a $(LIBS)
+	$(CC) -pie $(LDFLAGS_ALL) -o $@ $(CLI_OBJ) $B/libcria.a $(LIBS)
 
 $B/libcria.a: $(LIB_OBJ)
 	@rm -f $@
 	ar rcs $@ $(LIB_OBJ)
+
+$B/libcria.so: $(LIB_OBJ)
+	$(CC) -shared -Wl,-soname,libcria.so.0 -Wl,--no-undefined $(LDFLAGS_ALL) -o $@ $(LIB_OBJ) $(LIBS)
 
 # Flags by folder.
 $B/obj/cpu/%.o: OPT_DIR := -O3
@@ -62,15 +65,24 @@ $B/obj/cpu/avx2/%.o: ISA_FLAGS := -mavx2 -mfma -mf16c
 $B/obj/cpu/avx512/%.o: ISA_FLAGS := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq \
 	-mavx512vnni -mavx512bf16 -mavx512vbmi -mprefer-vector-width=512
 $B/obj/cpu/neon/%.o: ISA_FLAGS := -march=armv8.2-a+dotprod+fp16
+# The library's objects serve libcria.a and libcria.so; only what include/cria.h marks is exported.
+$B/obj/%.o: PIC := -fPIC -fvisibility=hidden
+$B/obj/cli/%.o: PIC := -fPIE
 $(foreach d,$(PARSER_DIRS),$(eval $B/obj/$(d:src/%=%)/%.o: CONV := -Wconversion -Wno-sign-conversion))
 
-$B/obj/%.o: src/%.c
-	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) $(OPT_DIR) $(ISA_FLAGS) $(CONV) -MMD -MP -c -o $@ $<
+# Changes with the flags and the compiler, so that everything is rebuilt then.
+$B/flags: FORCE
+	@mkdir -p $B
+	@echo '$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL)' | cmp -s - $@ || echo '$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL)' > $@
+FORCE:
 
-$B/tests/%: tests/%.c $B/libcria.a $(wildcard tests/support.c)
+$B/obj/%.o: src/%.c $B/flags
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -Itests -MMD -MP $(LDFLAGS_ALL) -o $@ $< $(wildcard tests/support.c) $B/libcria.a -lcmocka $(LIBS)
+	$(CC) $(CFLAGS_ALL) $(PIC) $(OPT_DIR) $(ISA_FLAGS) $(CONV) -MMD -MP -c -o $@ $<
+
+$B/tests/%: tests/%.c $B/libcria.a $(wildcard tests/support.c) $B/flags
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS_ALL) -fPIE -Itests -MMD -MP -pie $(LDFLAGS_ALL) -o $@ $< $(wildcard tests/support.c) $B/libcria.a -lcmocka $(LIBS)
 
 tests: $(TEST_BIN)
 

@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include <jansson.h>
+
 #include "base/err.h"
 
 /* Options are declared in a table and parsed by cli_parse: "--name VALUE", "--name=VALUE", "-n
@@ -17,14 +19,17 @@ struct opt_list {
 };
 
 struct opt {
-    const char *name;   /* long name without dashes; NULL ends the table */
-    char letter;        /* 0: none */
+    const char *name; /* long name without dashes; NULL ends the table */
+    char letter;      /* 0: none */
     enum opt_kind kind;
-    void *out;          /* bool, int, double, const char *, struct opt_list */
-    double min, max;    /* for numbers, inclusive; min == max: no bounds */
-    const char *arg;    /* "N", "FILE"; NULL for flags */
+    void *out;       /* bool, int, double, const char *, struct opt_list */
+    double min, max; /* for numbers, inclusive; min == max: no bounds */
+    const char *arg; /* "N", "FILE"; NULL for flags */
     const char *help;
 };
+
+/* main() refuses longer command lines, so that `const char *args[CLI_MAX_ARGS]` always suffices. */
+enum { CLI_MAX_ARGS = 4096 };
 
 /* Parse argv[1..argc) against table.  Arguments that are no options go to args (room for argc),
  * *n_args counts them.  Unknown option, missing or malformed value: ERR_USAGE that names it and
@@ -36,12 +41,39 @@ struct command {
     const char *name, *alias; /* alias may be NULL */
     const char *args;         /* "FILE [PROMPT]" */
     const char *brief;        /* one line for `cria help` */
-    int (*run)(int argc, char **argv, struct err *e); /* argv[0] is the command's name.  0, or -1
-                                * with e set, or a positive exit code for which it has spoken */
+    int (*run)(int argc, char **argv,
+               struct err *e);          /* argv[0] is the command's name.  0, or -1
+                                         * with e set, or a positive exit code for which it has spoken */
     const struct opt *(*options)(void); /* for help; NULL for none */
+    const struct command *sub; /* a group (`cria debug X`): its table, and no run; else NULL */
+    bool any_settings;         /* runs although a CRIA_ setting does not parse: doctor */
 };
 
 extern const struct command cli_commands[]; /* ends with a NULL name; sorted by use */
+
+/* Find argv[0] in table and run it; prints help when asked for.  `prefix` is what the user typed
+ * before ("cria", "cria debug").  Returns like command.run. */
+int cli_dispatch(const struct command *table, const char *prefix, int argc, char **argv,
+                 struct err *e);
+
+/* Help to stdout: the list of a table, or one command with its options. */
+void cli_help_list(const struct command *table, const char *prefix);
+void cli_help_command(const struct command *c, const char *prefix);
+
+/* Every CRIA_ / OLLAMA_ setting that this build reads must parse: ERR_USAGE naming the first that
+ * does not and what is accepted. */
+int cli_check_settings(struct err *e);
+
+/* The nearest of several names to a word that was mistyped.  Start with .word set; offer each name;
+ * .best is NULL when none is near enough to suggest. */
+struct suggest {
+    const char *word, *best;
+    size_t distance;
+};
+void suggest_offer(struct suggest *s, const char *name);
+
+/* Print a JSON value as one line on stdout and release it: `--json`. */
+void cli_print_json(json_t *take);
 
 /* Turn on when a signal asks to stop: commands poll it.  A second Ctrl-C ends the program. */
 extern volatile int cli_interrupted;

@@ -1,0 +1,9 @@
+/* `cria debug X`: doors for tests, for checking a build against reference data, and for looking
+ * inside.  One line per door, each in cmd_debug_<x>.c. */
+#include "cli/commands.h"
+
+/* clang-format off */
+const struct command debug_commands[] = {
+    {0},
+};
+/* clang-format on */

@@ -1,0 +1,10 @@
+/* The command table, sorted by use: one line per command. */
+#include "cli/commands.h"
+
+/* clang-format off */
+const struct command cli_commands[] = {
+    {"doctor", NULL, "", "show this machine, this build and what is missing", cmd_doctor, cmd_doctor_options, .any_settings = true},
+    {"debug", NULL, "COMMAND", "doors for tests and for looking inside", .sub = debug_commands},
+    {0},
+};
+/* clang-format on */

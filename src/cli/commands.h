@@ -1,0 +1,16 @@
+/* The functions behind the command tables: one line per command.  `cria X` is cmd_X() with its
+ * options in cmd_X_options(), both in cmd_X.c; `cria debug X` is debug_X() in cmd_debug_X.c. */
+#pragma once
+
+#include "cli/cli.h"
+
+#define CLI_COMMAND(x)                                                                             \
+    int cmd_##x(int argc, char **argv, struct err *e);                                             \
+    const struct opt *cmd_##x##_options(void)
+#define CLI_DEBUG(x)                                                                               \
+    int debug_##x(int argc, char **argv, struct err *e);                                           \
+    const struct opt *debug_##x##_options(void)
+
+CLI_COMMAND(doctor);
+
+extern const struct command debug_commands[]; /* cmd_debug.c */
