@@ -1,0 +1,65 @@
+/* Kernels for products with weights: one entry per tensor type.
+ *
+ * A kernel multiplies a *piece*, up to MAT_ROWS adjacent rows of a matrix in its file format, by
+ * any number of activation columns.  Activations are encoded once per op, in the encoding that
+ * the type's kernel wants, as blocks of 256 values (cpu/act.h).
+ *
+ * Every kernel adds in an order that depends on the row length only, so that a row's result has
+ * the same bits for every number of columns, of rows beside it and of threads. */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cpu.h"
+#include "base/qtype.h"
+
+enum {
+    MAT_ROWS = 32,           /* most rows in a piece */
+    MAT_COLS = 512,          /* most columns in one call: bounds the accumulators, 64 KiB */
+    MAT_TMP_BYTES = 160 << 10, /* a kernel's own scratch */
+};
+
+/* How activations are stored for a kernel; see cpu/act.h. */
+enum act_enc {
+    ACT_F32,  /* float32 */
+    ACT_Q8,   /* int8 with a scale per 32 */
+    ACT_Q8_K, /* int8 with a scale per 256 */
+    ACT_N_ENC,
+};
+
+/* acc[c][r] = W[r] . x[c] for r < n_row, c < n. */
+struct mat_call {
+    const uint8_t *w;     /* the first row; row r at + r * row_bytes */
+    size_t row_bytes;
+    int n_row, n_col;     /* rows 1..MAT_ROWS; values in a row, a multiple of the type's block */
+    const uint8_t *x;     /* block b of column c at x + b * x_step + index[c] * act_bytes(enc) */
+    size_t x_step;
+    const int32_t *index; /* [n], or NULL: 0, 1, 2.. */
+    int n;                /* columns, 1..MAT_COLS */
+    int n_row_after;      /* rows that follow the piece and come next: a hint to fetch them */
+    float *acc;           /* [n][MAT_ROWS], 64-byte aligned; written, not added to */
+    uint8_t *tmp;         /* MAT_TMP_BYTES, 64-byte aligned */
+};
+typedef void mat_fn(enum qtype t, const struct mat_call *c);
+
+/* One row of n floats to blocks at out, out + step, ...; the last one is padded with zeros. */
+typedef void act_fn(const float *x, int n, uint8_t *out, size_t step);
+
+struct mat_kern {
+    mat_fn *mul;      /* NULL: not a weight type */
+    enum act_enc enc;
+    int piece;        /* rows of a piece for few columns (decode): 16 or 32 */
+    const char *isa;  /* "ref", "avx2", ...: whose it is */
+};
+
+struct kern_mat {
+    struct mat_kern of[QT_COUNT];
+    act_fn *encode[ACT_N_ENC];
+};
+
+/* Each fills in what its instruction set has and leaves the rest.  ref first: it has everything. */
+void kern_mat_ref(struct kern_mat *k);
+void kern_mat_avx2(struct kern_mat *k, const struct cpu_info *cpu);
+void kern_mat_avx512(struct kern_mat *k, const struct cpu_info *cpu); /* needs VNNI and VBMI */
+void kern_mat_neon(struct kern_mat *k, const struct cpu_info *cpu);   /* needs dotprod */
