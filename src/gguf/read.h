@@ -66,7 +66,7 @@ uint64_t gguf_alignment(const struct gguf *g);
 
 int gguf_n_kv(const struct gguf *g);              /* of the first file */
 const struct gguf_kv *gguf_kv_at(const struct gguf *g, int i);
-const struct gguf_kv *gguf_find(const struct gguf *g, const char *key); /* hashed; or NULL */
+const struct gguf_kv *gguf_find(const struct gguf *g, const char *key); /* or NULL; O(log n) */
 
 int gguf_n_tensor(const struct gguf *g);          /* over all files */
 const struct gguf_tensor *gguf_tensor_at(const struct gguf *g, int i);
