@@ -100,7 +100,7 @@ struct attn_job {
     int window;               /* 0: off; a query at p sees positions > p - window */
     bool causal;              /* false: every row sees the whole sequence */
     const float *sink;        /* [n_head] extra softmax logit without a value, or NULL */
-    const float *alibi;       /* [n_head] slopes: s += slope * (pos_k - pos_q), or NULL */
+    const float *alibi;       /* [n_head] slopes: s -= slope * |pos_k - pos_q|, or NULL */
 };
 
 /* ---- routers ---- */
@@ -179,6 +179,9 @@ struct ops {
 
     /* y = cap * tanh(scale * y / cap); cap 0: y *= scale.  Logits. */
     void (*scale_cap)(struct worker *w, float *y, int ldy, int n, int n_col, float scale, float cap);
+
+    /* y = min(max(y, -limit), limit): some OLMo models clip q, k and v. */
+    void (*clamp)(struct worker *w, float *y, int ldy, int n, int n_col, float limit);
 
     /* dst[i] = src[index[i]], rows of n_col. */
     void (*gather_rows)(struct worker *w, float *dst, int lddst, const float *src, int ldsrc,
