@@ -15,8 +15,8 @@
 #include "base/qtype.h"
 
 enum {
-    MAT_ROWS = 32,           /* most rows in a piece */
-    MAT_COLS = 512,          /* most columns in one call: bounds the accumulators, 64 KiB */
+    MAT_ROWS = 32,             /* most rows in a piece */
+    MAT_COLS = 512,            /* most columns in one call: bounds the accumulators, 64 KiB */
     MAT_TMP_BYTES = 160 << 10, /* a kernel's own scratch */
 };
 
@@ -30,10 +30,10 @@ enum act_enc {
 
 /* acc[c][r] = W[r] . x[c] for r < n_row, c < n. */
 struct mat_call {
-    const uint8_t *w;     /* the first row; row r at + r * row_bytes */
+    const uint8_t *w; /* the first row; row r at + r * row_bytes */
     size_t row_bytes;
-    int n_row, n_col;     /* rows 1..MAT_ROWS; values in a row, a multiple of the type's block */
-    const uint8_t *x;     /* block b of column c at x + b * x_step + index[c] * act_bytes(enc) */
+    int n_row, n_col; /* rows 1..MAT_ROWS; values in a row, a multiple of the type's block */
+    const uint8_t *x; /* block b of column c at x + b * x_step + index[c] * act_bytes(enc) */
     size_t x_step;
     const int32_t *index; /* [n], or NULL: 0, 1, 2.. */
     int n;                /* columns, 1..MAT_COLS */
@@ -47,14 +47,15 @@ typedef void mat_fn(enum qtype t, const struct mat_call *c);
 typedef void act_fn(const float *x, int n, uint8_t *out, size_t step);
 
 struct mat_kern {
-    mat_fn *mul;      /* NULL: not a weight type */
+    mat_fn *mul; /* NULL: not a weight type */
     enum act_enc enc;
-    int piece;        /* rows of a piece for few columns (decode): 16 or 32 */
-    const char *isa;  /* "ref", "avx2", ...: whose it is */
+    int piece;       /* rows of a piece for few columns (decode): 16 or 32 */
+    const char *isa; /* "ref", "avx2", ...: whose it is */
 };
 
 struct kern_mat {
     struct mat_kern of[QT_COUNT];
+    mat_fn *mul_f32; /* any type with float activations: adapters */
     act_fn *encode[ACT_N_ENC];
 };
 

@@ -1,0 +1,74 @@
+/* Activation encoders, scalar: the rounding that every instruction set must reproduce. */
+#include "cpu/act.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Copy up to 256 values, the rest zero. */
+static void take_block(const float *x, int n, float v[256]) {
+    const int have = n < ACT_BLOCK ? n : ACT_BLOCK;
+    memcpy(v, x, (size_t)have * sizeof *v);
+    memset(v + have, 0, (size_t)(ACT_BLOCK - have) * sizeof *v);
+}
+
+/* q = round-half-even(v * 127 / max|v|), n values; returns the scale.  Not-a-number and infinity
+ * make the scale NaN: the result then shows the fault instead of hiding it. */
+static float quantize(const float *v, int n, int8_t *q) {
+    float top = 0.0f;
+    for (int i = 0; i < n; i++) {
+        const float a = fabsf(v[i]);
+        if (!(a <= top)) top = a; /* keeps a NaN */
+    }
+    if (!(top <= 3.0e38f)) {
+        memset(q, 0, (size_t)n);
+        return NAN;
+    }
+    /* Below 1e-36 the reciprocal would overflow; such a block is zero to any model. */
+    const float inv = top > 1e-36f ? 127.0f / top : 0.0f;
+    for (int i = 0; i < n; i++)
+        q[i] = (int8_t)lrintf(v[i] * inv);
+    return top > 1e-36f ? top / 127.0f : 0.0f;
+}
+
+static int sum(const int8_t *q, int n) {
+    int s = 0;
+    for (int i = 0; i < n; i++)
+        s += q[i];
+    return s;
+}
+
+void act_encode_f32_ref(const float *x, int n, uint8_t *out, size_t step) {
+    for (; n > 0; n -= ACT_BLOCK, x += ACT_BLOCK, out += step)
+        take_block(x, n, ((struct act_f32 *)(void *)out)->v);
+}
+
+void act_encode_q8_ref(const float *x, int n, uint8_t *out, size_t step) {
+    for (; n > 0; n -= ACT_BLOCK, x += ACT_BLOCK, out += step) {
+        struct act_q8 *a = (struct act_q8 *)(void *)out;
+        float v[ACT_BLOCK];
+        take_block(x, n, v);
+        for (int j = 0; j < 8; j++) {
+            a->d[j] = quantize(v + 32 * j, 32, a->q + 32 * j);
+            const int s = sum(a->q + 32 * j, 32);
+            a->start[j] = -128 * s;
+            a->ds[j] = a->d[j] * (float)s;
+        }
+    }
+}
+
+void act_encode_q8_k_ref(const float *x, int n, uint8_t *out, size_t step) {
+    for (; n > 0; n -= ACT_BLOCK, x += ACT_BLOCK, out += step) {
+        struct act_q8_k *a = (struct act_q8_k *)(void *)out;
+        float v[ACT_BLOCK];
+        take_block(x, n, v);
+        a->d = quantize(v, ACT_BLOCK, a->q);
+        for (int j = 0; j < 16; j++) {
+            a->sum16[j] = (int16_t)sum(a->q + 16 * j, 16);
+            a->start16[j] = -128 * a->sum16[j];
+        }
+        for (int j = 0; j < 8; j++) {
+            a->sum32[j] = (int16_t)(a->sum16[2 * j] + a->sum16[2 * j + 1]);
+            a->start32[j] = -128 * a->sum32[j];
+        }
+    }
+}
