@@ -1,18 +1,39 @@
-# make            build/cria, build/libcria.a, build/libcria.so
-# make test       all tests            make check     layers, format, lint
-# make asan|tsan  tests with sanitizers
-# make bench      timings              make help      this list and more
+# Cria.  `make help` lists the targets; ./quickstart installs what they need.
+#
+# Sources are found by folder: a new src/<folder>/<file>.c, tests/test_<module>.c or
+# examples/<name>.c needs no line here.
 SHELL := /bin/bash
+MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
 .DELETE_ON_ERROR:
 
-CC ?= gcc
 ifeq ($(origin CC),default)
 CC := gcc
 endif
+AR ?= ar
 B ?= build
+PREFIX ?= /usr/local
+DESTDIR ?=
+V ?= 0
+Q := $(if $(filter 0,$V),@)
+say = $(if $(filter 0,$V),@printf '  %-4s %s\n' $(1) '$(2)')
+
+VERSION := $(shell sed -n 's/.*CRIA_VERSION "\(.*\)"/\1/p' src/base/version.h)
 ARCH := $(shell $(CC) -dumpmachine | cut -d- -f1)
 
+# --- libraries ---
+PKGS := jansson libpcre2-8 libutf8proc libedit
+ifneq ($(filter-out clean help format,$(or $(MAKECMDGOALS),all)),)
+MISSING := $(shell for p in $(PKGS); do pkg-config --exists $$p 2>/dev/null || echo $$p; done)
+ifneq ($(MISSING),)
+$(error pkg-config does not find: $(MISSING). ./quickstart installs what is missing)
+endif
+endif
+PKG_CFLAGS := $(if $(PKGS),$(shell pkg-config --cflags $(PKGS)))
+PKG_LIBS := $(if $(PKGS),$(shell pkg-config --libs $(PKGS)))
+LIBS := $(PKG_LIBS) -lpthread -lm
+
+# --- flags ---
 WARN := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wvla
 HARDEN := -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3
 ifeq ($(ARCH),x86_64)
@@ -20,73 +41,160 @@ HARDEN += -fcf-protection
 endif
 OPT ?= -O2 -g
 SAN ?=
-PKGS := jansson libpcre2-8 libutf8proc openssl libcurl sqlite3 libedit
-PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS) 2>/dev/null)
-PKG_LIBS := $(shell pkg-config --libs $(PKGS) 2>/dev/null)
 # -ffp-contract=off: a*b+c is fused only where the code says so, so every build gives the same bits.
 CFLAGS_ALL = -std=c11 -D_GNU_SOURCE $(OPT) $(WARN) $(HARDEN) -ffp-contract=off $(SAN) -Isrc -Iinclude \
 	$(PKG_CFLAGS) $(CFLAGS)
-LDFLAGS_ALL = $(SAN) -Wl,-z,relro,-z,now $(LDFLAGS)
-LIBS := $(PKG_LIBS) -lpthread -lm
-
-# Folders that read bytes from outside are also free of implicit conversions.
-PARSER_DIRS := src/base src/gguf src/text
-
-ISA_x86_64 := avx2 avx512
-ISA_aarch64 := neon
-ISA := $(ISA_$(ARCH))
-SRC_DIRS := base gguf quant net text backend cpu cpu/ref $(ISA:%=cpu/%) model model/arch sample engine
-LIB_SRC := $(foreach d,$(SRC_DIRS),$(wildcard src/$(d)/*.c))
-CLI_SRC := $(wildcard src/cli/*.c)
-LIB_OBJ := $(LIB_SRC:src/%.c=$B/obj/%.o)
-CLI_OBJ := $(CLI_SRC:src/%.c=$B/obj/%.o)
-TEST_SRC := $(wildcard tests/test_*.c)
-TEST_BIN := $(TEST_SRC:tests/%.c=$B/tests/%)
-
-.PHONY: FORCE all lib tests test check asan tsan bench format install clean help
-all: $B/cria lib
-
-lib: $B/libcria.a $B/libcria.so
-
-$B/cria: $(CLI_OBJ) $B/libcria.a
-	$(CC) -pie $(LDFLAGS_ALL) -o $@ $(CLI_OBJ) $B/libcria.a $(LIBS)
-
-$B/libcria.a: $(LIB_OBJ)
-	@rm -f $@
-	ar rcs $@ $(LIB_OBJ)
-
-$B/libcria.so: $(LIB_OBJ)
-	$(CC) -shared -Wl,-soname,libcria.so.0 -Wl,--no-undefined $(LDFLAGS_ALL) -o $@ $(LIB_OBJ) $(LIBS)
+LDFLAGS_ALL = $(SAN) -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed $(LDFLAGS)
 
 # Flags by folder.
+$B/obj/%.o: PIC := -fPIC -fvisibility=hidden
+$B/obj/cli/%.o: PIC := -fPIE
 $B/obj/cpu/%.o: OPT_DIR := -O3
 $B/obj/quant/%.o: OPT_DIR := -O3
 $B/obj/cpu/avx2/%.o: ISA_FLAGS := -mavx2 -mfma -mf16c
 $B/obj/cpu/avx512/%.o: ISA_FLAGS := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq \
 	-mavx512vnni -mavx512bf16 -mavx512vbmi -mprefer-vector-width=512
 $B/obj/cpu/neon/%.o: ISA_FLAGS := -march=armv8.2-a+dotprod+fp16
-# The library's objects serve libcria.a and libcria.so; only what include/cria.h marks is exported.
-$B/obj/%.o: PIC := -fPIC -fvisibility=hidden
-$B/obj/cli/%.o: PIC := -fPIE
-$(foreach d,$(PARSER_DIRS),$(eval $B/obj/$(d:src/%=%)/%.o: CONV := -Wconversion -Wno-sign-conversion))
+# Folders that read bytes from outside are also free of implicit conversions.
+PARSER_DIRS := base gguf text
+$(foreach d,$(PARSER_DIRS),$(eval $B/obj/$(d)/%.o: CONV := -Wconversion -Wno-sign-conversion))
+
+# --- sources ---
+ISA_x86_64 := avx2 avx512
+ISA_aarch64 := neon
+ISA := $(ISA_$(ARCH))
+KERNEL_DIRS := base quant backend cpu cpu/ref $(ISA:%=cpu/%)
+SRC_DIRS ?= $(KERNEL_DIRS) gguf net text text/chat text/grammar model model/arch sample engine
+LIB_SRC := $(foreach d,$(SRC_DIRS),$(wildcard src/$(d)/*.c))
+CLI_SRC := $(wildcard src/cli/*.c)
+LIB_OBJ := $(LIB_SRC:src/%.c=$B/obj/%.o)
+CLI_OBJ := $(CLI_SRC:src/%.c=$B/obj/%.o)
+TEST_SRC := $(wildcard tests/test_*.c)
+TEST_BIN := $(TEST_SRC:tests/%.c=$B/tests/%)
+KERN_BIN := $(if $(wildcard tests/checkkern.c),$B/tests/checkkern)
+EXAMPLE_BIN := $(patsubst examples/%.c,$B/examples/%,$(wildcard examples/*.c))
+SRC_TREES = $(wildcard src include tests bench examples)
+C_SRC = $(shell find $(SRC_TREES) -name "*.[ch]" ! -name "*_data.c" | sort)
+HEADERS = $(shell find $(wildcard src include) -name "*.h" | sort)
+
+.PHONY: FORCE all lib tests test check asan tsan neon bench format install uninstall clean help
+
+all: $B/cria lib ##       build/cria, build/libcria.a, build/libcria.so (the default)
+
+lib: $B/libcria.a $B/libcria.so $B/cria.pc
 
 # Changes with the flags and the compiler, so that everything is rebuilt then.
 $B/flags: FORCE
 	@mkdir -p $B
-	@echo '$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL)' | cmp -s - $@ || echo '$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL)' > $@
+	@printf '%s\n' '$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL)' | cmp -s - $@ || \
+		printf '%s\n' '$(CC) $(CFLAGS_ALL) $(LDFLAGS_ALL)' > $@
 FORCE:
 
 $B/obj/%.o: src/%.c $B/flags
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) $(PIC) $(OPT_DIR) $(ISA_FLAGS) $(CONV) -MMD -MP -c -o $@ $<
+	$(call say,cc,$<)
+	$Q$(CC) $(CFLAGS_ALL) $(PIC) $(OPT_DIR) $(ISA_FLAGS) $(CONV) -MMD -MP -c -o $@ $<
 
-$B/tests/%: tests/%.c $B/libcria.a $(wildcard tests/support.c) $B/flags
+# The list of objects is a prerequisite: a source that is gone leaves the library.
+$B/lib.list: FORCE
+	@mkdir -p $B
+	@echo '$(LIB_OBJ)' | cmp -s - $@ || echo '$(LIB_OBJ)' > $@
+
+$B/libcria.a: $(LIB_OBJ) $B/lib.list
+	$(call say,ar,$@)
+	@rm -f $@
+	$Q$(AR) rcs $@ $(LIB_OBJ)
+
+$B/libcria.so: $(LIB_OBJ) $B/lib.list
+	$(call say,ld,$@)
+	$Q$(CC) -shared -Wl,-soname,libcria.so.0 -Wl,--no-undefined $(LDFLAGS_ALL) -o $@ $(LIB_OBJ) $(LIBS)
+	@ln -sf libcria.so $@.0
+
+$B/cria: $(CLI_OBJ) $B/libcria.a
+	$(call say,ld,$@)
+	$Q$(CC) -pie $(LDFLAGS_ALL) -o $@ $(CLI_OBJ) $B/libcria.a $(LIBS)
+
+$B/cria.pc: packaging/cria.pc.in $B/flags
+	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PKGS@|$(PKGS)|' $< > $@
+
+$B/tests/support.o: tests/support.c $B/flags
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -fPIE -Itests -MMD -MP -pie $(LDFLAGS_ALL) -o $@ $< $(wildcard tests/support.c) $B/libcria.a -lcmocka $(LIBS)
+	$Q$(CC) $(CFLAGS_ALL) -fPIE -Itests -MMD -MP -c -o $@ $<
 
-tests: $(TEST_BIN)
+$B/tests/test_%: tests/test_%.c $B/tests/support.o $B/libcria.a
+	@mkdir -p $(@D)
+	$(call say,test,$@)
+	$Q$(CC) $(CFLAGS_ALL) -fPIE -Itests -MMD -MP -pie $(LDFLAGS_ALL) -o $@ $< $B/tests/support.o \
+		$B/libcria.a -lcmocka $(LIBS)
 
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_BIN:=.d)
+$B/tests/checkkern: $(wildcard tests/checkkern*.c tests/checkkern*.h) $B/libcria.a
+	@mkdir -p $(@D)
+	$(call say,test,$@)
+	$Q$(CC) $(CFLAGS_ALL) -fPIE -Itests -pie $(LDFLAGS_ALL) -o $@ $(filter %.c,$^) $B/libcria.a $(LIBS)
 
-clean:
+# Against the shared library, as a program outside would be (sanitized builds: the static one).
+$B/examples/%: examples/%.c include/cria.h $B/libcria.so $B/libcria.a
+	@mkdir -p $(@D)
+	$(call say,ld,$@)
+	$Q$(CC) -std=c11 $(OPT) $(WARN) $(SAN) -Iinclude $(CFLAGS) $(LDFLAGS) -o $@ $< \
+		$(if $(SAN),$B/libcria.a $(LIBS),-L$B -lcria -Wl$(comma)-rpath$(comma)'$$ORIGIN/..')
+comma := ,
+
+tests: $(TEST_BIN) $(KERN_BIN) $(EXAMPLE_BIN)
+
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_BIN:=.d) $B/tests/support.d
+
+test: all tests ##      all tests
+	@B=$B tests/run
+
+check: all ##     layers, format, lint, headers, hardening
+	@tools/check_layers
+	@tools/check_source
+	@tools/check_headers $(CC) $(CFLAGS_ALL) -- $(HEADERS)
+	@tools/check_binary $B
+
+asan: ##      all tests under AddressSanitizer and UBSan
+	@$(MAKE) B=$B/asan OPT="-O1 -g" SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined" \
+		$B/asan/cria tests
+	@B=$B/asan tests/run
+
+TSAN_TESTS := $(filter $(addprefix test_,base engine% session% gen% forward% model_% cria% lib%), \
+	$(notdir $(TEST_BIN)))
+tsan: ##      tests of threads and engine under ThreadSanitizer
+	@$(MAKE) B=$B/tsan OPT="-O1 -g" SAN="-fsanitize=thread" $B/tsan/cria \
+		$(TSAN_TESTS:%=$B/tsan/tests/%)
+	@B=$B/tsan tests/run $(TSAN_TESTS)
+
+# Kernels only: they need no library but libc, so no foreign packages are needed.
+neon: ##      cross-build the ARM kernels and run checkkern under qemu-user
+	@for t in aarch64-linux-gnu-gcc qemu-aarch64; do command -v $$t >/dev/null || \
+		{ echo "$$t is missing; ./quickstart tools installs it"; exit 1; }; done
+	@$(MAKE) B=$B/neon CC=aarch64-linux-gnu-gcc AR=aarch64-linux-gnu-ar PKGS= \
+		SRC_DIRS="base quant backend cpu cpu/ref cpu/neon" $B/neon/libcria.a $(KERN_BIN:$B/%=$B/neon/%)
+	@$(if $(KERN_BIN),B=$B/neon RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" tests/run checkkern)
+
+bench: all ##     speed of the models in BENCH_MODELS, or of the test model
+	@bench/run
+
+format: ##    clang-format over all sources
+	clang-format -i $(C_SRC)
+
+install: all ##   into $(DESTDIR)$(PREFIX)
+	install -d $(DESTDIR)$(PREFIX)/{bin,include,lib/pkgconfig}
+	install -m 755 $B/cria $(DESTDIR)$(PREFIX)/bin/cria
+	install -m 644 include/cria.h $(DESTDIR)$(PREFIX)/include/cria.h
+	install -m 644 $B/libcria.a $(DESTDIR)$(PREFIX)/lib/libcria.a
+	install -m 755 $B/libcria.so $(DESTDIR)$(PREFIX)/lib/libcria.so.0
+	ln -sf libcria.so.0 $(DESTDIR)$(PREFIX)/lib/libcria.so
+	install -m 644 $B/cria.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/cria.pc
+
+uninstall: ## what install put there
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/cria include/cria.h lib/libcria.a lib/libcria.so.0 \
+		lib/libcria.so lib/pkgconfig/cria.pc)
+
+clean: ##     remove the build folder
 	rm -rf $B
+
+help: ##      this list
+	@echo 'make [TARGET] [CC=clang] [B=folder] [OPT=-O3] [V=1] [PREFIX=/usr/local] [DESTDIR=]'
+	@sed -n 's/^\([a-z]*\):.*## *\(.*\)/  \1	\2/p' Makefile | expand -t 14
