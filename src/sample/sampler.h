@@ -61,3 +61,7 @@ struct candidate {
     int32_t id;
     float logit, p;
 };
+
+/* The `top` most likely of logits[n] under the unmodified distribution, best first, into out (room
+ * for top).  Returns how many: the smaller of top and n. */
+int candidates_top(const float *logits, int n, int top, struct candidate *out);

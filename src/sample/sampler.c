@@ -1,0 +1,243 @@
+/* The chain of sampler.h over the stages of penalty.h and stage.h:
+ *
+ *   logits -> work copy -> bias, penalties, dry        (few tokens, in place)
+ *          -> top_n_sigma, top_k, typical, top_p, min_p, xtc, temperature -> draw
+ *
+ * With temperature 0 the work ends at an arg max after the first line. */
+#include "sample/sampler.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "sample/penalty.h"
+#include "sample/stage.h"
+
+enum {
+    HISTORY_ALL = 1 << 18, /* what -1, "the whole context", means when nobody knows it: 1 MB */
+    MIROSTAT_M = 100,      /* the paper's and llama.cpp's choice */
+};
+
+struct sampler {
+    struct sampler_opts o;
+    int n_vocab;
+    float *work;        /* [n_vocab], owned */
+    struct cands cands; /* buffers owned */
+    struct history history;
+    struct rng rng;
+    float mu;            /* mirostat's state; starts at 2 tau */
+    bool changes_logits; /* bias, a penalty or dry is on */
+};
+
+struct sampler_opts sampler_defaults(void) {
+    return (struct sampler_opts){
+        .temperature = 0.8f,
+        .dynatemp_exponent = 1.0f,
+        .top_k = 40,
+        .top_p = 0.9f,
+        .typical_p = 1.0f,
+        .xtc_threshold = 0.1f,
+        .repeat_last_n = 64,
+        .repeat_penalty = 1.0f,
+        .dry_base = 1.75f,
+        .dry_allowed_length = 2,
+        .dry_penalty_last_n = -1,
+        .mirostat_tau = 5.0f,
+        .mirostat_eta = 0.1f,
+        .seed = -1,
+    };
+}
+
+/* One number of the options with what is accepted: min <= value <= max, and finite. */
+struct range {
+    const char *name;
+    double value, min, max;
+    const char *accepted;
+};
+
+static int check_range(const struct range *r, struct err *e) {
+    if (isfinite(r->value) && r->value >= r->min && r->value <= r->max) return 0;
+    return err_set(e, ERR_USAGE, "%s: %g; accepted: %s", r->name, r->value, r->accepted);
+}
+
+int sampler_check(const struct sampler_opts *o, struct err *e) {
+    const double big = 1e30;
+    const struct range all[] = {
+        {"temperature", (double)o->temperature, 0, big, "a number >= 0"},
+        {"dynatemp_range", (double)o->dynatemp_range, 0, big, "a number >= 0"},
+        {"dynatemp_exponent", (double)o->dynatemp_exponent, 0, big, "a number >= 0"},
+        {"top_k", o->top_k, 0, big, "an integer >= 0 (0: off)"},
+        {"top_p", (double)o->top_p, 0, 1, "a number from 0 to 1"},
+        {"min_p", (double)o->min_p, 0, 1, "a number from 0 to 1"},
+        {"typical_p", (double)o->typical_p, 0, 1, "a number from 0 to 1"},
+        {"top_n_sigma", (double)o->top_n_sigma, -big, big, "a number (<= 0: off)"},
+        {"xtc_probability", (double)o->xtc_probability, 0, 1, "a number from 0 to 1"},
+        {"xtc_threshold", (double)o->xtc_threshold, 0, 1, "a number from 0 to 1"},
+        {"repeat_last_n", o->repeat_last_n, -1, HISTORY_ALL,
+         "an integer from -1 (whole context) to 262144"},
+        {"repeat_penalty", (double)o->repeat_penalty, 1e-6, big, "a number > 0 (1: off)"},
+        {"presence_penalty", (double)o->presence_penalty, -big, big, "a number"},
+        {"frequency_penalty", (double)o->frequency_penalty, -big, big, "a number"},
+        {"dry_multiplier", (double)o->dry_multiplier, 0, big, "a number >= 0 (0: off)"},
+        {"dry_base", (double)o->dry_base, o->dry_multiplier > 0.0f ? 1 : -big, big,
+         "a number >= 1"},
+        {"dry_allowed_length", o->dry_allowed_length, 0, big, "an integer >= 0"},
+        {"dry_penalty_last_n", o->dry_penalty_last_n, -1, HISTORY_ALL,
+         "an integer from -1 (whole context) to 262144"},
+        {"mirostat", o->mirostat, 0, 2, "0, 1 or 2"},
+        {"mirostat_tau", (double)o->mirostat_tau, 0, big, "a number >= 0"},
+        {"mirostat_eta", (double)o->mirostat_eta, 0, big, "a number >= 0"},
+        {"min_keep", o->min_keep, 0, big, "an integer >= 0"},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (check_range(&all[i], e) != 0) return -1;
+    for (int i = 0; i < o->n_bias; i++)
+        if (isnan(o->bias[i].bias) || o->bias[i].bias == INFINITY)
+            return err_set(e, ERR_USAGE, "logit_bias of token %d: %g; accepted: a number or -inf",
+                           (int)o->bias[i].id, (double)o->bias[i].bias);
+    return 0;
+}
+
+static int check_bias_ids(const struct sampler_opts *o, int n_vocab, struct err *e) {
+    for (int i = 0; i < o->n_bias; i++)
+        if (o->bias[i].id < 0 || o->bias[i].id >= n_vocab)
+            return err_set(e, ERR_USAGE, "logit_bias: token %d; accepted: 0 to %d",
+                           (int)o->bias[i].id, n_vocab - 1);
+    return 0;
+}
+
+static bool penalties_on(const struct sampler_opts *o) {
+    return o->repeat_last_n != 0 && (o->repeat_penalty != 1.0f || o->presence_penalty != 0.0f ||
+                                     o->frequency_penalty != 0.0f);
+}
+
+static bool dry_on(const struct sampler_opts *o) {
+    return o->dry_multiplier > 0.0f && o->dry_penalty_last_n != 0;
+}
+
+struct sampler *sampler_new(const struct sampler_opts *o, int n_vocab, struct err *e) {
+    if (sampler_check(o, e) != 0 || check_bias_ids(o, n_vocab, e) != 0) return NULL;
+    struct sampler *s = calloc(1, sizeof *s);
+    if (!s) {
+        err_nomem(e, "sampler");
+        return NULL;
+    }
+    s->o = *o;
+    s->n_vocab = n_vocab;
+    s->changes_logits = o->n_bias > 0 || penalties_on(o) || dry_on(o);
+    const size_t n = (size_t)n_vocab;
+    s->work = malloc(n * sizeof *s->work);
+    s->cands.c = malloc(n * sizeof *s->cands.c);
+    s->cands.tmp = malloc(n * sizeof *s->cands.tmp);
+    if (!s->work || !s->cands.c || !s->cands.tmp) {
+        err_nomem(e, "sampler");
+        goto fail;
+    }
+    const int n_count = !penalties_on(o)       ? 0
+                        : o->repeat_last_n < 0 ? HISTORY_ALL
+                                               : o->repeat_last_n;
+    const int n_dry = !dry_on(o)                  ? 0
+                      : o->dry_penalty_last_n < 0 ? HISTORY_ALL
+                                                  : o->dry_penalty_last_n;
+    if (history_init(&s->history, n_vocab, n_count, n_dry, e) != 0) goto fail;
+    sampler_reset(s);
+    return s;
+fail:
+    sampler_free(s);
+    return NULL;
+}
+
+void sampler_free(struct sampler *s) {
+    if (!s) return;
+    history_fini(&s->history);
+    free(s->work), free(s->cands.c), free(s->cands.tmp);
+    free(s);
+}
+
+static uint64_t system_seed(void) {
+    uint64_t seed = 0;
+    /* Eight bytes come whole once the system has booted; without them any constant will do. */
+    if (getrandom(&seed, sizeof seed, 0) != (ssize_t)sizeof seed) seed = 0x9e3779b97f4a7c15u;
+    return seed;
+}
+
+void sampler_reset(struct sampler *s) {
+    history_clear(&s->history);
+    s->mu = 2.0f * s->o.mirostat_tau;
+    rng_seed(&s->rng, s->o.seed < 0 ? system_seed() : (uint64_t)s->o.seed);
+}
+
+void sampler_accept(struct sampler *s, int32_t id) {
+    history_push(&s->history, id);
+}
+
+/* The arg max, NaN never; the first of equals; 0 when nothing can be chosen. */
+static int32_t best_id(const float *logits, int n) {
+    int32_t best = 0;
+    float max = -INFINITY;
+    for (int i = 0; i < n; i++)
+        if (logits[i] > max) max = logits[i], best = i;
+    return best;
+}
+
+static const float *adjusted(struct sampler *s, const float *logits) {
+    const struct sampler_opts *o = &s->o;
+    if (!s->changes_logits) return logits;
+    memcpy(s->work, logits, (size_t)s->n_vocab * sizeof *s->work);
+    penalty_bias(s->work, o->bias, o->n_bias);
+    if (penalties_on(o))
+        penalty_repeat(&s->history, s->work, o->repeat_penalty, o->presence_penalty,
+                       o->frequency_penalty);
+    if (dry_on(o)) penalty_dry(&s->history, s->work, o);
+    return s->work;
+}
+
+static int32_t choose_mirostat(struct sampler *s, const float *logits) {
+    struct cands *k = &s->cands;
+    const struct sampler_opts *o = &s->o;
+    cands_fill(k, logits, s->n_vocab);
+    stage_temp_dynamic(k, o->temperature, o->dynatemp_range, o->dynatemp_exponent);
+    stage_mirostat(k, o->mirostat, s->mu, MIROSTAT_M, s->n_vocab);
+    const struct candidate *c = &k->c[cands_draw(k, &s->rng)];
+    s->mu = mirostat_update(s->mu, o->mirostat_tau, o->mirostat_eta, c->p);
+    return c->id;
+}
+
+int32_t sampler_choose(struct sampler *s, const float *logits) {
+    struct cands *k = &s->cands;
+    const struct sampler_opts *o = &s->o;
+    logits = adjusted(s, logits);
+    if (o->temperature <= 0.0f) return best_id(logits, s->n_vocab);
+    if (o->mirostat != 0) return choose_mirostat(s, logits);
+
+    if (o->top_n_sigma > 0.0f) { /* its mean is over the whole vocabulary */
+        cands_fill(k, logits, s->n_vocab);
+        stage_top_n_sigma(k, o->top_n_sigma);
+        stage_top_k(k, o->top_k);
+    } else {
+        cands_fill_top(k, logits, s->n_vocab, o->top_k);
+    }
+    stage_typical(k, o->typical_p, o->min_keep);
+    stage_top_p(k, o->top_p, o->min_keep);
+    stage_min_p(k, o->min_p, o->min_keep);
+    if (o->xtc_probability > 0.0f && rng_unit(&s->rng) < (double)o->xtc_probability)
+        stage_xtc(k, o->xtc_threshold, o->min_keep);
+    stage_temp_dynamic(k, o->temperature, o->dynatemp_range, o->dynatemp_exponent);
+    cands_softmax(k);
+    return k->c[cands_draw(k, &s->rng)].id;
+}
+
+int candidates_top(const float *logits, int n, int top, struct candidate *out) {
+    struct cands k = {.c = out};
+    double sum = 0.0;
+    cands_fill_top(&k, logits, n, top < n ? top : n);
+    if (top >= n) cands_sort(&k);
+    const float max = k.n > 0 ? k.c[0].logit : -INFINITY;
+    if (max == -INFINITY) return k.n;
+    for (int i = 0; i < n; i++)
+        if (!isnan(logits[i])) sum += (double)expf(logits[i] - max);
+    for (int i = 0; i < k.n; i++)
+        out[i].p = (float)(exp((double)out[i].logit - (double)max) / sum);
+    return k.n;
+}
