@@ -4,6 +4,7 @@
 
 /* clang-format off */
 const struct command debug_commands[] = {
+    {"sampler", NULL, "", "run sampler stages over given logits (JSON lines)", debug_sampler, .options = debug_sampler_options},
     {0},
 };
 /* clang-format on */

@@ -13,4 +13,6 @@
 
 CLI_COMMAND(doctor);
 
+CLI_DEBUG(sampler);
+
 extern const struct command debug_commands[]; /* cmd_debug.c */

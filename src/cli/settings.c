@@ -19,6 +19,8 @@ static const struct setting settings[] = {
     {"NUM_THREADS", 1, 512, NULL},
     {"CPU", 0, 0, "|ref|avx2|avx512|neon|"},
     {"DEBUG", 0, 2, NULL},
+    {"CONTEXT_LENGTH", 0, 1 << 24, NULL},
+    {"KV_CACHE_TYPE", 0, 0, "|f32|f16|bf16|q8_0|q4_0|"},
 };
 
 static bool is_choice(const char *choices, const char *v) {
