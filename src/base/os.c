@@ -117,8 +117,7 @@ static int write_all(int fd, const char *p, size_t n) {
     return 0;
 }
 
-/* fsync the folder that holds path, so that the rename itself survives a power cut. */
-static int sync_folder(const char *path) {
+int os_sync_folder(const char *path) {
     char dir[PATH_MAX];
     snprintf(dir, sizeof dir, "%s", path);
     char *slash = strrchr(dir, '/');
@@ -143,7 +142,7 @@ int os_write_file(const char *path, const void *bytes, size_t n, struct err *e) 
     if (rc == 0) rc = fsync(fd);
     if (close(fd) != 0) rc = -1;
     if (rc == 0) rc = rename(tmp, path);
-    if (rc == 0) rc = sync_folder(path);
+    if (rc == 0) rc = os_sync_folder(path);
     if (rc != 0) {
         err_errno(e, path);
         unlink(tmp);

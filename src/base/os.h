@@ -31,6 +31,10 @@ int os_read_file(const char *path, size_t max_bytes, struct buf *out, struct err
  * file beside it, fsync, rename, fsync of the folder. */
 int os_write_file(const char *path, const void *bytes, size_t n, struct err *e);
 
+/* fsync the folder that holds PATH, so that a rename in it survives a power cut.  0, or -1 with
+ * errno set. */
+int os_sync_folder(const char *path);
+
 /* Reserve n bytes of zeroed memory that cost nothing until touched; 2 MiB pages are asked for.
  * NULL when the address space is out.  Freed with os_unreserve. */
 void *os_reserve(size_t n);

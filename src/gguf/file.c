@@ -251,6 +251,15 @@ static int take_shape(struct reader *r, struct gguf_tensor *t) {
     return 0;
 }
 
+bool gguf_shape_bytes(enum qtype type, const int64_t ne[4], size_t *n_bytes) {
+    const struct qtype_geom *g = qtype_geom(type);
+    uint64_t n = (uint64_t)(ne[0] / g->block);
+    if (!checked_mul(n, (uint64_t)g->block_bytes, &n)) return false;
+    for (int i = 1; i < 4; i++)
+        if (!checked_mul(n, (uint64_t)ne[i], &n)) return false;
+    return n <= INT64_MAX && checked_size(n, n_bytes);
+}
+
 /* Type, and with the shape the size. */
 static int take_geometry(struct reader *r, struct gguf_tensor *t) {
     uint32_t type;
@@ -264,11 +273,7 @@ static int take_geometry(struct reader *r, struct gguf_tensor *t) {
     if (t->ne[0] % g->block != 0)
         return err_set(r->e, ERR_FORMAT, "%s: %s: rows of %lld values; %s needs a multiple of %d",
                        r->path, r->where, (long long)t->ne[0], g->name, g->block);
-    uint64_t n = (uint64_t)(t->ne[0] / g->block);
-    bool fits = checked_mul(n, (uint64_t)g->block_bytes, &n);
-    for (int i = 1; i < 4; i++)
-        fits = fits && checked_mul(n, (uint64_t)t->ne[i], &n);
-    if (!fits || n > INT64_MAX || !checked_size(n, &t->n_bytes))
+    if (!gguf_shape_bytes(t->type, t->ne, &t->n_bytes))
         return err_set(r->e, ERR_FORMAT, "%s: %s: %lld x %lld x %lld x %lld values overflow",
                        r->path, r->where, (long long)t->ne[0], (long long)t->ne[1],
                        (long long)t->ne[2], (long long)t->ne[3]);

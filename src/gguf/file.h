@@ -37,6 +37,9 @@ int gguf_value_u32(const char *path, const struct gguf_kv *kv, uint32_t *out, st
 /* Bytes of one value of a fixed-size type; 0 for strings and arrays. */
 size_t gguf_type_bytes(enum gguf_type t);
 
+/* Bytes of ne[0] x ... x ne[3] values; ne[0] a multiple of the type's block.  False on overflow. */
+bool gguf_shape_bytes(enum qtype type, const int64_t ne[4], size_t *n_bytes);
+
 /* At most the first 100 bytes of a name, for messages: whole characters, bad bytes as '?'. */
 struct gguf_shown {
     char z[112];

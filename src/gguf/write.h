@@ -8,10 +8,12 @@
 
 struct gguf_writer;
 
-/* alignment: 0 for the format's default, 32. */
+/* alignment: 0 for the format's default, 32; else a power of two, 8 to 1 MiB.  PATH must not exist
+ * or be a regular file. */
 struct gguf_writer *gguf_writer_new(const char *path, uint32_t alignment, struct err *e);
 
-/* Setting a key again replaces its value, in its first place. */
+/* Setting a key again replaces its value, in its first place.  The keys that describe the file
+ * itself, general.alignment and split.*, are the writer's: setting or copying them does nothing. */
 int gguf_set_u32(struct gguf_writer *w, const char *key, uint32_t v, struct err *e);
 int gguf_set_i32(struct gguf_writer *w, const char *key, int32_t v, struct err *e);
 int gguf_set_u64(struct gguf_writer *w, const char *key, uint64_t v, struct err *e);
