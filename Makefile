@@ -117,14 +117,18 @@ $B/cria: $(CLI_OBJ) $B/libcria.a
 $B/cria.pc: packaging/cria.pc.in $B/flags
 	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PKGS@|$(PKGS)|' $< > $@
 
-$B/tests/support.o: tests/support.c $B/flags
+# What tests share: support and generators of models.
+TEST_HELP := $(patsubst tests/%.c,$B/tests/%.o,$(wildcard tests/support.c tests/*gguf.c))
+TEST_HELP := $(filter-out $B/tests/test_%,$(TEST_HELP))
+
+$(TEST_HELP): $B/tests/%.o: tests/%.c $B/flags
 	@mkdir -p $(@D)
 	$Q$(CC) $(CFLAGS_ALL) -fPIE -Itests -MMD -MP -c -o $@ $<
 
-$B/tests/test_%: tests/test_%.c $B/tests/support.o $B/libcria.a
+$B/tests/test_%: tests/test_%.c $(TEST_HELP) $B/libcria.a
 	@mkdir -p $(@D)
 	$(call say,test,$@)
-	$Q$(CC) $(CFLAGS_ALL) -fPIE -Itests -MMD -MP -pie $(LDFLAGS_ALL) -o $@ $< $B/tests/support.o \
+	$Q$(CC) $(CFLAGS_ALL) -fPIE -Itests -MMD -MP -pie $(LDFLAGS_ALL) -o $@ $< $(TEST_HELP) \
 		$B/libcria.a -lcmocka $(LIBS)
 
 $B/tests/checkkern: $(wildcard tests/checkkern*.c tests/checkkern*.h) $B/libcria.a
@@ -142,7 +146,7 @@ comma := ,
 
 tests: $(TEST_BIN) $(KERN_BIN) $(EXAMPLE_BIN)
 
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_BIN:=.d) $B/tests/support.d
+-include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_BIN:=.d) $(TEST_HELP:.o=.d)
 
 test: all tests ##      all tests
 	@B=$B tests/run
