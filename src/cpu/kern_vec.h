@@ -1,0 +1,88 @@
+/* Kernels that touch no weights matrix: norms, activations, RoPE, the KV cache's formats and the
+ * tiles of attention.  All are pure functions on rows of floats; buffers need no alignment and
+ * may not overlap unless said. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "backend/mat.h"
+#include "backend/ops.h"
+
+enum { N_ACT = ACT_SWIGLU_OAI + 1 };
+
+/* Element types of the KV cache, dense. */
+enum kv_type { KV_F32, KV_F16, KV_BF16, KV_Q8_0, KV_Q4_0, N_KV_TYPE };
+
+/* What turns q.k of one query and one page into a logit. */
+struct soft {
+    float scale;
+    float cap;    /* 0: off; cap * tanh(scale * qk / cap) */
+    float slope;  /* ALiBi: - slope * |position of key - position of query|; 0: off */
+    int32_t rel0; /* position of the page's first key minus the query's */
+};
+
+struct kern_vec {
+    /* ---- norms; y may be x ---- */
+
+    /* y = w * x / sqrt(mean(x^2) + eps); w NULL for ones. */
+    void (*rms_norm)(int n, const float *x, const float *w, float eps, float *y);
+    /* y = w * (x - mean) / sqrt(var + eps) + b; w and b may be NULL. */
+    void (*layer_norm)(int n, const float *x, const float *w, const float *b, float eps, float *y);
+
+    /* ---- element by element ---- */
+
+    void (*add_scaled)(int n, float *x, const float *y, float a); /* x += a * y */
+    void (*scale)(int n, float *x, float a);                      /* x *= a */
+    void (*cap)(int n, float *x, float a, float cap);             /* x = cap * tanh(a * x / cap) */
+
+    /* y = act(x); y may be x.  Index: enum act; all filled.  (SWIGLU_OAI: with up = 0.) */
+    void (*act[N_ACT])(int n, const float *x, float *y);
+    /* y = act(gate) * up; y may be either.  SWIGLU_OAI (gpt-oss, openai/gpt-oss model.py):
+     * g = min(gate, 7), u = clamp(up, -7, 7); y = g * sigmoid(1.702 g) * (u + 1). */
+    void (*glu[N_ACT])(int n, const float *gate, const float *up, float *y);
+
+    /* ---- RoPE (arXiv:2104.09864): cs [n_pair][2] cos, sin ---- */
+
+    void (*rope_pairs)(int n_pair, float *x, const float *cs);  /* rotates (x[2i], x[2i+1]) */
+    void (*rope_halves)(int n_pair, float *x, const float *cs); /* rotates (x[i], x[i+n_pair]) */
+
+    /* ---- KV cache formats.  n is a multiple of 32 for Q8_0 and Q4_0 ---- */
+
+    void (*kv_store[N_KV_TYPE])(int n, const float *x, void *row); /* rounds as quant/ does */
+    void (*kv_load[N_KV_TYPE])(int n, const void *row, float *y);
+
+    /* ---- tiles of attention (FlashAttention, arXiv:2205.14135) ----
+     *
+     * The value of every output element depends on its own row only and is summed over k (or
+     * keys) in ascending order, one fused multiply-add each: so a query gives the same bits in
+     * whatever tile it stands. */
+
+    /* kt[d][key] = rows[key][d] as floats, for keys < n_key; kt is [dim][KV_PAGE], columns from
+     * n_key to KV_PAGE become 0. */
+    void (*k_tile[N_KV_TYPE])(int n_key, int dim, const uint8_t *rows, size_t row_bytes, float *kt);
+
+    /* c (+)= a b: a [n_row][n_k], b [n_k][n_col], c [n_row][n_col]; add: to what c holds. */
+    void (*mul_tile)(int n_row, int n_col, int n_k, const float *a, int lda, const float *b,
+                     int ldb, float *c, int ldc, bool add);
+
+    /* One query against one page, online softmax: s [KV_PAGE] holds q.k and becomes the
+     * probabilities exp(logit - *m), 0 outside keys [lo, hi).  *m is raised to the largest logit so
+     * far, *l *= (the factor returned), += sum of s.  What was summed with the old *m must be
+     * multiplied by the factor; it is exactly 1 when *m stays.  Nothing changes for hi <= lo. */
+    float (*soft_page)(float *s, int lo, int hi, const struct soft *p, float *m, float *l);
+};
+
+/* Each fills in what its instruction set has and leaves the rest.  ref first: it has everything. */
+void kern_vec_ref(struct kern_vec *k);
+void kern_vec_avx2(struct kern_vec *k);
+void kern_vec_avx512(struct kern_vec *k);
+void kern_vec_neon(struct kern_vec *k);
+
+/* The dense index of an element type of the KV cache; asserts that it is one. */
+enum kv_type kv_type_of(enum qtype t);
+
+/* Slots by name, for listings and checkkern: the name of slot i ("glu silu"), NULL past the last,
+ * and in *fn its pointer in k. */
+const char *kern_vec_slot(const struct kern_vec *k, int i, void (**fn)(void));
