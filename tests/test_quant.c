@@ -62,9 +62,172 @@ static void test_decode(void **state) {
     json_decref(m);
 }
 
+/* Root of the (weighted) mean square difference of each segment of 8 rows of 512. */
+enum { N_SEG = 6, SEG = 8 * 512, N_IN = N_SEG * SEG };
+
+static double rms_diff(const float *a, const float *b, const float *w, size_t n) {
+    double sum = 0, sum_w = 0;
+    for (size_t i = 0; i < n; i++) {
+        const double d = (double)a[i] - b[i], wi = w ? w[i % 512] : 1.0;
+        sum += wi * d * d;
+        sum_w += wi;
+    }
+    return sqrt(sum / sum_w);
+}
+
+/* Types whose unweighted bytes are fixed by rounding alone. */
+static bool byte_exact(enum qtype t) {
+    return t == QT_F16 || t == QT_BF16 || t == QT_Q8_0 || t == QT_Q4_0 || t == QT_Q4_1 ||
+           t == QT_Q5_0 || t == QT_Q5_1 || t == QT_MXFP4;
+}
+
+/* Encode the golden input and compare with the reference's figures in `want`. */
+static void check_encode(enum qtype t, const json_t *want, const float *x, const float *w) {
+    const struct qtype_geom *g = qtype_geom(t);
+    const size_t row_bytes = qtype_row_bytes(t, 512);
+    uint8_t *blocks = malloc(48 * row_bytes);
+    float *back = malloc(N_IN * sizeof *back);
+    for (size_t r = 0; r < 48; r++)
+        quant_type(t)->encode(x + 512 * r, blocks + r * row_bytes, 512, w);
+    quant_type(t)->decode(blocks, back, N_IN);
+    if (!w && byte_exact(t)) {
+        size_t n;
+        uint8_t *ref = slurp(in_quant(str_at(want, "file")), &n);
+        assert_int_equal(n, 48 * row_bytes);
+        for (size_t i = 0; i < n; i++)
+            if (ref[i] != blocks[i])
+                fail_msg("%s: byte %zu of row %zu is %02x, the reference has %02x", g->name,
+                         i % row_bytes, i / row_bytes, blocks[i], ref[i]);
+        free(ref);
+    }
+    for (size_t s = 0; s < N_SEG; s++) {
+        const double got = rms_diff(x + s * SEG, back + s * SEG, w, SEG);
+        const json_t *list = json_object_get(want, w ? "weighted_rmse" : "rmse");
+        const double ref = json_number_value(json_array_get(list, s));
+        if (!(got <= ref * (1 + 1e-6)))
+            fail_msg("%s%s: segment %zu has an RMSE of %.9g, the reference %.9g", g->name,
+                     w ? " with imatrix" : "", s, got, ref);
+    }
+    free(blocks), free(back);
+}
+
+static void test_encode(void **state) {
+    (void)state;
+    json_t *m = slurp_json(in_quant("manifest.json"));
+    size_t n, n_w, i;
+    float *x = slurp_f32(in_quant("quant_input.f32"), &n);
+    float *w = slurp_f32(in_quant("quant_imatrix.f32"), &n_w);
+    assert_int_equal(n, N_IN);
+    assert_int_equal(n_w, 512);
+    json_t *t;
+    int n_done = 0;
+    json_array_foreach(json_object_get(m, "types"), i, t) {
+        const enum qtype type = (enum qtype)json_integer_value(json_object_get(t, "ggml_type"));
+        const json_t *q = json_object_get(t, "quant"), *qi = json_object_get(t, "quant_imatrix");
+        if (!qtype_geom(type) || !quant_type(type)->encode) continue;
+        check_encode(type, q, x, NULL);
+        if (qi) check_encode(type, qi, x, w);
+        n_done++;
+    }
+    assert_int_equal(n_done, 20);
+    free(x), free(w);
+    json_decref(m);
+}
+
+/* Rows no model has: nothing may become NaN or infinite, and the error stays near the values. */
+static void test_odd_rows(void **state) {
+    (void)state;
+    static float x[256], w[256], back[256];
+    uint8_t blocks[1024];
+    for (int t = 0; t < QT_COUNT; t++) {
+        if (!qtype_geom((uint32_t)t) || !quant_type((enum qtype)t)->encode) continue;
+        for (int kind = 0; kind < 8; kind++) {
+            for (int i = 0; i < 256; i++) {
+                const float s = (i * 7919 % 256 - 127.5f) / 127.5f;
+                const float of[8] = {0,          s * 1e-42f, s * 1e-8f,   s * 3e38f,
+                                     i ? 0 : -1, 1e30f,      s * 0x1p20f, i == 9 ? 65504 : s};
+                x[i] = of[kind];
+                w[i] = kind % 2 ? 0.0f : (float)(i % 3) * 1e30f;
+            }
+            for (int weighted = 0; weighted < 2; weighted++) {
+                quant_type((enum qtype)t)->encode(x, blocks, 256, weighted ? w : NULL);
+                quant_type((enum qtype)t)->decode(blocks, back, 256);
+                for (int i = 0; i < 256; i++)
+                    if (!isfinite(back[i]) && t != QT_F16 && t != QT_BF16)
+                        fail_msg("%s, rows of kind %d: %g became %g", qtype_name((uint32_t)t), kind,
+                                 (double)x[i], (double)back[i]);
+            }
+        }
+    }
+}
+
+/* Rows of +-1: exact where both are levels; where only one end is (no fit without importance), the
+ * other is a level off. */
+static void test_round_trip(void **state) {
+    (void)state;
+    static const struct {
+        enum qtype type;
+        float tolerance;
+    } cases[] = {{QT_F32, 0},       {QT_F16, 0},        {QT_BF16, 0},        {QT_Q8_0, 4e-4f},
+                 {QT_Q4_0, 0.125f}, {QT_Q5_0, 0.0625f}, {QT_Q4_1, 1e-3f},    {QT_Q5_1, 1e-3f},
+                 {QT_Q2_K, 2e-3f},  {QT_Q3_K, 1e-3f},   {QT_Q4_K, 2e-3f},    {QT_Q5_K, 2e-3f},
+                 {QT_Q6_K, 1e-3f},  {QT_TQ1_0, 0},      {QT_TQ2_0, 0},       {QT_MXFP4, 0},
+                 {QT_NVFP4, 0},     {QT_Q1_0, 0},       {QT_IQ4_NL, 0.045f}, {QT_IQ4_XS, 0.045f}};
+    float x[256], back[256];
+    uint8_t blocks[1024];
+    for (int i = 0; i < 256; i++)
+        x[i] = i * 31 % 7 < 3 ? 1.0f : -1.0f;
+    for (size_t k = 0; k < sizeof cases / sizeof cases[0]; k++) {
+        const enum qtype t = cases[k].type;
+        quant_type(t)->encode(x, blocks, 256, NULL);
+        quant_type(t)->decode(blocks, back, 256);
+        for (int i = 0; i < 256; i++)
+            if (!(fabsf(back[i] - x[i]) <= cases[k].tolerance))
+                fail_msg("%s: %g became %g", qtype_name(t), (double)x[i], (double)back[i]);
+    }
+}
+
+static void test_scale_packing(void **state) {
+    (void)state;
+    uint8_t p[12], s[8], m[8], s2[8], m2[8];
+    int8_t k[16], k2[16];
+    for (unsigned seed = 1; seed < 200; seed++) {
+        for (unsigned j = 0; j < 8; j++) {
+            s[j] = (uint8_t)(seed * (j + 3) * 37 % 64);
+            m[j] = (uint8_t)(seed * (j + 5) * 41 % 64);
+        }
+        k4_scales_set(p, s, m);
+        k4_scales_get(p, s2, m2);
+        assert_memory_equal(s, s2, 8);
+        assert_memory_equal(m, m2, 8);
+        for (unsigned j = 0; j < 16; j++)
+            k[j] = (int8_t)(seed * (j + 7) * 43 % 64 - 32);
+        k3_scales_set(p, k);
+        k3_scales_get(p, k2);
+        assert_memory_equal(k, k2, 16);
+    }
+}
+
+/* Every type of the file format has its row of the table. */
+static void test_table(void **state) {
+    (void)state;
+    int n_decode = 0;
+    for (uint32_t t = 0; t < QT_COUNT; t++) {
+        const struct qtype_geom *g = qtype_geom(t);
+        if (!g) continue;
+        const struct quant_type *q = quant_type((enum qtype)t);
+        assert_true(fabs(q->bits - 8.0 * g->block_bytes / g->block) < 1e-9);
+        n_decode += q->decode != NULL;
+        assert_true(q->decode || !q->encode);
+    }
+    assert_int_equal(n_decode, 28);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_decode),
+        cmocka_unit_test(test_table),    cmocka_unit_test(test_decode),
+        cmocka_unit_test(test_encode),   cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_odd_rows), cmocka_unit_test(test_scale_packing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
