@@ -30,6 +30,10 @@ static void err_is_one_printable_line(void **s) {
         assert_int_equal(utf8_valid_prefix(e.msg, strlen(e.msg)), strlen(e.msg));
         assert_true(strlen(e.msg) > sizeof e.msg - 5);
     }
+    /* A C1 control (CSI), a text direction override, broken UTF-8; what is fine stays. */
+    err_set(&e, ERR_FORMAT, "\xc2\x9b|\xe2\x80\xae|\xe2\x82|\xff|\xc3\xa9\xf0\x9f\xa6\x99");
+    assert_string_equal(e.msg,
+                        "\\xc2\\x9b|\\xe2\\x80\\xae|\\xe2\\x82|\\xff|\xc3\xa9\xf0\x9f\xa6\x99");
     assert_int_equal(err_set(NULL, ERR_IO, "x"), -1);
 }
 

@@ -5,25 +5,22 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Copy src into dst[n], control bytes as \xNN; cuts at n, never inside a UTF-8 character. */
+#include "base/utf8.h"
+
+/* Copy src into dst[n], what is not printable as \xNN; cuts at n, between characters. */
 static void copy_printable(char *dst, size_t n, const char *src) {
     size_t o = 0;
-    for (const unsigned char *p = (const unsigned char *)src; *p; p++) {
-        const int control = *p < 0x20 || *p == 0x7f;
-        if (o + (control ? 4 : 1) >= n) break;
-        if (control)
-            o += (size_t)snprintf(dst + o, n - o, "\\x%02x", *p);
+    for (size_t left = strlen(src); left;) {
+        const int len = utf8_printable(src, left);
+        const size_t taken = len ? (size_t)len : 1, room = len ? taken : 4;
+        if (o + room >= n) break;
+        if (len)
+            memcpy(dst + o, src, taken);
         else
-            dst[o++] = (char)*p;
-    }
-    /* A cut may have split a multi-byte character: drop its lead and what follows it. */
-    size_t end = o;
-    while (end > 0 && ((unsigned char)dst[end - 1] & 0xc0) == 0x80 && o - end < 3)
-        end--;
-    if (end > 0 && (unsigned char)dst[end - 1] >= 0xc0) {
-        const unsigned char lead = (unsigned char)dst[end - 1];
-        const size_t need = lead >= 0xf0 ? 4 : lead >= 0xe0 ? 3 : 2;
-        if (o - (end - 1) < need) o = end - 1;
+            snprintf(dst + o, n - o, "\\x%02x", (unsigned char)*src);
+        o += room;
+        src += taken;
+        left -= taken;
     }
     dst[o] = 0;
 }
@@ -47,9 +44,7 @@ int err_set(struct err *e, enum err_code code, const char *fmt, ...) {
 
 int err_errno(struct err *e, const char *where) {
     const int n = errno;
-    const enum err_code code = n == ENOENT   ? ERR_NOT_FOUND
-                               : n == ENOMEM ? ERR_NOMEM
-                                             : ERR_IO;
+    const enum err_code code = n == ENOENT ? ERR_NOT_FOUND : n == ENOMEM ? ERR_NOMEM : ERR_IO;
     return err_set(e, code, "%s: %s", where, strerror(n));
 }
 

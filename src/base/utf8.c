@@ -94,3 +94,12 @@ size_t utf8_valid_prefix(const char *p, size_t n) {
     }
     return n;
 }
+
+int utf8_printable(const char *p, size_t n) {
+    uint32_t cp;
+    const int len = utf8_decode_strict(p, n, &cp);
+    if (len < 0 || cp < 0x20 || (cp >= 0x7f && cp < 0xa0)) return 0;
+    /* U+2028 and U+2029 end a line; U+202A-202E and U+2066-2069 turn its direction. */
+    if ((cp >= 0x2028 && cp <= 0x202e) || (cp >= 0x2066 && cp <= 0x2069)) return 0;
+    return len;
+}

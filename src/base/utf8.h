@@ -22,3 +22,7 @@ size_t utf8_complete(const char *p, size_t n);
 
 /* Offset of the first byte that is not valid UTF-8, or n. */
 size_t utf8_valid_prefix(const char *p, size_t n);
+
+/* Length of the character at p[0..n), n > 0, if a terminal merely shows it; 0 for what is not valid
+ * UTF-8, for control characters (C0, DEL, C1), line separators and those that reorder text. */
+int utf8_printable(const char *p, size_t n);

@@ -5,6 +5,7 @@
 /* clang-format off */
 const struct command debug_commands[] = {
     {"sampler", NULL, "", "run sampler stages over given logits (JSON lines)", debug_sampler, .options = debug_sampler_options},
+    {"tensor", NULL, "FILE NAME", "shape, statistics and values of a tensor", debug_tensor, .options = debug_tensor_options},
     {0},
 };
 /* clang-format on */

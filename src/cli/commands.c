@@ -3,6 +3,7 @@
 
 /* clang-format off */
 const struct command cli_commands[] = {
+    {"show", NULL, "FILE", "what is in a model file", cmd_show, .options = cmd_show_options},
     {"doctor", NULL, "", "show this machine, this build and what is missing", cmd_doctor, cmd_doctor_options, .any_settings = true},
     {"debug", NULL, "COMMAND", "doors for tests and for looking inside", .sub = debug_commands},
     {0},

@@ -11,8 +11,11 @@
     int debug_##x(int argc, char **argv, struct err *e);                                           \
     const struct opt *debug_##x##_options(void)
 
+CLI_COMMAND(show);
+CLI_COMMAND(show);
 CLI_COMMAND(doctor);
 
 CLI_DEBUG(sampler);
+CLI_DEBUG(tensor);
 
 extern const struct command debug_commands[]; /* cmd_debug.c */

@@ -41,21 +41,8 @@ struct extent {
 
 struct gguf_shown gguf_show_name(struct str name) {
     struct gguf_shown s;
-    const size_t n = name.n < 100 ? name.n : utf8_complete(name.p, 100);
-    size_t o = 0;
-    for (size_t i = 0; i < n;) {
-        uint32_t cp;
-        const int len = utf8_decode_strict(name.p + i, n - i, &cp);
-        if (len < 0 || cp == 0) {
-            s.z[o++] = '?';
-            i++;
-            continue;
-        }
-        memcpy(s.z + o, name.p + i, (size_t)len);
-        o += (size_t)len;
-        i += (size_t)len;
-    }
-    memcpy(s.z + o, n < name.n ? "..." : "", n < name.n ? 4 : 1);
+    const size_t n = name.n <= 100 ? name.n : utf8_complete(name.p, 100);
+    snprintf(s.z, sizeof s.z, "%.*s%s", (int)n, name.p, n < name.n ? "..." : "");
     return s;
 }
 

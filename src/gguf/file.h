@@ -40,7 +40,7 @@ size_t gguf_type_bytes(enum gguf_type t);
 /* Bytes of ne[0] x ... x ne[3] values; ne[0] a multiple of the type's block.  False on overflow. */
 bool gguf_shape_bytes(enum qtype type, const int64_t ne[4], size_t *n_bytes);
 
-/* At most the first 100 bytes of a name, for messages: whole characters, bad bytes as '?'. */
+/* At most the first 100 bytes of a name, for messages: whole characters. */
 struct gguf_shown {
     char z[112];
 };
