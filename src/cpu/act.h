@@ -29,7 +29,9 @@ struct act_q8 {
 /* The same over 256 values. */
 struct act_q8_k {
     _Alignas(64) int8_t q[256];
-    int16_t sum32[8]; /* sums of q over 32 and 16 values */
+    /* Sums of q over 32 and over 16 values, in each four the order 0 2 1 3: so the even and the
+     * odd bytes of packed mins, widened to 16 bits, pair up with them. */
+    int16_t sum32[8];
     int16_t sum16[16];
     float d;
     _Alignas(32) int32_t start32[8];

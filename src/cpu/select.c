@@ -38,7 +38,7 @@ static bool have_avx2(const struct cpu_info *c) {
 }
 
 static void init_avx2(struct kern *k, const struct cpu_info *c) {
-    (void)c;
+    kern_mat_avx2(&k->mat, c);
     kern_vec_avx2(&k->vec);
 }
 
@@ -49,7 +49,7 @@ static bool have_avx512(const struct cpu_info *c) {
 }
 
 static void init_avx512(struct kern *k, const struct cpu_info *c) {
-    (void)c;
+    kern_mat_avx512(&k->mat, c);
     kern_vec_avx512(&k->vec);
 }
 #endif
@@ -61,7 +61,7 @@ static bool have_neon(const struct cpu_info *c) {
 }
 
 static void init_neon(struct kern *k, const struct cpu_info *c) {
-    (void)c;
+    kern_mat_neon(&k->mat, c);
     kern_vec_neon(&k->vec);
 }
 #endif

@@ -37,6 +37,11 @@ static int sum(const int8_t *q, int n) {
     return s;
 }
 
+/* 0 2 1 3 4 6 5 7 ..: where sum j is stored. */
+static int swap_mid(int j) {
+    return (j & ~3) | (j & 1) << 1 | (j >> 1 & 1);
+}
+
 void act_encode_f32_ref(const float *x, int n, uint8_t *out, size_t step) {
     for (; n > 0; n -= ACT_BLOCK, x += ACT_BLOCK, out += step)
         take_block(x, n, ((struct act_f32 *)(void *)out)->v);
@@ -63,12 +68,14 @@ void act_encode_q8_k_ref(const float *x, int n, uint8_t *out, size_t step) {
         take_block(x, n, v);
         a->d = quantize(v, ACT_BLOCK, a->q);
         for (int j = 0; j < 16; j++) {
-            a->sum16[j] = (int16_t)sum(a->q + 16 * j, 16);
-            a->start16[j] = -128 * a->sum16[j];
+            const int s16 = sum(a->q + 16 * j, 16);
+            a->sum16[swap_mid(j)] = (int16_t)s16;
+            a->start16[j] = -128 * s16;
         }
         for (int j = 0; j < 8; j++) {
-            a->sum32[j] = (int16_t)(a->sum16[2 * j] + a->sum16[2 * j + 1]);
-            a->start32[j] = -128 * a->sum32[j];
+            const int s32 = sum(a->q + 32 * j, 32);
+            a->sum32[swap_mid(j)] = (int16_t)s32;
+            a->start32[j] = -128 * s32;
         }
     }
 }
