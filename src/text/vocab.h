@@ -70,11 +70,14 @@ int tok_encode(const struct vocab *v, struct str text, struct tok_opts opts, str
                struct err *e);
 
 struct detok_opts {
-    bool special;        /* show special tokens as their text instead of dropping them */
-    bool keep_all;       /* do not strip the leading blank / BOS / EOS that encode added */
+    bool special;  /* show special tokens as their text instead of dropping them */
+    bool keep_all; /* the pieces and nothing else; see tok_decode */
 };
 
-/* Append the text of n ids to out.  Ids outside the vocabulary are ERR_FORMAT. */
+/* Append the text of n ids to out.  Unless keep_all, as the reference gives it back: without the
+ * leading blank that encoding adds, and without blanks before punctuation where the model's own
+ * decoder removes them.  With neither flag a leading BOS and trailing EOS fall off first, and then
+ * the blank behind BOS stays.  Ids outside the vocabulary are ERR_FORMAT. */
 int tok_decode(const struct vocab *v, const int32_t *id, size_t n, struct detok_opts opts,
                struct buf *out, struct err *e);
 
