@@ -177,8 +177,10 @@ neon: ##      cross-build the ARM kernels and run checkkern under qemu-user
 		SRC_DIRS="base quant backend cpu cpu/ref cpu/neon" $B/neon/libcria.a $(KERN_BIN:$B/%=$B/neon/%)
 	@$(if $(KERN_BIN),B=$B/neon RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" tests/run checkkern)
 
-bench: all ##     speed of the models in BENCH_MODELS, or of the test model
-	@bench/run
+BENCH_MODELS ?= tests/golden/models/llama32.gguf
+BENCH_ARGS ?=
+bench: all ##     speed of BENCH_MODELS (BENCH_ARGS="--pp 512 --tg 128"); bench/compare: against peers
+	@for m in $(BENCH_MODELS); do $B/cria bench $(BENCH_ARGS) "$$m" || exit 1; done
 
 format: ##    clang-format over all sources
 	clang-format -i $(C_SRC)

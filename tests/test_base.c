@@ -118,7 +118,7 @@ struct team_case {
 
 static void team_job(struct worker *w, void *arg) {
     struct team_case *c = arg;
-    for (int round = 0; round < 2000; round++) {
+    for (int round = 0; round < 400; round++) {
         c->turn[w->id] = round;
         team_barrier(w);
         for (int i = 0; i < w->n; i++)

@@ -223,11 +223,86 @@ static void test_table(void **state) {
     assert_int_equal(n_decode, 28);
 }
 
+/* ---- the doors ---- */
+
+static void run_door(struct ran *r, const char *args, const void *in, size_t n) {
+    char copy[256];
+    const char *argv[16] = {"debug"};
+    snprintf(copy, sizeof copy, "%s", args);
+    char *save = NULL;
+    int k = 1;
+    for (char *a = strtok_r(copy, " ", &save); a; a = strtok_r(NULL, " ", &save))
+        argv[k++] = a;
+    run_cria(r, argv, in, n, 20);
+}
+
+static void test_doors(void **state) {
+    (void)state;
+    struct ran r;
+    size_t n_blocks, n_floats, n_in, n_ref;
+    uint8_t *blocks = slurp(in_quant("dq_iq3_s.bin"), &n_blocks);
+    float *floats = slurp_f32(in_quant("dq_iq3_s.f32"), &n_floats);
+    run_door(&r, "dequant iq3_s", blocks, n_blocks);
+    assert_int_equal(r.code, 0);
+    assert_int_equal(r.out.n, n_floats * sizeof *floats);
+    assert_memory_equal(r.out.p, floats, r.out.n);
+    ran_fini(&r);
+    free(blocks), free(floats);
+
+    float *in = slurp_f32(in_quant("quant_input.f32"), &n_in);
+    uint8_t *ref = slurp(in_quant("q_q5_1.bin"), &n_ref);
+    run_door(&r, "quant Q5_1 --row 512", in, n_in * sizeof *in);
+    assert_int_equal(r.code, 0);
+    assert_int_equal(r.out.n, n_ref);
+    assert_memory_equal(r.out.p, ref, n_ref);
+    ran_fini(&r);
+
+    char args[200];
+    snprintf(args, sizeof args, "quant q4_K --row 512 --imatrix %s", in_quant("quant_imatrix.f32"));
+    run_door(&r, args, in, n_in * sizeof *in);
+    assert_int_equal(r.code, 0);
+    assert_int_equal(r.out.n, 48 * 288);
+    ran_fini(&r);
+    free(in), free(ref);
+}
+
+static void test_doors_refuse(void **state) {
+    (void)state;
+    const float nan_row[32] = {[7] = NAN};
+    const struct {
+        const char *args, *in;
+        size_t n;
+        int code;
+        const char *says;
+    } cases[] = {
+        {"dequant", "", 0, 2, "Q4_K"},
+        {"dequant q8_1", "", 0, 2, "q8_1"},
+        {"dequant i32", "", 0, 2, "i32"},
+        {"dequant q4_0", "1234567", 7, 1, "7 bytes"},
+        {"quant q4_0", "", 0, 2, "--row"},
+        {"quant q4_0 --row 33", "", 0, 2, "33"},
+        {"quant iq2_xxs --row 256", "", 0, 2, "iq2_xxs"},
+        {"quant q4_0 --row 32 --imatrix no-such-file", "", 0, 3, "no-such-file"},
+        {"quant q4_0 --row 32 --imatrix Makefile", "", 0, 1, "128 bytes"},
+        {"quant q4_0 --row 32", (const char *)nan_row, sizeof nan_row, 1, "column 7"},
+        {"quant q4_0 --row 32", (const char *)nan_row, 100, 1, "100 bytes"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct ran r;
+        run_door(&r, cases[i].args, cases[i].in, cases[i].n);
+        if (r.code != cases[i].code || !strstr(r.err.p, cases[i].says))
+            fail_msg("%s: exit %d, \"%s\"", cases[i].args, r.code, r.err.p);
+        assert_ptr_equal(strchr(r.err.p, '\n'), r.err.p + r.err.n - 1);
+        ran_fini(&r);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_table),    cmocka_unit_test(test_decode),
         cmocka_unit_test(test_encode),   cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_odd_rows), cmocka_unit_test(test_scale_packing),
+        cmocka_unit_test(test_doors),    cmocka_unit_test(test_doors_refuse),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -15,6 +15,8 @@ CLI_COMMAND(show);
 CLI_COMMAND(show);
 CLI_COMMAND(doctor);
 
+CLI_DEBUG(quant);
+CLI_DEBUG(dequant);
 CLI_DEBUG(sampler);
 CLI_DEBUG(tensor);
 

@@ -13,10 +13,10 @@ typedef void forward_tap(void *ctx, const char *name, int il, const float *x, in
                          int ld);
 
 struct forward_opts {
-    int n_ctx;      /* longest sequence: chooses phi3's rope factors and sizes scratch */
-    int max_rows;   /* tokens in one batch: prefill chunk + decoding sequences */
-    int max_out;    /* rows whose logits may be asked for in one batch */
-    int max_rank;   /* largest LoRA rank that will be used; 0 for none */
+    int n_ctx;    /* longest sequence: chooses phi3's rope factors and sizes scratch */
+    int max_rows; /* tokens in one batch: prefill chunk + decoding sequences */
+    int max_out;  /* rows whose logits may be asked for in one batch */
+    int max_rank; /* largest LoRA rank that will be used; 0 for none */
 };
 
 struct forward; /* workspace for one team and model */
@@ -28,11 +28,11 @@ void forward_set_tap(struct forward *f, forward_tap *tap, void *ctx); /* NULL: o
 
 /* One sequence's share of a batch. */
 struct batch_seq {
-    struct kv_seq *kv;      /* already extended by n (kv_seq_extend) */
-    const int32_t *tok;     /* [n] */
+    struct kv_seq *kv;  /* already extended by n (kv_seq_extend) */
+    const int32_t *tok; /* [n] */
     int n;
     const struct adapter *adapter; /* or NULL */
-    int n_out;              /* the last n_out of its rows get logits: 0, 1 or n */
+    int n_out;                     /* the last n_out of its rows get logits: 0, 1 or n */
 };
 
 /* Run the batch; sum of n <= max_rows, sum of n_out <= max_out.  Returns logits

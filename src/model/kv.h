@@ -26,18 +26,19 @@ void kv_pool_layer(const struct kv_pool *p, int il, struct attn_job *j);
 
 /* One sequence. */
 struct kv_seq {
-    struct kv_pool *pool;  /* borrowed */
-    struct kv_span *span;  /* [n_span], owned; ascending positions, no span empty */
+    struct kv_pool *pool; /* borrowed */
+    struct kv_span *span; /* [n_span], owned; ascending positions, no span empty */
     int n_span, cap_span;
-    int32_t n_tok;         /* tokens in the cache */
-    int32_t next_pos;      /* position of the next token: n_tok unless a shift has happened */
+    int32_t n_tok;    /* tokens in the cache */
+    int32_t next_pos; /* position of the next token: n_tok unless a shift has happened */
 };
 
 void kv_seq_init(struct kv_seq *s, struct kv_pool *p);
 void kv_seq_fini(struct kv_seq *s); /* drops its pages */
 
 /* Extend by n tokens: spans cover them, next_pos and n_tok move on; forward() fills them in.  A
- * shared last page is copied first.  ERR_LIMIT when the pool is full: nothing changed. */
+ * shared last page is copied first.  ERR_LIMIT when the pool is full or the model's learned
+ * positions (GPT-2, BERT) end: nothing changed. */
 int kv_seq_extend(struct kv_seq *s, int n, struct err *e);
 
 /* Keep the first n tokens, drop the rest. */

@@ -25,8 +25,8 @@ int model_n_vocab(const struct model *m);       /* rows of the head */
 int model_n_embd(const struct model *m);
 int model_n_layer(const struct model *m);
 int model_n_ctx_train(const struct model *m);
-size_t model_weight_bytes(const struct model *m);   /* read for one token: all but the embedding
-                                                     * table (unless tied), routed experts only */
+size_t model_weight_bytes(const struct model *m);    /* read for one token: all but the embedding
+                                                      * table (unless tied), routed experts only */
 double model_flops_per_token(const struct model *m); /* 2 x parameters used; attention apart */
 
 /* Architectures this build runs, NULL-terminated, sorted. */

@@ -1,6 +1,7 @@
 /* The avx512 half of the matrix kernel table. */
-#include "cpu/kern_mat.h"
+#include "cpu/avx512/tile.h"
 
 void kern_mat_avx512(struct kern_mat *k, const struct cpu_info *cpu) {
-    (void)k, (void)cpu;
+    (void)cpu;
+    kern_mat_avx512_k(k);
 }

@@ -1,0 +1,274 @@
+/* Products with weights: every type, odd widths and heights, against the sum in double of the
+ * decoded weights and the activations as they were encoded. */
+#include "checkkern.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cpu/act.h"
+#include "quant/quant.h"
+
+enum { MOST_COLS = 100 };
+
+static const int widths[] = {1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 17, 33, 64, MOST_COLS};
+static const int heights[] = {32, 1, 5, 15, 16, 17, 31};
+
+/* Random blocks whose values are finite and moderate; scales vary by orders of magnitude. */
+static void random_blocks(struct check *t, enum qtype type, uint8_t *out, int n) {
+    const struct qtype_geom *g = qtype_geom(type);
+    float v[256];
+    for (int i = 0; i < n; i += g->block, out += g->block_bytes) {
+        float top;
+        do {
+            for (int b = 0; b < g->block_bytes; b++)
+                out[b] = (uint8_t)check_rand(t);
+            quant_type(type)->decode(out, v, (size_t)g->block);
+            top = 0;
+            for (int k = 0; k < g->block; k++)
+                if (!(fabsf(v[k]) <= top)) top = fabsf(v[k]);
+        } while (!(top <= 64.0f));
+    }
+}
+
+/* The values a kernel sees: block by block, q * d. */
+static void act_values(enum act_enc enc, const uint8_t *at, size_t step, int n, float *v) {
+    for (int b = 0, i = 0; i < n; b++, at += step) {
+        const struct act_f32 *f = (const void *)at;
+        const struct act_q8 *q = (const void *)at;
+        const struct act_q8_k *k = (const void *)at;
+        for (int e = 0; e < ACT_BLOCK && i < n; e++, i++)
+            v[i] = enc == ACT_F32  ? f->v[e]
+                   : enc == ACT_Q8 ? (float)q->q[e] * q->d[e / 32]
+                                   : (float)k->q[e] * k->d;
+    }
+}
+
+/* A matrix, its columns in the kernel's encoding, and what must come out. */
+struct product {
+    enum qtype type;
+    const struct mat_kern *k;
+    int n_row, n_col;
+    size_t row_bytes, step;
+    uint8_t *w, *x, *tmp;
+    double *want, *slack; /* [MOST_COLS][n_row]: the sum, and the sum of magnitudes */
+    float *acc;
+};
+
+static void expect(struct product *p) {
+    float *w = malloc(sizeof *w * (size_t)p->n_col), *x = malloc(sizeof *x * (size_t)p->n_col);
+    for (int c = 0; c < MOST_COLS; c++) {
+        act_values(p->k->enc, p->x + (size_t)c * act_bytes(p->k->enc), p->step, p->n_col, x);
+        for (int r = 0; r < p->n_row; r++) {
+            double s = 0, a = 0;
+            quant_type(p->type)->decode(p->w + (size_t)r * p->row_bytes, w, (size_t)p->n_col);
+            for (int i = 0; i < p->n_col; i++) {
+                s += (double)w[i] * x[i];
+                a += fabs((double)w[i] * x[i]);
+            }
+            p->want[c * p->n_row + r] = s;
+            p->slack[c * p->n_row + r] = a;
+        }
+    }
+    free(w);
+    free(x);
+}
+
+static struct product product_new(struct check *t, enum qtype type, int n_row, int n_col) {
+    const struct mat_kern *k = &t->cand->mat.of[type];
+    const size_t act = act_bytes(k->enc);
+    struct product p = {.type = type, .k = k, .n_row = n_row, .n_col = n_col};
+    p.row_bytes = qtype_row_bytes(type, n_col);
+    p.step = MOST_COLS * act;
+    p.w = guarded(t, p.row_bytes * (size_t)n_row);
+    p.x = guarded(t, p.step * (size_t)act_blocks(n_col));
+    p.tmp = guarded(t, MAT_TMP_BYTES);
+    p.acc = guarded(t, MOST_COLS * MAT_ROWS * sizeof(float));
+    p.want = guarded(t, MOST_COLS * (size_t)n_row * sizeof(double));
+    p.slack = guarded(t, MOST_COLS * (size_t)n_row * sizeof(double));
+    for (int r = 0; r < n_row; r++)
+        random_blocks(t, type, p.w + (size_t)r * p.row_bytes, n_col);
+    float *x = guarded_f32(t, (size_t)n_col);
+    for (int c = 0; c < MOST_COLS; c++) {
+        fill_normal(t, x, (size_t)n_col);
+        if (c % 7 == 3) x[n_col / 2] *= 30; /* an outlier channel */
+        if (c % 11 == 5) memset(x, 0, (size_t)n_col * sizeof *x);
+        t->cand->mat.encode[k->enc](x, n_col, p.x + (size_t)c * act, p.step);
+    }
+    expect(&p);
+    return p;
+}
+
+/* Rows [r0, r0 + n_row) times the first n columns, or those of an index, into p->acc. */
+static void product_run(const struct product *p, int r0, int n_row, const int32_t *index, int n) {
+    const struct mat_call c = {
+        .w = p->w + (size_t)r0 * p->row_bytes,
+        .row_bytes = p->row_bytes,
+        .n_row = n_row,
+        .n_col = p->n_col,
+        .x = p->x,
+        .x_step = p->step,
+        .index = index,
+        .n = n,
+        .n_row_after = p->n_row - r0 - n_row,
+        .acc = p->acc,
+        .tmp = p->tmp,
+    };
+    p->k->mul(p->type, &c);
+}
+
+/* Right against the double sum, and the same bits as `same` holds ([c][n_row]; NaN: not known
+ * yet, then kept). */
+static void product_check(struct check *t, const struct product *p, int r0, int n_row,
+                          const int32_t *index, int n, float *same) {
+    for (int i = 0; i < n && !t->failed; i++) {
+        const int c = index ? index[i] : i;
+        for (int r = 0; r < n_row; r++) {
+            const int at = c * p->n_row + r0 + r;
+            const float got = p->acc[i * MAT_ROWS + r];
+            const double off = fabs(got - p->want[at]);
+            CHECK(off <= 3e-6 * p->slack[at] + 1e-30,
+                  "%s %dx%d, rows %d+%d, %d columns: [%d][%d] is %g, not %g", qtype_name(p->type),
+                  p->n_row, p->n_col, r0, n_row, n, c, r, (double)got, p->want[at]);
+            if (isnan(same[at])) same[at] = got;
+            CHECK_SAME(&same[at], &got, 1, "%s %dx%d, rows %d+%d, %d columns: order of sums",
+                       qtype_name(p->type), p->n_row, p->n_col, r0, n_row, n);
+        }
+    }
+}
+
+static void check_shape(struct check *t, enum qtype type, int n_col) {
+    struct guarded *mark = t->memory;
+    struct product p = product_new(t, type, 37, n_col);
+    float *same = guarded_f32(t, MOST_COLS * (size_t)p.n_row);
+    int32_t *index = guarded(t, 9 * sizeof *index);
+    for (size_t i = 0; i < MOST_COLS * (size_t)p.n_row; i++)
+        same[i] = NAN;
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
+        const int n_row = heights[i % 7],
+                  r0 = i ? (int)(check_rand(t) % (unsigned)(38 - n_row)) : 0;
+        product_run(&p, r0, n_row, NULL, widths[i]);
+        product_check(t, &p, r0, n_row, NULL, widths[i], same);
+    }
+    product_run(&p, 32, 5, NULL, MOST_COLS); /* up to the guard page */
+    product_check(t, &p, 32, 5, NULL, MOST_COLS, same);
+    for (int i = 0; i < 9; i++)
+        index[i] = (int32_t)(check_rand(t) % MOST_COLS);
+    product_run(&p, 4, 32, index, 9);
+    product_check(t, &p, 4, 32, index, 9, same);
+    guarded_free(t, mark);
+}
+
+TEST(mat_mul) {
+    int n_type = 0;
+    for (int type = 0; type < QT_COUNT; type++) {
+        if (!t->cand->mat.of[type].mul) continue;
+        const int block = qtype_geom((uint32_t)type)->block;
+        static const int odd[] = {1, 3, 7, 20}; /* blocks in a row */
+        for (int i = 0; i < 4 && !t->failed; i++)
+            if (odd[i] * block <= 2000) check_shape(t, (enum qtype)type, odd[i] * block);
+        if (block < 256) check_shape(t, (enum qtype)type, 896 / block * block);
+        n_type++;
+    }
+    CHECK(n_type == 28, "%d weight types have kernels; 28 should", n_type);
+}
+
+/* ---- encoders ---- */
+
+TEST(mat_encode) {
+    for (int e = 0; e < ACT_N_ENC; e++) {
+        for (int n = 1; n < 1200 && !t->failed; n = 2 * n + 3) {
+            struct guarded *mark = t->memory;
+            const size_t bytes = act_bytes((enum act_enc)e), all = bytes * (size_t)act_blocks(n);
+            float *x = guarded_f32(t, (size_t)n);
+            uint8_t *a = guarded(t, all), *b = guarded(t, all);
+            memset(a, 0, all), memset(b, 0, all);
+            fill_normal(t, x, (size_t)n);
+            if (n > 300) memset(x, 0, 260 * sizeof *x);
+            if (n > 600) x[400] = 1e-38f, x[550] = 1e30f;
+            t->ref->mat.encode[e](x, n, a, bytes);
+            t->cand->mat.encode[e](x, n, b, bytes);
+            size_t at = 0;
+            while (at < all && a[at] == b[at])
+                at++;
+            CHECK(at == all, "encoding %d, %d values: byte %zu differs", e, n, at);
+            guarded_free(t, mark);
+        }
+    }
+}
+
+/* ---- speed ---- */
+
+enum { BENCH_COLS = 2048, BENCH_ROWS = 2048 };
+
+struct timed {
+    const struct mat_kern *k;
+    enum qtype type;
+    uint8_t *w, *x, *tmp;
+    float *acc;
+    size_t row_bytes;
+    int n_row, n;
+};
+
+static void timed_run(void *ctx) {
+    const struct timed *b = ctx;
+    const int piece = b->n <= 4 ? b->k->piece : MAT_ROWS;
+    const size_t act = act_bytes(b->k->enc);
+    for (int r = 0; r < b->n_row; r += piece) {
+        const struct mat_call c = {.w = b->w + (size_t)r * b->row_bytes,
+                                   .row_bytes = b->row_bytes,
+                                   .n_row = piece,
+                                   .n_col = BENCH_COLS,
+                                   .x = b->x,
+                                   .x_step = (size_t)b->n * act,
+                                   .n = b->n,
+                                   .n_row_after = b->n_row - r - piece,
+                                   .acc = b->acc,
+                                   .tmp = b->tmp};
+        b->k->mul(b->type, &c);
+    }
+}
+
+/* One thread: GB/s of weights at one column from a matrix larger than the caches, Gop/s at 6, 32
+ * and 512 columns, each with its share of the peak measured in the same second. */
+static void bench_type(struct check *t, enum qtype type) {
+    struct guarded *mark = t->memory;
+    struct timed b = {.k = &t->cand->mat.of[type], .type = type};
+    if (!strcmp(b.k->isa, "ref")) return;
+    const size_t act = act_bytes(b.k->enc), n_act = BENCH_COLS / ACT_BLOCK * act;
+    b.row_bytes = qtype_row_bytes(type, BENCH_COLS);
+    const int n_big = (int)(((size_t)96 << 20) / b.row_bytes) / MAT_ROWS * MAT_ROWS;
+    b.w = guarded(t, b.row_bytes * (size_t)n_big);
+    b.x = guarded(t, n_act * MAT_COLS);
+    b.tmp = guarded(t, MAT_TMP_BYTES);
+    b.acc = guarded(t, MAT_COLS * MAT_ROWS * sizeof(float));
+    for (int r = 0; r < 64; r++)
+        random_blocks(t, type, b.w + (size_t)r * b.row_bytes, BENCH_COLS);
+    for (int r = 64; r < n_big; r++)
+        memcpy(b.w + (size_t)r * b.row_bytes, b.w + (size_t)(r % 64) * b.row_bytes, b.row_bytes);
+    memset(b.x, 0, n_act * MAT_COLS);
+    printf("%-8s %-7s", qtype_name(type), b.k->isa);
+    const int n[] = {1, 6, 32, 512};
+    for (int i = 0; i < 4; i++) {
+        const struct peak p = bench_peak(t->level);
+        const double peak = b.k->enc == ACT_F32 ? p.f32_gflops : p.int8_gops;
+        b.n = n[i];
+        b.n_row = i == 0 ? n_big : BENCH_ROWS;
+        const double s = bench_seconds(timed_run, &b);
+        const double gbs = (double)b.row_bytes * b.n_row / s * 1e-9;
+        const double gops = 2.0 * BENCH_COLS * b.n_row * b.n / s * 1e-9;
+        if (i == 0)
+            printf(" %5.1f GB/s %3.0f%%", gbs, 100 * gbs / p.read_gbs);
+        else
+            printf("  N=%d %5.0f %3.0f%%", b.n, gops, 100 * gops / peak);
+    }
+    printf("\n");
+    guarded_free(t, mark);
+}
+
+BENCH(mat_mul) {
+    printf("%s: weight bytes at 1 column, Gop/s at N, and %% of this core's peak\n", t->level);
+    for (int type = 0; type < QT_COUNT; type++)
+        if (t->cand->mat.of[type].mul) bench_type(t, (enum qtype)type);
+}
