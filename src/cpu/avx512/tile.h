@@ -129,3 +129,6 @@ void mul_tiles(enum qtype t, const struct mat_call *c, const struct tile_kind *k
 
 /* The halves of this folder's table. */
 void kern_mat_avx512_k(struct kern_mat *k);
+void kern_mat_avx512_q(struct kern_mat *k);
+void kern_mat_avx512_f(struct kern_mat *k);
+void kern_mat_avx512_act(struct kern_mat *k);
