@@ -372,15 +372,17 @@ static void test_logprobs(void **state) {
     float logits[N];
     struct candidate top[20];
     noise(logits, 9);
-    assert_int_equal(candidates_top(logits, N, 20, top), 20);
+    struct candidate chosen = {.id = 77};
+    assert_int_equal(candidates_top(logits, N, 20, top, &chosen), 20);
     double sum = 0;
     for (int i = 0; i < N; i++)
         sum += exp((double)logits[i]);
+    assert_true(fabs((double)chosen.p - exp((double)logits[77]) / sum) < 1e-6);
     for (int i = 0; i < 20; i++) {
         assert_true(i == 0 || top[i].p <= top[i - 1].p);
         assert_true(fabs((double)top[i].p - exp((double)logits[top[i].id]) / sum) < 1e-6);
     }
-    assert_int_equal(candidates_top(logits, 3, 20, top), 3);
+    assert_int_equal(candidates_top(logits, 3, 20, top, NULL), 3);
 }
 
 static void test_ranges(void **state) {

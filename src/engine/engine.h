@@ -11,7 +11,7 @@ struct engine_opts {
     int n_batch;         /* prefill chunk; 0: 512 */
     int n_threads;       /* 0: cpu_default_threads() */
     int n_parallel;      /* sequences that will run at once; 0: 1.  KV capacity = n_ctx each */
-    enum qtype k_type, v_type; /* zero value F32; engine_default_kv() gives the user's default, F16 */
+    enum qtype k_type, v_type; /* zero value F32; engine_user_opts() gives the user's default, F16 */
     const char *const *lora;   /* [n_lora] adapter files, applied to every sequence; or NULL */
     const float *lora_scale;   /* [n_lora], NULL: ones */
     int n_lora;                /* 0 or 1 today */
@@ -19,6 +19,10 @@ struct engine_opts {
 };
 
 struct engine;
+
+/* What a user gets who says nothing: cache type F16 or the setting KV_CACHE_TYPE, the context of
+ * the setting CONTEXT_LENGTH where o->n_ctx is 0.  ERR_USAGE when a setting does not parse. */
+int engine_user_opts(struct engine_opts *o, struct err *e);
 
 /* Errors are one line that names the file.  Cheap: weights stay mapped. */
 struct engine *engine_open(const char *path, const struct engine_opts *o, struct err *e);
@@ -33,4 +37,6 @@ struct kv_pool *engine_kv(struct engine *g);
 const struct adapter *engine_adapter(const struct engine *g); /* or NULL */
 int engine_n_ctx(const struct engine *g);
 int engine_n_batch(const struct engine *g);
+int engine_n_out(const struct engine *g);   /* rows whose logits one batch may return */
+int engine_n_vocab(const struct engine *g); /* ids below it have both a text and a logit */
 double engine_load_s(const struct engine *g); /* time engine_open took */

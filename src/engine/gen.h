@@ -18,6 +18,7 @@ struct gen_request {
     int n_stop;
     bool special;          /* show control tokens in the text */
     bool ignore_eos;
+    bool spare_newline;    /* line feeds take no repetition penalty */
     int n_logprobs;        /* 0: none; else top candidates with each token, <= 20 */
 };
 

@@ -9,6 +9,8 @@ struct session;
 struct session *session_new(struct engine *g, struct err *e);
 void session_free(struct session *s);
 
+struct engine *session_engine(const struct session *s);
+
 /* Feed n tokens in chunks of n_batch.  logits: NULL for none, else *logits is set to the last
  * token's [n_vocab], valid until the next call.  ERR_LIMIT when the context is full,
  * ERR_FORMAT for an id outside the vocabulary, ERR_CANCELLED when *stop became nonzero between
@@ -25,4 +27,11 @@ int session_feed_all(struct session *s, const int32_t *tok, int n, session_row_f
 int session_n_tok(const struct session *s);
 const int32_t *session_tokens(const struct session *s); /* [n_tok] now in the cache */
 void session_truncate(struct session *s, int n);
+
+/* Keep what the cache shares with the start of tok[0..n) and drop the rest; returns how many
+ * tokens stay.  What was computed before a context shift in sight of tokens that are gone does not
+ * count as shared: a reused prefix gives the same logits as a fresh one. */
+int session_reuse(struct session *s, const int32_t *tok, int n);
+
+/* Forget tokens [keep, keep + drop); see kv_seq_shift. */
 int session_shift(struct session *s, int keep, int drop, struct err *e);

@@ -228,16 +228,19 @@ int32_t sampler_choose(struct sampler *s, const float *logits) {
     return k->c[cands_draw(k, &s->rng)].id;
 }
 
-int candidates_top(const float *logits, int n, int top, struct candidate *out) {
+int candidates_top(const float *logits, int n, int top, struct candidate *out,
+                   struct candidate *chosen) {
     struct cands k = {.c = out};
+    const float max = logits[best_id(logits, n)];
     double sum = 0.0;
     cands_fill_top(&k, logits, n, top < n ? top : n);
     if (top >= n) cands_sort(&k);
-    const float max = k.n > 0 ? k.c[0].logit : -INFINITY;
-    if (max == -INFINITY) return k.n;
     for (int i = 0; i < n; i++)
-        if (!isnan(logits[i])) sum += (double)expf(logits[i] - max);
-    for (int i = 0; i < k.n; i++)
-        out[i].p = (float)(exp((double)out[i].logit - (double)max) / sum);
+        if (logits[i] > -INFINITY) sum += exp((double)logits[i] - (double)max);
+    if (chosen) chosen->logit = logits[chosen->id];
+    for (int i = -1; i < k.n; i++) {
+        struct candidate *c = i < 0 ? chosen : &out[i];
+        if (c) c->p = sum > 0.0 ? (float)(exp((double)c->logit - (double)max) / sum) : 0.0f;
+    }
     return k.n;
 }

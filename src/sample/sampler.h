@@ -63,5 +63,7 @@ struct candidate {
 };
 
 /* The `top` most likely of logits[n] under the unmodified distribution, best first, into out (room
- * for top).  Returns how many: the smaller of top and n. */
-int candidates_top(const float *logits, int n, int top, struct candidate *out);
+ * for top).  chosen (may be NULL) has its id set and gets logit and p.  Returns how many: the
+ * smaller of top and n. */
+int candidates_top(const float *logits, int n, int top, struct candidate *out,
+                   struct candidate *chosen);

@@ -1,0 +1,212 @@
+/* Opening a model: the file is mapped and bound, nothing of the weights is copied; threads, cache
+ * and workspace are sized here once, so that generation allocates nothing. */
+#include "engine/engine.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cpu.h"
+#include "base/log.h"
+#include "base/os.h"
+#include "cpu/cpu.h"
+
+enum {
+    DEFAULT_CTX = 4096,
+    DEFAULT_BATCH = 512,
+    MIN_CTX = 4,
+    MAX_CTX = 1 << 24,
+    MAX_PARALLEL = 1024,
+    OUT_BYTES = 64 << 20, /* of logits in one batch: bounds memory where all rows are asked for */
+};
+
+struct engine {
+    struct gguf *gguf;
+    struct vocab *vocab;
+    struct model *model; /* NULL when vocab_only, like all below */
+    struct team *team;
+    struct kv_pool *kv;
+    struct forward *forward;
+    struct model_adapter *adapter; /* or NULL */
+    int n_ctx, n_batch, n_out, n_vocab;
+    double load_s;
+};
+
+int engine_user_opts(struct engine_opts *o, struct err *e) {
+    char v[64], *end;
+    o->k_type = o->v_type = QT_F16;
+    if (os_setting("KV_CACHE_TYPE", v, sizeof v)) {
+        const int t = qtype_by_name(v);
+        if (t != QT_F32 && t != QT_F16 && t != QT_BF16 && t != QT_Q8_0 && t != QT_Q4_0)
+            return err_set(e, ERR_USAGE,
+                           "setting CRIA_KV_CACHE_TYPE: found \"%s\"; one of f32 f16 bf16 q8_0 "
+                           "q4_0 is accepted",
+                           v);
+        o->k_type = o->v_type = (enum qtype)t;
+    }
+    if (o->n_ctx == 0 && os_setting("CONTEXT_LENGTH", v, sizeof v)) {
+        const long n = strtol(v, &end, 10);
+        if (end == v || *end || n < 0 || n > MAX_CTX)
+            return err_set(e, ERR_USAGE,
+                           "setting CRIA_CONTEXT_LENGTH: found \"%s\"; a whole number from 0 to "
+                           "%d is accepted",
+                           v, MAX_CTX);
+        o->n_ctx = (int)n;
+    }
+    return 0;
+}
+
+static int check_count(const char *name, int v, int min, int max, struct err *e) {
+    if (v == 0 || (v >= min && v <= max)) return 0; /* 0: the default */
+    return err_set(e, ERR_USAGE, "%s: %d; accepted: %d to %d", name, v, min, max);
+}
+
+static int check_opts(const struct engine_opts *o, struct err *e) {
+    if (check_count("num_ctx", o->n_ctx, MIN_CTX, MAX_CTX, e) != 0) return -1;
+    if (check_count("num_batch", o->n_batch, 1, 1 << 16, e) != 0) return -1;
+    if (check_count("num_thread", o->n_threads, 1, 512, e) != 0) return -1;
+    if (check_count("num_parallel", o->n_parallel, 1, MAX_PARALLEL, e) != 0) return -1;
+    if (o->n_lora > 1)
+        return err_set(e, ERR_UNSUPPORTED, "lora: %d adapters; one is accepted", o->n_lora);
+    return 0;
+}
+
+static void choose_sizes(struct engine *g, const struct engine_opts *o) {
+    const int train = model_n_ctx_train(g->model), n_parallel = o->n_parallel ? o->n_parallel : 1;
+    g->n_ctx = o->n_ctx;
+    if (g->n_ctx == 0) g->n_ctx = train > 0 && train < DEFAULT_CTX ? train : DEFAULT_CTX;
+    if (train > 0 && g->n_ctx > train)
+        log_msg(LOG_WARN, "%s: a context of %d tokens is more than the model was trained for (%d)",
+                gguf_path(g->gguf), g->n_ctx, train);
+    g->n_batch = o->n_batch ? o->n_batch : DEFAULT_BATCH;
+    /* A model that looks both ways must see a text at once. */
+    if (g->n_batch > g->n_ctx || model_is_embedding(g->model)) g->n_batch = g->n_ctx;
+    if (g->n_batch < n_parallel) g->n_batch = n_parallel;
+
+    const int n_model = model_n_vocab(g->model), n_text = vocab_size(g->vocab);
+    g->n_vocab = n_model < n_text ? n_model : n_text;
+    g->n_out = g->n_batch;
+    if (!model_is_embedding(g->model) && (size_t)g->n_out * n_model > OUT_BYTES / sizeof(float))
+        g->n_out = (int)(OUT_BYTES / sizeof(float) / (size_t)n_model);
+    if (g->n_out < n_parallel) g->n_out = n_parallel;
+}
+
+static int open_adapter(struct engine *g, const struct engine_opts *o, struct err *e) {
+    if (o->n_lora == 0) return 0;
+    const float scale = o->lora_scale ? o->lora_scale[0] : 1.0f;
+    g->adapter = model_adapter_open(g->model, o->lora[0], scale, e);
+    return g->adapter ? 0 : -1;
+}
+
+static int open_weights(struct engine *g, const struct engine_opts *o, struct err *e) {
+    g->model = model_open(g->gguf, cpu_ops(), e);
+    if (!g->model || open_adapter(g, o, e) != 0) return -1;
+    choose_sizes(g, o);
+    g->team = team_new(o->n_threads ? o->n_threads : cpu_default_threads(), e);
+    if (!g->team) return -1;
+    const int n_parallel = o->n_parallel ? o->n_parallel : 1;
+    /* Two pages more than the tokens: a context shift leaves two that are partly used. */
+    const int64_t max_tokens = ((int64_t)g->n_ctx + 2 * KV_PAGE) * n_parallel;
+    if (max_tokens > INT32_MAX / 2)
+        return err_set(e, ERR_USAGE, "num_ctx %d times num_parallel %d: too many tokens", g->n_ctx,
+                       n_parallel);
+    const struct kv_opts kv = {
+        .k_type = o->k_type, .v_type = o->v_type, .max_tokens = (int)max_tokens};
+    g->kv = kv_pool_new(g->model, &kv, e);
+    if (!g->kv) return -1;
+    const struct forward_opts f = {
+        .n_ctx = g->n_ctx,
+        .max_rows = g->n_batch,
+        .max_out = g->n_out,
+        .max_rank = g->adapter ? model_adapter_get(g->adapter)->max_rank : 0,
+    };
+    g->forward = forward_new(g->model, g->team, &f, e);
+    return g->forward ? 0 : -1;
+}
+
+/* The layers below know the file's tensors and keys but not all its name. */
+static void name_file(const char *path, struct err *e) {
+    if (e && e->code != ERR_USAGE && !strstr(e->msg, path)) err_prefix(e, path);
+}
+
+struct engine *engine_open(const char *path, const struct engine_opts *o, struct err *e) {
+    const int64_t t0 = os_now_ns();
+    if (check_opts(o, e) != 0) return NULL;
+    struct engine *g = calloc(1, sizeof *g);
+    if (!g) {
+        err_nomem(e, path);
+        return NULL;
+    }
+    g->gguf = gguf_open(path, e);
+    if (!g->gguf) goto fail;
+    g->vocab = vocab_load(g->gguf, e);
+    if (!g->vocab) goto fail;
+    g->n_vocab = vocab_size(g->vocab);
+    if (!o->vocab_only && open_weights(g, o, e) != 0) goto fail;
+    g->load_s = (double)(os_now_ns() - t0) * 1e-9;
+    return g;
+fail:
+    name_file(path, e);
+    engine_close(g);
+    return NULL;
+}
+
+void engine_close(struct engine *g) {
+    if (!g) return;
+    if (g->forward) forward_free(g->forward);
+    if (g->kv) kv_pool_free(g->kv);
+    if (g->team) team_free(g->team);
+    if (g->adapter) model_adapter_free(g->adapter);
+    if (g->model) model_free(g->model);
+    if (g->vocab) vocab_free(g->vocab);
+    if (g->gguf) gguf_close(g->gguf);
+    free(g);
+}
+
+const struct gguf *engine_gguf(const struct engine *g) {
+    return g->gguf;
+}
+
+const struct vocab *engine_vocab(const struct engine *g) {
+    return g->vocab;
+}
+
+const struct model *engine_model(const struct engine *g) {
+    return g->model;
+}
+
+struct forward *engine_forward(struct engine *g) {
+    return g->forward;
+}
+
+struct team *engine_team(struct engine *g) {
+    return g->team;
+}
+
+struct kv_pool *engine_kv(struct engine *g) {
+    return g->kv;
+}
+
+const struct adapter *engine_adapter(const struct engine *g) {
+    return g->adapter ? model_adapter_get(g->adapter) : NULL;
+}
+
+int engine_n_ctx(const struct engine *g) {
+    return g->n_ctx;
+}
+
+int engine_n_batch(const struct engine *g) {
+    return g->n_batch;
+}
+
+int engine_n_out(const struct engine *g) {
+    return g->n_out;
+}
+
+int engine_n_vocab(const struct engine *g) {
+    return g->n_vocab;
+}
+
+double engine_load_s(const struct engine *g) {
+    return g->load_s;
+}

@@ -1,0 +1,136 @@
+/* One sequence: its tokens beside its cache.  Every change keeps the two in step. */
+#include "engine/session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct session {
+    struct engine *engine; /* borrowed */
+    struct kv_seq kv;
+    int32_t *tok; /* [n_ctx], owned; kv.n_tok of them are in the cache */
+    int n_exact;  /* tokens computed in sight of exactly the tokens before them: all,
+                   * until a context shift */
+};
+
+struct session *session_new(struct engine *g, struct err *e) {
+    struct session *s = calloc(1, sizeof *s);
+    if (s) s->tok = calloc((size_t)engine_n_ctx(g), sizeof *s->tok);
+    if (!s || !s->tok) {
+        free(s);
+        err_nomem(e, "session");
+        return NULL;
+    }
+    s->engine = g;
+    s->n_exact = engine_n_ctx(g);
+    kv_seq_init(&s->kv, engine_kv(g));
+    return s;
+}
+
+void session_free(struct session *s) {
+    if (!s) return;
+    kv_seq_fini(&s->kv);
+    free(s->tok);
+    free(s);
+}
+
+struct engine *session_engine(const struct session *s) {
+    return s->engine;
+}
+
+static int check_tokens(const struct session *s, const int32_t *tok, int n, struct err *e) {
+    const int n_vocab = engine_n_vocab(s->engine), n_ctx = engine_n_ctx(s->engine);
+    for (int i = 0; i < n; i++)
+        if (tok[i] < 0 || tok[i] >= n_vocab)
+            return err_set(e, ERR_FORMAT, "token %d: id %d; the vocabulary has 0 to %d", i,
+                           (int)tok[i], n_vocab - 1);
+    if (n > n_ctx - s->kv.n_tok)
+        return err_set(e, ERR_LIMIT,
+                       "context: %d tokens after %d do not fit; it holds %d (option num_ctx)", n,
+                       (int)s->kv.n_tok, n_ctx);
+    return 0;
+}
+
+/* One batch; n_out rows of output, or NULL with e set. */
+static const float *run_chunk(struct session *s, const int32_t *tok, int n, int n_out,
+                              struct err *e) {
+    if (kv_seq_extend(&s->kv, n, e) != 0) return NULL;
+    memcpy(s->tok + s->kv.n_tok - n, tok, (size_t)n * sizeof *tok);
+    const struct batch_seq b = {
+        .kv = &s->kv, .tok = tok, .n = n, .adapter = engine_adapter(s->engine), .n_out = n_out};
+    return forward_run(engine_forward(s->engine), &b, 1);
+}
+
+int session_feed(struct session *s, const int32_t *tok, int n, const float **logits,
+                 const volatile int *stop, struct err *e) {
+    const int n_batch = engine_n_batch(s->engine);
+    if (logits) *logits = NULL;
+    if (n <= 0) return err_set(e, ERR_USAGE, "session: %d tokens; at least one is needed", n);
+    if (check_tokens(s, tok, n, e) != 0) return -1;
+    for (int at = 0; at < n;) {
+        if (stop && *stop) return err_set(e, ERR_CANCELLED, "cancelled");
+        const int chunk = n - at < n_batch ? n - at : n_batch;
+        const bool last = at + chunk == n;
+        struct err why = {0};
+        const float *out = run_chunk(s, tok + at, chunk, last && logits, &why);
+        if (why.code) {
+            if (e) *e = why;
+            return -1;
+        }
+        if (last && logits) *logits = out;
+        at += chunk;
+    }
+    return 0;
+}
+
+int session_feed_all(struct session *s, const int32_t *tok, int n, session_row_fn *row, void *ctx,
+                     struct err *e) {
+    const struct model *m = engine_model(s->engine);
+    const bool rows_are_states = model_is_embedding(m);
+    const int n_col = rows_are_states ? model_n_embd(m) : model_n_vocab(m);
+    const int n_out = engine_n_out(s->engine);
+    if (check_tokens(s, tok, n, e) != 0) return -1;
+    if (rows_are_states && s->kv.n_tok > 0)
+        return err_set(e, ERR_USAGE, "session: this model must see a text at once");
+    for (int at = 0; at < n;) {
+        const int chunk = n - at < n_out ? n - at : n_out;
+        const float *out = run_chunk(s, tok + at, chunk, chunk, e);
+        if (!out) return -1;
+        for (int i = 0; i < chunk; i++)
+            row(ctx, at + i, out + (size_t)i * n_col, n_col);
+        at += chunk;
+    }
+    return 0;
+}
+
+int session_n_tok(const struct session *s) {
+    return s->kv.n_tok;
+}
+
+const int32_t *session_tokens(const struct session *s) {
+    return s->tok;
+}
+
+void session_truncate(struct session *s, int n) {
+    if (n >= s->kv.n_tok) return;
+    kv_seq_truncate(&s->kv, n);
+    if (n <= s->n_exact) s->n_exact = engine_n_ctx(s->engine);
+}
+
+int session_reuse(struct session *s, const int32_t *tok, int n) {
+    int same = 0;
+    const int most = s->kv.n_tok < s->n_exact ? s->kv.n_tok : s->n_exact;
+    while (same < most && same < n && s->tok[same] == tok[same])
+        same++;
+    session_truncate(s, same);
+    return same;
+}
+
+int session_shift(struct session *s, int keep, int drop, struct err *e) {
+    const int n = s->kv.n_tok;
+    if (keep < 0 || drop <= 0 || keep + drop > n)
+        return err_set(e, ERR_USAGE, "context shift: keep %d, drop %d of %d tokens", keep, drop, n);
+    if (kv_seq_shift(&s->kv, keep, drop, engine_forward(s->engine), e) != 0) return -1;
+    memmove(s->tok + keep, s->tok + keep + drop, (size_t)(n - keep - drop) * sizeof *s->tok);
+    if (keep < s->n_exact) s->n_exact = keep;
+    return 0;
+}
