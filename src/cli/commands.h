@@ -13,6 +13,9 @@
 
 CLI_COMMAND(show);
 CLI_COMMAND(show);
+CLI_COMMAND(run);
+CLI_COMMAND(embed);
+CLI_COMMAND(perplexity);
 CLI_COMMAND(doctor);
 
 CLI_DEBUG(quant);

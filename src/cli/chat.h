@@ -1,0 +1,39 @@
+/* One `cria run`: an open model, its options, a conversation, and how answers are shown. */
+#pragma once
+
+#include "cli/display.h"
+#include "cli/run_options.h"
+#include "engine/prompt.h"
+
+struct turn {
+    const char *role; /* "user", "assistant"; static */
+    struct buf text;  /* owned */
+};
+
+struct chat {
+    const char *path;          /* of the model; borrowed */
+    const char *lora;          /* path of an adapter or NULL */
+    float lora_scale;
+    struct run_options options;
+    struct buf system;         /* owned; empty: no system message */
+    bool raw;                  /* the text is the prompt: no template, no conversation */
+    bool json;                 /* answers as JSON lines instead of text */
+    bool verbose;              /* timings on stderr after each answer */
+    struct display display;
+    struct engine *engine;     /* owned, like all below; NULL before chat_open */
+    struct session *session;
+    struct turn *turn;         /* [n_turn] */
+    int n_turn, cap_turn;
+};
+
+/* Open the model with the options as they stand, or again when they have changed.  The
+ * conversation stays. */
+int chat_open(struct chat *c, struct err *e);
+void chat_fini(struct chat *c);
+
+/* Ask: print the answer as it comes and, unless raw, remember both.  0; -1 with e set; ERR_CANCELLED
+ * when Ctrl-C ended it. */
+int chat_ask(struct chat *c, struct str text, struct err *e);
+
+/* Forget the conversation; the system message stays. */
+void chat_clear(struct chat *c);

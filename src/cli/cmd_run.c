@@ -1,0 +1,139 @@
+/* `cria run FILE.gguf [PROMPT...]`: one answer to a prompt, or without one on a terminal a chat. */
+#include "cli/commands.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/os.h"
+#include "cli/repl.h"
+#include "engine/embed.h"
+
+enum { MAX_STDIN_BYTES = 64 << 20 };
+
+static struct {
+    struct opt_list options;
+    const char *system, *lora, *format;
+    int threads, ctx;
+    bool raw, json, verbose, no_wrap;
+} flags;
+
+const struct opt *cmd_run_options(void) {
+    static const struct opt table[] = {
+        {"option", 'o', OPT_LIST, &flags.options, 0, 0, "NAME=VALUE",
+         "set an option of the run: temperature=0, num_ctx=8192, stop=END, seed=42..."},
+        {"system", 0, OPT_STR, &flags.system, 0, 0, "TEXT", "the system message"},
+        {"raw", 0, OPT_FLAG, &flags.raw, 0, 0, NULL,
+         "continue the prompt as it is, without the model's chat template"},
+        {"json", 0, OPT_FLAG, &flags.json, 0, 0, NULL,
+         "a JSON object per piece, the last one with done, done_reason, counts and times in ns"},
+        {"verbose", 0, OPT_FLAG, &flags.verbose, 0, 0, NULL, "show timings after the answer"},
+        {"nowordwrap", 0, OPT_FLAG, &flags.no_wrap, 0, 0, NULL, "do not break lines between words"},
+        {"lora", 0, OPT_STR, &flags.lora, 0, 0, "FILE[:SCALE]", "apply a LoRA adapter"},
+        {"threads", 0, OPT_INT, &flags.threads, 1, 512, "N", "threads (default: cores)"},
+        {"ctx", 0, OPT_INT, &flags.ctx, 4, 1 << 24, "N", "tokens of context, as -o num_ctx=N"},
+        {"format", 0, OPT_STR, &flags.format, 0, 0, "json", "not in this version"},
+        {0},
+    };
+    return table;
+}
+
+/* "FILE" or "FILE:SCALE"; a file whose name ends like a scale wins. */
+static int set_lora(struct chat *c, char *spec, struct err *e) {
+    char *colon = strrchr(spec, ':'), *end;
+    c->lora = spec;
+    c->lora_scale = 1.0f;
+    if (!colon || access(spec, F_OK) == 0) return 0;
+    const double scale = strtod(colon + 1, &end);
+    if (end == colon + 1 || *end || !(scale > -1e6 && scale < 1e6))
+        return err_set(e, ERR_USAGE, "--lora: found \"%s\"; FILE or FILE:SCALE is accepted", spec);
+    *colon = 0;
+    c->lora_scale = (float)scale;
+    return 0;
+}
+
+static int set_options(struct chat *c, char *lora, struct err *e) {
+    for (int i = 0; i < flags.options.n; i++)
+        if (run_options_assign(&c->options, flags.options.v[i], e) != 0) return -1;
+    if (flags.threads) c->options.num_thread = flags.threads;
+    if (flags.ctx) c->options.num_ctx = flags.ctx;
+    if (flags.format)
+        return err_set(e, ERR_UNSUPPORTED, "--format: this version does not constrain answers");
+    if (flags.raw && flags.system)
+        return err_set(e, ERR_USAGE, "--system: a raw prompt has no system message");
+    if (flags.system) buf_str(&c->system, flags.system);
+    c->raw = flags.raw;
+    c->json = flags.json;
+    c->verbose = flags.verbose;
+    c->display.wrap = !flags.no_wrap;
+    return lora ? set_lora(c, lora, e) : 0;
+}
+
+/* Standard input when it is no terminal, then the arguments, joined by blanks. */
+static int read_prompt(const char *const *words, int n_word, struct buf *out, struct err *e) {
+    if (!isatty(STDIN_FILENO) && os_read_file("-", MAX_STDIN_BYTES, out, e) != 0) return -1;
+    /* `echo text |` adds a line feed that nobody meant; a raw prompt is taken to the byte. */
+    while (!flags.raw && out->n > 0 && strchr("\r\n", out->p[out->n - 1]))
+        out->p[--out->n] = 0;
+    for (int i = 0; i < n_word; i++) {
+        if (out->n > 0) buf_byte(out, ' ');
+        buf_str(out, words[i]);
+    }
+    return out->failed ? err_nomem(e, "prompt") : 0;
+}
+
+/* An embedding model answers with its vector, as in Ollama. */
+static int print_embedding(struct chat *c, struct str text, struct err *e) {
+    const int n = model_n_embd(engine_model(c->engine));
+    float *v = calloc((size_t)n, sizeof *v);
+    struct ids ids = {0};
+    int rc = v ? 0 : err_nomem(e, "embed");
+    if (rc == 0)
+        rc = tok_encode(engine_vocab(c->engine), text, (struct tok_opts){.add_special = true}, &ids,
+                        e);
+    if (rc == 0) rc = embed_tokens(c->session, ids.v, (int)ids.n, POOL_MODEL, true, v, e);
+    json_t *list = json_array();
+    for (int i = 0; rc == 0 && i < n; i++)
+        json_array_append_new(list, json_real((double)v[i]));
+    if (rc == 0)
+        cli_print_json(list);
+    else
+        json_decref(list);
+    ids_fini(&ids);
+    free(v);
+    return rc;
+}
+
+static int run(struct chat *c, const char *const *words, int n_word, struct err *e) {
+    const bool interactive = n_word == 0 && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+    struct buf prompt = {0};
+    int rc = 0;
+    if (!interactive) rc = read_prompt(words, n_word, &prompt, e);
+    if (rc == 0) rc = chat_open(c, e);
+    if (rc == 0 && interactive)
+        rc = repl_run(c, e);
+    else if (rc == 0 && prompt.n > 0) /* an empty prompt only loads the model */
+        rc = model_is_embedding(engine_model(c->engine)) ? print_embedding(c, buf_view(&prompt), e)
+                                                         : chat_ask(c, buf_view(&prompt), e);
+    buf_fini(&prompt);
+    return rc;
+}
+
+int cmd_run(int argc, char **argv, struct err *e) {
+    const char *args[CLI_MAX_ARGS];
+    int n_args;
+    struct chat c = {0};
+    if (cli_parse(argc, argv, cmd_run_options(), args, &n_args, e) != 0) return -1;
+    if (n_args < 1) return err_set(e, ERR_USAGE, "run: a model file is missing: run FILE [PROMPT]");
+    char *lora = flags.lora ? strdup(flags.lora) : NULL;
+    c.path = args[0];
+    run_options_init(&c.options);
+    display_init(&c.display, true);
+    int rc = set_options(&c, lora, e);
+    if (rc == 0) rc = run(&c, args + 1, n_args - 1, e);
+    chat_fini(&c);
+    free(lora);
+    /* The user knows that they pressed Ctrl-C. */
+    return rc != 0 && e->code == ERR_CANCELLED ? 130 : rc;
+}

@@ -1,0 +1,284 @@
+/* See run_options.h: one table row per option. */
+#include "cli/run_options.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+enum kind { INTEGER, NUMBER, BOOLEAN, TEXTS, BIAS };
+
+struct row {
+    const char *name;
+    enum kind kind;
+    size_t at;       /* offset in struct run_options */
+    double min, max; /* of INTEGER; sampler_check knows the numbers' ranges */
+};
+
+#define AT(field) offsetof(struct run_options, field)
+#define SAMPLER(name, kind)                                                                        \
+    { #name, kind, AT(sampler.name), INT_MIN, INT_MAX }
+
+static const struct row rows[] = {
+    {"num_ctx", INTEGER, AT(num_ctx), 4, 1 << 24},
+    {"num_batch", INTEGER, AT(num_batch), 1, 1 << 16},
+    {"num_thread", INTEGER, AT(num_thread), 0, 512},
+    {"num_keep", INTEGER, AT(num_keep), -1, INT_MAX},
+    {"num_predict", INTEGER, AT(num_predict), -2, INT_MAX},
+    {"seed", INTEGER, AT(seed), INT_MIN, INT_MAX},
+    {"stop", TEXTS, AT(stop), 0, 0},
+    SAMPLER(temperature, NUMBER),
+    SAMPLER(top_k, INTEGER),
+    SAMPLER(top_p, NUMBER),
+    SAMPLER(min_p, NUMBER),
+    SAMPLER(typical_p, NUMBER),
+    SAMPLER(repeat_last_n, INTEGER),
+    SAMPLER(repeat_penalty, NUMBER),
+    SAMPLER(presence_penalty, NUMBER),
+    SAMPLER(frequency_penalty, NUMBER),
+    {"penalize_newline", BOOLEAN, AT(penalize_newline), 0, 0},
+    SAMPLER(mirostat, INTEGER),
+    SAMPLER(mirostat_tau, NUMBER),
+    SAMPLER(mirostat_eta, NUMBER),
+    SAMPLER(dynatemp_range, NUMBER),
+    SAMPLER(dynatemp_exponent, NUMBER),
+    SAMPLER(top_n_sigma, NUMBER),
+    SAMPLER(xtc_probability, NUMBER),
+    SAMPLER(xtc_threshold, NUMBER),
+    SAMPLER(dry_multiplier, NUMBER),
+    SAMPLER(dry_base, NUMBER),
+    SAMPLER(dry_allowed_length, INTEGER),
+    SAMPLER(dry_penalty_last_n, INTEGER),
+    {"dry_sequence_breaker", TEXTS, AT(breaker), 0, 0},
+    SAMPLER(min_keep, INTEGER),
+    {"logit_bias", BIAS, AT(bias), 0, 0},
+    {"ignore_eos", BOOLEAN, AT(ignore_eos), 0, 0},
+    {"shift", BOOLEAN, AT(shift), 0, 0},
+};
+enum { N_ROW = sizeof rows / sizeof *rows };
+
+/* Clients still send these; what they set does not exist here or is always as it should be. */
+static const char *const idle[] = {"num_gpu",    "main_gpu", "use_mmap",       "use_mlock",
+                                   "numa",       "low_vram", "f16_kv",         "vocab_only",
+                                   "logits_all", "tfs_z",    "embedding_only", "draft_num_predict"};
+
+static const struct str default_breaker[] = {{"\n", 1}, {":", 1}, {"\"", 1}, {"*", 1}};
+
+void run_options_init(struct run_options *o) {
+    *o = (struct run_options){
+        .num_keep = 4, .num_predict = -1, .seed = -1, .penalize_newline = true, .shift = true};
+    o->sampler = sampler_defaults();
+}
+
+void run_options_fini(struct run_options *o) {
+    arena_fini(&o->keep);
+}
+
+static int wrong_type(const char *name, const char *type, const char *value, struct err *e) {
+    return err_set(e, ERR_USAGE, "option \"%s\" must be of type %s; found \"%s\"", name, type,
+                   value);
+}
+
+static int set_integer(struct run_options *o, const struct row *r, const char *value,
+                       struct err *e) {
+    char *end;
+    errno = 0;
+    const long v = strtol(value, &end, 10);
+    if (end == value || *end) return wrong_type(r->name, "integer", value, e);
+    if (errno != 0 || (double)v < r->min || (double)v > r->max)
+        return err_set(e, ERR_USAGE, "option \"%s\": %s; accepted: %.0f to %.0f", r->name, value,
+                       r->min, r->max);
+    *(int *)((char *)o + r->at) = (int)v;
+    return 0;
+}
+
+static int set_number(struct run_options *o, const struct row *r, const char *value,
+                      struct err *e) {
+    char *end;
+    const double v = strtod(value, &end);
+    if (end == value || *end || !isfinite(v)) return wrong_type(r->name, "number", value, e);
+    *(float *)((char *)o + r->at) = (float)v;
+    return 0;
+}
+
+static int set_boolean(struct run_options *o, const struct row *r, const char *value,
+                       struct err *e) {
+    static const char *const yes[] = {"true", "1", "on", "yes"}, *const no[] = {"false", "0", "off",
+                                                                                "no"};
+    for (int i = 0; i < 4; i++) {
+        const bool is_yes = strcasecmp(value, yes[i]) == 0;
+        if (!is_yes && strcasecmp(value, no[i]) != 0) continue;
+        *(bool *)((char *)o + r->at) = is_yes;
+        return 0;
+    }
+    return wrong_type(r->name, "boolean", value, e);
+}
+
+/* Lists grow: each mention adds one. */
+static int add_text(struct run_options *o, const struct row *r, const char *value, struct err *e) {
+    int *n = r->at == AT(stop) ? &o->n_stop : &o->n_breaker;
+    struct str *list = (struct str *)(void *)((char *)o + r->at);
+    if (*value == 0)
+        return err_set(e, ERR_USAGE, "option \"%s\": an empty text; at least one character",
+                       r->name);
+    if (*n == RUN_MAX_STOP)
+        return err_set(e, ERR_USAGE, "option \"%s\": more than %d texts", r->name, RUN_MAX_STOP);
+    const char *copy = arena_strndup(&o->keep, value, strlen(value));
+    if (!copy) return err_nomem(e, r->name);
+    list[(*n)++] = str_of(copy);
+    return 0;
+}
+
+/* "ID:BIAS", "ID:-inf". */
+static int add_bias(struct run_options *o, const char *value, struct err *e) {
+    char *end;
+    const long id = strtol(value, &end, 10);
+    const char *number = *end == ':' ? end + 1 : "";
+    const double bias = strtod(number, &end);
+    if (end == number || *end || isnan(bias) || bias == INFINITY || id < 0 || id > INT_MAX)
+        return err_set(e, ERR_USAGE,
+                       "option \"logit_bias\": found \"%s\"; accepted: TOKEN_ID:NUMBER or "
+                       "TOKEN_ID:-inf",
+                       value);
+    if (o->n_bias == RUN_MAX_BIAS)
+        return err_set(e, ERR_USAGE, "option \"logit_bias\": more than %d tokens", RUN_MAX_BIAS);
+    o->bias[o->n_bias++] = (struct logit_bias){(int32_t)id, (float)bias};
+    return 0;
+}
+
+static int unknown(const char *name, struct err *e) {
+    struct buf list = {0};
+    for (int i = 0; i < N_ROW; i++)
+        buf_printf(&list, " %s", rows[i].name);
+    err_set(e, ERR_USAGE, "unknown option \"%.40s\"; known:%s", name, list.p);
+    buf_fini(&list);
+    return -1;
+}
+
+static int set_row(struct run_options *o, const struct row *r, const char *value, struct err *e) {
+    switch (r->kind) {
+    case INTEGER: return set_integer(o, r, value, e);
+    case NUMBER: return set_number(o, r, value, e);
+    case BOOLEAN: return set_boolean(o, r, value, e);
+    case TEXTS: return add_text(o, r, value, e);
+    case BIAS: break;
+    }
+    return add_bias(o, value, e);
+}
+
+int run_options_set(struct run_options *o, const char *name, const char *value, struct err *e) {
+    for (int i = 0; i < N_ROW; i++) {
+        if (strcmp(rows[i].name, name) != 0) continue;
+        /* A value that is out of range leaves the option as it was. */
+        const struct sampler_opts before = o->sampler;
+        if (set_row(o, &rows[i], value, e) == 0 && sampler_check(&o->sampler, e) == 0) return 0;
+        o->sampler = before;
+        return -1;
+    }
+    for (size_t i = 0; i < sizeof idle / sizeof *idle; i++) {
+        if (strcmp(idle[i], name) != 0) continue;
+        fprintf(stderr, "option \"%s\" has no effect here\n", name);
+        return 0;
+    }
+    return unknown(name, e);
+}
+
+int run_options_assign(struct run_options *o, const char *assignment, struct err *e) {
+    const char *eq = strchr(assignment, '=');
+    char name[64];
+    if (!eq || eq == assignment || (size_t)(eq - assignment) >= sizeof name)
+        return err_set(e, ERR_USAGE, "-o: found \"%.100s\"; accepted: NAME=VALUE", assignment);
+    memcpy(name, assignment, (size_t)(eq - assignment));
+    name[eq - assignment] = 0;
+    return run_options_set(o, name, eq + 1, e);
+}
+
+bool run_options_reopen(const struct run_options *o, const struct run_options *before) {
+    return o->num_ctx != before->num_ctx || o->num_batch != before->num_batch ||
+           o->num_thread != before->num_thread;
+}
+
+static void print_row(const struct run_options *o, const struct run_options *usual,
+                      const struct row *r, struct buf *out) {
+    const char *a = (const char *)o + r->at, *b = (const char *)usual + r->at;
+    const int n_text = r->at == AT(stop) ? o->n_stop : o->n_breaker;
+    switch (r->kind) {
+    case INTEGER:
+        if (*(const int *)a != *(const int *)b)
+            buf_printf(out, "%-30s %d\n", r->name, *(const int *)a);
+        break;
+    case NUMBER:
+        if (*(const float *)a != *(const float *)b)
+            buf_printf(out, "%-30s %g\n", r->name, (double)*(const float *)a);
+        break;
+    case BOOLEAN:
+        if (*(const bool *)a != *(const bool *)b)
+            buf_printf(out, "%-30s %s\n", r->name, *(const bool *)a ? "true" : "false");
+        break;
+    case TEXTS:
+        for (int i = 0; i < n_text; i++)
+            buf_printf(out, "%-30s %s\n", r->name, ((const struct str *)(const void *)a)[i].p);
+        break;
+    case BIAS:
+        for (int i = 0; i < o->n_bias; i++)
+            buf_printf(out, "%-30s %d:%g\n", r->name, (int)o->bias[i].id, (double)o->bias[i].bias);
+        break;
+    }
+}
+
+void run_options_print(const struct run_options *o, struct buf *out) {
+    struct run_options usual;
+    run_options_init(&usual);
+    for (int i = 0; i < N_ROW; i++)
+        print_row(o, &usual, &rows[i], out);
+    run_options_fini(&usual);
+}
+
+void run_options_engine(const struct run_options *o, struct engine_opts *out) {
+    out->n_ctx = o->num_ctx;
+    out->n_batch = o->num_batch;
+    out->n_threads = o->num_thread;
+}
+
+/* DRY's breakers as tokens. */
+static int add_breakers(struct run_options *o, const struct vocab *v, struct err *e) {
+    const struct str *text = o->n_breaker ? o->breaker : default_breaker;
+    const int n = o->n_breaker ? o->n_breaker : (int)(sizeof default_breaker / sizeof *text);
+    const int32_t **seq = arena_calloc(&o->keep, (size_t)n, sizeof *seq);
+    int *len = arena_calloc(&o->keep, (size_t)n, sizeof *len);
+    if (!seq || !len) return err_nomem(e, "dry_sequence_breaker");
+    for (int i = 0; i < n; i++) {
+        struct ids ids = {0};
+        if (tok_encode(v, text[i], (struct tok_opts){0}, &ids, e) != 0) return -1;
+        int32_t *copy = arena_calloc(&o->keep, ids.n + 1, sizeof *copy);
+        if (copy && ids.n) memcpy(copy, ids.v, ids.n * sizeof *copy);
+        len[i] = (int)ids.n;
+        seq[i] = copy;
+        ids_fini(&ids);
+        if (!copy) return err_nomem(e, "dry_sequence_breaker");
+    }
+    o->sampler.dry_breaker = (const int32_t *const *)seq;
+    o->sampler.dry_breaker_n = len;
+    o->sampler.n_dry_breaker = n;
+    return 0;
+}
+
+int run_options_request(struct run_options *o, const struct vocab *v, struct gen_request *r,
+                        struct err *e) {
+    o->sampler.seed = o->seed;
+    o->sampler.bias = o->bias;
+    o->sampler.n_bias = o->n_bias;
+    if (o->sampler.dry_multiplier > 0.0f && add_breakers(o, v, e) != 0) return -1;
+    r->sampler = o->sampler;
+    r->n_predict = o->num_predict < 0 ? -1 : o->num_predict; /* Ollama's -2 fills the context */
+    r->n_keep = o->num_keep;
+    r->no_shift = !o->shift || o->num_predict == -2;
+    r->stop = o->stop;
+    r->n_stop = o->n_stop;
+    r->ignore_eos = o->ignore_eos;
+    r->spare_newline = !o->penalize_newline;
+    return 0;
+}

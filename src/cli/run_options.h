@@ -1,0 +1,42 @@
+/* The options of a model run, `-o NAME=VALUE` and `/set parameter NAME VALUE`, with Ollama's names
+ * and defaults (COMPAT.md 2.7) and our own beyond them. */
+#pragma once
+
+#include "base/arena.h"
+#include "engine/gen.h"
+
+enum { RUN_MAX_STOP = 64, RUN_MAX_BIAS = 1024 };
+
+struct run_options {
+    int num_ctx, num_batch, num_thread; /* 0: the engine's defaults */
+    int num_keep, num_predict, seed;
+    bool penalize_newline, shift, ignore_eos;
+    struct sampler_opts sampler; /* its seed and bias are set by run_options_request */
+    struct str stop[RUN_MAX_STOP];
+    struct logit_bias bias[RUN_MAX_BIAS];
+    struct str breaker[RUN_MAX_STOP]; /* of DRY */
+    int n_stop, n_bias, n_breaker;
+    struct arena keep; /* owns the texts */
+};
+
+void run_options_init(struct run_options *o);
+void run_options_fini(struct run_options *o);
+
+/* Set one option from its text.  ERR_USAGE: an unknown name (lists the known), a value of another
+ * type ("option "top_k" must be of type integer"), out of range.  Options that Ollama's clients
+ * still send but that mean nothing here are accepted with a warning on stderr. */
+int run_options_set(struct run_options *o, const char *name, const char *value, struct err *e);
+
+/* The same from "NAME=VALUE". */
+int run_options_assign(struct run_options *o, const char *assignment, struct err *e);
+
+/* Do the options need the model to be opened again? */
+bool run_options_reopen(const struct run_options *o, const struct run_options *before);
+
+/* Append "name value" lines of what differs from the defaults. */
+void run_options_print(const struct run_options *o, struct buf *out);
+
+/* The engine's and a request's part.  DRY's breakers are tokenized into o's arena. */
+void run_options_engine(const struct run_options *o, struct engine_opts *out);
+int run_options_request(struct run_options *o, const struct vocab *v, struct gen_request *r,
+                        struct err *e);
