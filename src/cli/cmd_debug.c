@@ -8,6 +8,7 @@ const struct command debug_commands[] = {
     {"tensor", NULL, "FILE NAME", "shape, statistics and values of a tensor", debug_tensor, .options = debug_tensor_options},
     {"quant", NULL, "TYPE", "rows of raw floats (standard input) to blocks", debug_quant, .options = debug_quant_options},
     {"dequant", NULL, "TYPE", "blocks (standard input) to raw floats", debug_dequant, .options = debug_dequant_options},
+    {"kernels", NULL, "", "which kernel stands in each slot", debug_kernels, .options = debug_kernels_options},
     {0},
 };
 /* clang-format on */

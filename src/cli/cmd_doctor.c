@@ -17,6 +17,7 @@
 #include "base/cpu.h"
 #include "base/os.h"
 #include "base/version.h"
+#include "cpu/cpu.h"
 
 extern char **environ;
 
@@ -70,8 +71,9 @@ static json_t *cpu_section(void) {
     json_t *features = json_array();
     for (size_t i = 0; i < sizeof feature / sizeof *feature; i++)
         if (feature[i].here) json_array_append_new(features, json_string(feature[i].name));
-    return json_pack("{s:s, s:o, s:i, s:i, s:i}", "name", c->name, "features", features, "logical",
-                     c->n_logical, "physical", c->n_physical, "threads", cpu_default_threads());
+    return json_pack("{s:s, s:o, s:s, s:i, s:i, s:i}", "name", c->name, "features", features,
+                     "kernels", cpu_isa(), "logical", c->n_logical, "physical", c->n_physical,
+                     "threads", cpu_default_threads());
 }
 
 /* A number of kB after `key` in /proc/meminfo, in bytes; 0 when there is none. */

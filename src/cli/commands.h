@@ -20,6 +20,7 @@ CLI_COMMAND(doctor);
 
 CLI_DEBUG(quant);
 CLI_DEBUG(dequant);
+CLI_DEBUG(kernels);
 CLI_DEBUG(sampler);
 CLI_DEBUG(tensor);
 
