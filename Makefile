@@ -117,9 +117,8 @@ $B/cria: $(CLI_OBJ) $B/libcria.a
 $B/cria.pc: packaging/cria.pc.in $B/flags
 	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PKGS@|$(PKGS)|' $< > $@
 
-# What tests share: support and generators of models.
-TEST_HELP := $(patsubst tests/%.c,$B/tests/%.o,$(wildcard tests/support.c tests/*gguf.c))
-TEST_HELP := $(filter-out $B/tests/test_%,$(TEST_HELP))
+# What tests share: every other file in tests/.
+TEST_HELP := $(patsubst tests/%.c,$B/tests/%.o,$(filter-out tests/test_% tests/checkkern%,$(wildcard tests/*.c)))
 
 $(TEST_HELP): $B/tests/%.o: tests/%.c $B/flags
 	@mkdir -p $(@D)
