@@ -14,7 +14,7 @@ void rig_open(struct rig *r, const char *path, struct rig_opts o) {
     if (!r->g) fail_msg("%s", e.msg);
     r->m = model_open(r->g, cpu_ops(), &e);
     if (!r->m) fail_msg("%s", e.msg);
-    r->team = team_new(o.n_threads ? o.n_threads : 2, &e);
+    r->team = team_new(o.n_threads ? o.n_threads : 1, &e);
     if (!r->team) fail_msg("%s", e.msg);
     const struct kv_opts ko = {o.kv, o.kv, o.max_tokens ? o.max_tokens : 2 * n_ctx};
     r->pool = kv_pool_new(r->m, &ko, &e);

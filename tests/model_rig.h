@@ -14,12 +14,12 @@ struct rig {
 };
 
 struct rig_opts {
-    int n_threads;   /* 0: 2 */
-    int n_ctx;       /* 0: 512 */
-    int max_rows;    /* 0: n_ctx */
+    int n_threads; /* 0: 1 */
+    int n_ctx;     /* 0: 512 */
+    int max_rows;  /* 0: n_ctx */
     int max_rank;
-    enum qtype kv;   /* F32 when zero */
-    int max_tokens;  /* of the pool; 0: 2 * n_ctx */
+    enum qtype kv;  /* F32 when zero */
+    int max_tokens; /* of the pool; 0: 2 * n_ctx */
 };
 
 /* Open PATH; the test fails when that fails. */
@@ -34,7 +34,7 @@ void rig_feed(struct rig *r, struct kv_seq *s, const struct adapter *a, const in
 /* How far rows are from what they should be. */
 struct distance {
     double max_abs;
-    double rms;                  /* over all values */
+    double rms;                            /* over all values */
     double rms_median, kl_median, kl_mean; /* over rows */
     int n_row;
 };
