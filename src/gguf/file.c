@@ -312,10 +312,10 @@ static int check_layout(const struct gguf_file *f, struct extent *x, uint64_t da
     uint64_t end;
     if (!checked_add(data_start, expected, &end))
         return err_set(e, ERR_FORMAT, "%s: sizes of the tensors overflow", f->path);
-    if (f->map.size > end && f->map.size - end > MAX_TAIL_BYTES)
+    if (f->n_bytes > end && f->n_bytes - end > MAX_TAIL_BYTES)
         return err_set(e, ERR_FORMAT,
                        "%s: %llu bytes follow the last tensor; at most %d of padding", f->path,
-                       (unsigned long long)(f->map.size - end), MAX_TAIL_BYTES);
+                       (unsigned long long)(f->n_bytes - end), MAX_TAIL_BYTES);
     return 0;
 }
 
@@ -326,12 +326,12 @@ static int bind_data(struct gguf_file *f, const struct extent *x, uint64_t data_
         struct gguf_tensor *t = &f->tensor[i];
         uint64_t begin, end;
         if (!checked_add(data_start, x[i].offset, &begin) ||
-            !checked_add(begin, t->n_bytes, &end) || end > f->map.size)
+            !checked_add(begin, t->n_bytes, &end) || end > f->n_bytes)
             return err_set(e, ERR_FORMAT,
                            "%s: tensor '%s': %zu bytes at offset %llu; the file has only %zu bytes",
                            f->path, t->name, t->n_bytes, (unsigned long long)x[i].offset,
-                           f->map.size);
-        t->data = f->map.data + begin;
+                           f->n_bytes);
+        t->data = f->bytes + begin;
     }
     return 0;
 }
@@ -404,22 +404,33 @@ static int parse_counts(struct gguf_file *f, struct reader *r) {
     return 0;
 }
 
-int gguf_file_open(struct gguf_file *f, const char *path, struct arena *a, struct err *e) {
-    *f = (struct gguf_file){.map.fd = -1};
-    f->path = arena_strndup(a, path, strlen(path));
-    if (!f->path) return err_nomem(e, path);
-    if (os_map_open(&f->map, path, e) != 0) return -1;
-
-    struct reader r = {.base = f->map.data, .size = f->map.size, .path = f->path, .e = e};
+static int parse(struct gguf_file *f, struct arena *a, struct err *e) {
+    struct reader r = {.base = f->bytes, .size = f->n_bytes, .path = f->path, .e = e};
     if (parse_version(f, &r) != 0 || parse_counts(f, &r) != 0) return -1;
     f->kv = arena_calloc(a, (size_t)f->n_kv + 1, sizeof *f->kv);
-    if (!f->kv) return err_nomem(e, path);
+    if (!f->kv) return err_nomem(e, f->path);
     for (int i = 0; i < f->n_kv; i++) {
         snprintf(r.where, sizeof r.where, "key %d of %d", i, f->n_kv);
         if (parse_kv(&r, &f->kv[i]) != 0) return -1;
     }
     if (index_keys(f, a, e) != 0 || read_alignment(f, e) != 0) return -1;
     return parse_tensors(f, &r, a);
+}
+
+int gguf_file_parse(struct gguf_file *f, const char *path, const void *bytes, size_t n_bytes,
+                    struct arena *a, struct err *e) {
+    *f = (struct gguf_file){.map.fd = -1, .bytes = bytes, .n_bytes = n_bytes};
+    f->path = arena_strndup(a, path, strlen(path));
+    return f->path ? parse(f, a, e) : err_nomem(e, path);
+}
+
+int gguf_file_open(struct gguf_file *f, const char *path, struct arena *a, struct err *e) {
+    struct os_map map;
+    *f = (struct gguf_file){.map.fd = -1};
+    if (os_map_open(&map, path, e) != 0) return -1;
+    const int rc = gguf_file_parse(f, path, map.data, map.size, a, e);
+    f->map = map;
+    return rc;
 }
 
 void gguf_file_close(struct gguf_file *f) {

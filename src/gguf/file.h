@@ -13,8 +13,10 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
 enum { GGUF_MIN_ALIGNMENT = 8, GGUF_MAX_ALIGNMENT = 1 << 20, GGUF_DEFAULT_ALIGNMENT = 32 };
 
 struct gguf_file {
-    const char *path; /* in the arena */
-    struct os_map map;
+    const char *path;     /* in the arena */
+    const uint8_t *bytes; /* the whole file: borrowed from map, or from the caller */
+    size_t n_bytes;
+    struct os_map map; /* nothing when the caller gave the bytes */
     int version;
     uint32_t alignment;
     struct gguf_kv *kv;            /* [n_kv], in the file's order; in the arena */
@@ -27,6 +29,9 @@ struct gguf_file {
 /* Map PATH, parse and check its header.  What is allocated lives in the arena, but the mapping:
  * gguf_file_close, also after a failure. */
 int gguf_file_open(struct gguf_file *f, const char *path, struct arena *a, struct err *e);
+/* The same for a file in memory; path is its name in messages. */
+int gguf_file_parse(struct gguf_file *f, const char *path, const void *bytes, size_t n_bytes,
+                    struct arena *a, struct err *e);
 void gguf_file_close(struct gguf_file *f);
 const struct gguf_kv *gguf_file_find(const struct gguf_file *f, struct str key);
 

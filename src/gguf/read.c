@@ -159,23 +159,46 @@ static int join_tensors(struct gguf *g, const struct split *s, struct err *e) {
 /* ---- Public -----------------------------------------------------------------------------------
  */
 
-struct gguf *gguf_open(const char *path, struct err *e) {
-    struct split s;
+static struct gguf *gguf_new(const char *path, struct err *e) {
     struct gguf *g = calloc(1, sizeof *g);
-    if (!g) {
-        err_nomem(e, path);
-        return NULL;
-    }
+    if (!g) goto nomem;
     g->path = arena_strndup(&g->arena, path, strlen(path));
     g->file = arena_calloc(&g->arena, 1, sizeof *g->file);
-    if (!g->path || !g->file) {
-        err_nomem(e, path);
+    if (!g->path || !g->file) goto nomem;
+    g->file->map.fd = -1;
+    g->n_file = 1;
+    return g;
+nomem:
+    err_nomem(e, path);
+    gguf_close(g);
+    return NULL;
+}
+
+struct gguf *gguf_open(const char *path, struct err *e) {
+    struct split s;
+    struct gguf *g = gguf_new(path, e);
+    if (!g) return NULL;
+    if (gguf_file_open(g->file, path, &g->arena, e) != 0) goto fail;
+    if (read_split(g->file, &s, e) != 0) goto fail;
+    if (s.count > 1 && open_siblings(g, &s, e) != 0) goto fail;
+    if (join_tensors(g, &s, e) != 0) goto fail;
+    return g;
+fail:
+    gguf_close(g);
+    return NULL;
+}
+
+struct gguf *gguf_open_bytes(const char *name, const void *bytes, size_t n_bytes, struct err *e) {
+    struct split s;
+    struct gguf *g = gguf_new(name, e);
+    if (!g) return NULL;
+    if (gguf_file_parse(g->file, name, bytes, n_bytes, &g->arena, e) != 0) goto fail;
+    if (read_split(g->file, &s, e) != 0) goto fail;
+    if (s.count > 1) {
+        err_set(e, ERR_UNSUPPORTED, "%s: one of %u splits; a model in memory is one file", name,
+                s.count);
         goto fail;
     }
-    g->n_file = 1;
-    if (gguf_file_open(&g->file[0], path, &g->arena, e) != 0) goto fail;
-    if (read_split(&g->file[0], &s, e) != 0) goto fail;
-    if (s.count > 1 && open_siblings(g, &s, e) != 0) goto fail;
     if (join_tensors(g, &s, e) != 0) goto fail;
     return g;
 fail:
@@ -206,7 +229,7 @@ int gguf_n_split(const struct gguf *g) {
 uint64_t gguf_file_bytes(const struct gguf *g) {
     uint64_t n = 0;
     for (int i = 0; i < g->n_file; i++)
-        n += g->file[i].map.size; /* each is mapped: the sum fits the address space */
+        n += g->file[i].n_bytes; /* all in memory at once: the sum fits */
     return n;
 }
 

@@ -57,9 +57,10 @@ struct gguf_kv {
 struct gguf_tensor {
     const char *name; /* terminated, valid UTF-8, in the file's arena */
     enum qtype type;
-    int n_dim;           /* 1..4 */
-    int64_t ne[4];       /* ne[0] is the row length; 1 beyond n_dim; each >= 1, < 2^31 */
-    const uint8_t *data; /* n_bytes in the mapping, aligned as the file says (at least 8) */
+    int n_dim;     /* 1..4 */
+    int64_t ne[4]; /* ne[0] is the row length; 1 beyond n_dim; each >= 1, < 2^31 */
+    const uint8_t
+        *data; /* n_bytes in the mapping, aligned as the file says: at least 8, at most a page */
     size_t n_bytes;
     int split; /* index of the file it is in */
 };
@@ -69,6 +70,9 @@ struct gguf; /* immutable after open: safe to read from any thread */
 /* Open PATH and, for a split model, its siblings (any of them may be named; all must be there).
  * Only the header is read.  Errors name the file and the key or tensor. */
 struct gguf *gguf_open(const char *path, struct err *e);
+/* The same for one file that is in memory, 64-byte aligned, borrowed until gguf_close; name stands
+ * for it in messages. */
+struct gguf *gguf_open_bytes(const char *name, const void *bytes, size_t n_bytes, struct err *e);
 void gguf_close(struct gguf *g);
 
 const char *gguf_path(const struct gguf *g); /* as given to gguf_open */
