@@ -185,17 +185,18 @@ format: ##    clang-format over all sources
 	clang-format -i $(C_SRC)
 
 install: all ##   into $(DESTDIR)$(PREFIX)
-	install -d $(DESTDIR)$(PREFIX)/{bin,include,lib/pkgconfig}
+	install -d $(DESTDIR)$(PREFIX)/{bin,include,lib/pkgconfig,share/bash-completion/completions}
 	install -m 755 $B/cria $(DESTDIR)$(PREFIX)/bin/cria
 	install -m 644 include/cria.h $(DESTDIR)$(PREFIX)/include/cria.h
 	install -m 644 $B/libcria.a $(DESTDIR)$(PREFIX)/lib/libcria.a
 	install -m 755 $B/libcria.so $(DESTDIR)$(PREFIX)/lib/libcria.so.0
 	ln -sf libcria.so.0 $(DESTDIR)$(PREFIX)/lib/libcria.so
 	install -m 644 $B/cria.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/cria.pc
+	install -m 644 packaging/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cria
 
 uninstall: ## what install put there
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/cria include/cria.h lib/libcria.a lib/libcria.so.0 \
-		lib/libcria.so lib/pkgconfig/cria.pc)
+		lib/libcria.so lib/pkgconfig/cria.pc share/bash-completion/completions/cria)
 
 clean: ##     remove the build folder
 	rm -rf $B

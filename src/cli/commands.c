@@ -3,9 +3,10 @@
 
 /* clang-format off */
 const struct command cli_commands[] = {
-    {"show", NULL, "FILE", "what is in a model file", cmd_show, .options = cmd_show_options},
     {"run", NULL, "FILE [PROMPT...]", "answer a prompt, or chat", cmd_run, .options = cmd_run_options},
+    {"show", NULL, "FILE", "what is in a model file", cmd_show, .options = cmd_show_options},
     {"embed", NULL, "FILE [TEXT...]", "print the vector of each text", cmd_embed, .options = cmd_embed_options},
+    {"bench", NULL, "FILE", "tokens per second, beside the limits of this machine", cmd_bench, .options = cmd_bench_options},
     {"perplexity", NULL, "FILE TEXTFILE", "measure how well a model foretells a text", cmd_perplexity, .options = cmd_perplexity_options},
     {"doctor", NULL, "", "show this machine, this build and what is missing", cmd_doctor, cmd_doctor_options, .any_settings = true},
     {"debug", NULL, "COMMAND", "doors for tests and for looking inside", .sub = debug_commands},

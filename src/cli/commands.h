@@ -12,10 +12,10 @@
     const struct opt *debug_##x##_options(void)
 
 CLI_COMMAND(show);
-CLI_COMMAND(show);
 CLI_COMMAND(run);
 CLI_COMMAND(embed);
 CLI_COMMAND(perplexity);
+CLI_COMMAND(bench);
 CLI_COMMAND(doctor);
 
 CLI_DEBUG(quant);

@@ -1,0 +1,123 @@
+/* `cria bench FILE`: how fast a model runs here, and how near to the machine's limits that is. */
+#include "cli/commands.h"
+
+#include <stdio.h>
+
+#include "cpu/cpu.h"
+#include "engine/bench.h"
+
+static struct bench_opts opts = {.n_prefill = 512, .n_decode = -1, .n_parallel = 1, .n_reps = 5};
+static const char *kv_name = "f16";
+static bool as_json;
+
+const struct opt *cmd_bench_options(void) {
+    static const struct opt table[] = {
+        {"pp", 'p', OPT_INT, &opts.n_prefill, 0, 1 << 20, "N",
+         "tokens of the prompt; default 512, 0: leave out"},
+        {"tg", 'n', OPT_INT, &opts.n_decode, 0, 1 << 20, "N",
+         "tokens decoded; default 128, 0: leave out"},
+        {"threads", 't', OPT_INT, &opts.n_threads, 1, 512, "N", "threads; default: one per core"},
+        {"depth", 'd', OPT_INT, &opts.depth, 0, 1 << 20, "N",
+         "tokens in the context before measuring starts; default 0"},
+        {"parallel", 0, OPT_INT, &opts.n_parallel, 1, 256, "N",
+         "sequences that decode together; default 1"},
+        {"batch", 'b', OPT_INT, &opts.n_batch, 1, 1 << 16, "N",
+         "tokens of one prefill chunk; default 512"},
+        {"kv", 0, OPT_STR, &kv_name, 0, 0, "TYPE",
+         "type of the KV cache: f32 f16 bf16 q8_0 q4_0; default f16"},
+        {"reps", 'r', OPT_INT, &opts.n_reps, 1, BENCH_MAX_REPS, "N",
+         "repetitions, of which the median counts; default 5"},
+        {"json", 0, OPT_FLAG, &as_json, 0, 0, NULL, "one JSON object"},
+        {0},
+    };
+    return table;
+}
+
+static json_t *numbers(const double *v, int n) {
+    json_t *a = json_array();
+    for (int i = 0; i < n; i++)
+        json_array_append_new(a, json_real(v[i]));
+    return a;
+}
+
+static void print_json(const char *path, const struct bench_result *r) {
+    json_t *j =
+        json_pack("{s:s, s:s, s:I, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:s}", "model", path, "arch",
+                  r->arch, "file_bytes", (json_int_t)r->file_bytes, "kernels", cpu_isa(), "threads",
+                  r->n_threads, "pp", opts.n_prefill, "tg", r->n_decode, "depth", opts.depth,
+                  "parallel", opts.n_parallel, "reps", r->n_reps, "kv", kv_name);
+    json_t *k = json_pack(
+        "{s:f, s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:f}",
+        "prefill_tps", r->prefill_median_tps, "decode_tps", r->decode_median_tps, "load_s",
+        r->load_s, "first_token_s", r->first_token_s, "peak_rss_bytes",
+        (json_int_t)r->peak_rss_bytes, "bandwidth_gbs", r->limits.read_bps * 1e-9, "int8_gops",
+        r->limits.int8_opps * 1e-9, "f32_gflops", r->limits.f32_flopps * 1e-9, "prefill_limit_tps",
+        r->prefill_limit_tps, "decode_limit_tps", r->decode_limit_tps, "prefill_ratio",
+        r->prefill_ratio, "decode_ratio", r->decode_ratio, "weight_bytes",
+        (json_int_t)r->weight_bytes, "kv_bytes_per_token", (json_int_t)r->kv_token_bytes,
+        "flops_per_token", r->flops_per_token);
+    json_object_update_missing(j, k);
+    json_decref(k);
+    json_object_set_new(j, "prefill_tps_all",
+                        numbers(r->prefill_tps, opts.n_prefill ? r->n_reps : 0));
+    json_object_set_new(j, "decode_tps_all", numbers(r->decode_tps, r->n_decode ? r->n_reps : 0));
+    cli_print_json(j);
+}
+
+static void print_rate(const char *what, int n, double tps, double ratio, double limit,
+                       const char *of) {
+    if (n == 0) return;
+    char name[48];
+    snprintf(name, sizeof name, "%s %d", what, n);
+    printf("%-14s %9.2f tokens/s   %5.1f %% of %.1f tokens/s (%s)\n", name, tps, ratio * 100, limit,
+           of);
+}
+
+static void print_text(const char *path, const struct bench_result *r) {
+    char of[64];
+    printf("%s: %s, %.1f MB; %d threads, %s, KV %s, median of %d\n", path, r->arch,
+           (double)r->file_bytes * 1e-6, r->n_threads, cpu_isa(), kv_name, r->n_reps);
+    snprintf(of, sizeof of, "%s peak %.0f G/s", r->prefill_is_int8 ? "int8" : "float32",
+             (r->prefill_is_int8 ? r->limits.int8_opps : r->limits.f32_flopps) * 1e-9);
+    print_rate("prefill", opts.n_prefill, r->prefill_median_tps, r->prefill_ratio,
+               r->prefill_limit_tps, of);
+    snprintf(of, sizeof of, "reading %.1f GB/s", r->limits.read_bps * 1e-9);
+    print_rate("decode", r->n_decode, r->decode_median_tps, r->decode_ratio, r->decode_limit_tps,
+               of);
+    printf("%-14s %9.3f s\n%-14s %9.3f s\n%-14s %9.1f MB\n", "load", r->load_s, "first token",
+           r->first_token_s, "peak memory", (double)r->peak_rss_bytes * 1e-6);
+}
+
+static void show_progress(void *ctx, double share) {
+    progress_update(ctx, share * opts.n_reps);
+}
+
+int cmd_bench(int argc, char **argv, struct err *e) {
+    const char *args[CLI_MAX_ARGS];
+    int n_args;
+    if (cli_parse(argc, argv, cmd_bench_options(), args, &n_args, e) != 0) return -1;
+    if (n_args != 1)
+        return err_set(e, ERR_USAGE, "bench: found %d arguments; one model file is accepted",
+                       n_args);
+    if (opts.n_prefill == 0 && opts.n_decode == 0)
+        return err_set(e, ERR_USAGE, "bench: --pp 0 and --tg 0 leave nothing to measure");
+    const int kv = qtype_by_name(kv_name);
+    if (kv != QT_F32 && kv != QT_F16 && kv != QT_BF16 && kv != QT_Q8_0 && kv != QT_Q4_0)
+        return err_set(e, ERR_USAGE, "--kv: found \"%s\"; f32 f16 bf16 q8_0 q4_0 are accepted",
+                       kv_name);
+    struct progress p;
+    struct bench_result r;
+    opts.kv_type = (enum qtype)kv;
+    opts.stop = &cli_interrupted;
+    opts.progress = show_progress;
+    opts.ctx = &p;
+    progress_start(&p, "bench", opts.n_reps, "reps");
+    const int rc = bench_run(args[0], &opts, &r, e);
+    progress_end(&p);
+    if (rc != 0) return -1;
+    if (as_json)
+        print_json(args[0], &r);
+    else
+        print_text(args[0], &r);
+    return 0;
+}
