@@ -57,10 +57,10 @@ static void wrong_words(void **s) {
 
 static void settings_that_do_not_parse(void **s) {
     (void)s;
-    static const char *const bad[][2] = {{"CRIA_THREADS", "abc"},  {"CRIA_THREADS", "0"},
-                                         {"CRIA_THREADS", "513"},  {"OLLAMA_NUM_THREADS", "2x"},
-                                         {"CRIA_CPU", "foo"},      {"CRIA_DEBUG", "3"},
-                                         {"CRIA_THREADS", "1e99"}, {"CRIA_CPU", "avx2|ref"}};
+    static const char *const bad[][2] = {
+        {"CRIA_THREADS", "abc"},      {"CRIA_THREADS", "0"},    {"CRIA_THREADS", "513"},
+        {"OLLAMA_NUM_THREADS", "2x"}, {"CRIA_CPU", "foo"},      {"CRIA_DEBUG", "3"},
+        {"CRIA_THREADS", "1e99"},     {"CRIA_CPU", "avx2|ref"}, {"CRIA_THREADS", "=2"}};
     const char *const door[] = {"debug", "sampler", NULL};
     const char *const doctor[] = {"doctor", NULL};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -68,7 +68,7 @@ static void settings_that_do_not_parse(void **s) {
         refuse(door, 2, bad[i][1]);
         struct ran r; /* the doctor tells, and goes on */
         assert_int_equal(run_cria(&r, doctor, "", 0, TIMEOUT_S), 0);
-        assert_non_null(strstr(r.out.p, "is accepted"));
+        assert_null(strstr(r.out.p, "problems\n  none"));
         ran_fini(&r);
         unsetenv(bad[i][0]);
     }
@@ -99,6 +99,7 @@ static void list_commands(const char *const *help, struct commands *c) {
     c->n = 0;
     strtok_r(at, "\n", &save);
     for (char *l; (l = strtok_r(NULL, "\n", &save)) && c->n < 64;) {
+        if (l[2] == ' ') continue; /* a brief on its own line */
         if (sscanf(l, "  %31[a-z_] %95[^\n]", c->name[c->n], c->args[c->n]) < 1) continue;
         char *brief = strstr(c->args[c->n], "  ");
         if (brief) *brief = 0;
