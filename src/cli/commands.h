@@ -23,5 +23,8 @@ CLI_DEBUG(dequant);
 CLI_DEBUG(kernels);
 CLI_DEBUG(sampler);
 CLI_DEBUG(tensor);
+CLI_DEBUG(logits);
+CLI_DEBUG(greedy);
+CLI_DEBUG(layers);
 
 extern const struct command debug_commands[]; /* cmd_debug.c */
