@@ -1,6 +1,0 @@
-/* The avx512 half of the vector kernels' table. */
-#include "cpu/kern_vec.h"
-
-void kern_vec_avx512(struct kern_vec *k) {
-    (void)k;
-}

@@ -1,0 +1,56 @@
+/* All bodies, and the table's entries for them: a folder's vec.c calls vec_fill. */
+#pragma once
+
+#include "cpu/kern_vec.h"
+#include "cpu/simd/attn.h"
+#include "cpu/simd/glu.h"
+#include "cpu/simd/kv.h"
+#include "cpu/simd/rope.h"
+#include "cpu/simd/rows.h"
+
+#ifdef CPU_SIMD
+
+/* What is missing stays scalar: copies of F32 rows are memcpy there too, and a Q4_0 row is stored
+ * once for the many times it is read. */
+static inline void vec_fill(struct kern_vec *k) {
+    k->rms_norm = rms_norm;
+    k->layer_norm = layer_norm;
+    k->add_scaled = add_scaled;
+    k->scale = scale;
+    k->cap = cap_row;
+
+    k->act[ACT_NONE] = act_none;
+    k->act[ACT_SILU] = act_silu;
+    k->act[ACT_GELU] = act_gelu;
+    k->act[ACT_GELU_ERF] = act_gelu_erf;
+    k->act[ACT_RELU] = act_relu;
+    k->act[ACT_RELU2] = act_relu2;
+    k->act[ACT_SWIGLU_OAI] = act_swiglu_oai;
+    k->glu[ACT_NONE] = glu_none;
+    k->glu[ACT_SILU] = glu_silu;
+    k->glu[ACT_GELU] = glu_gelu;
+    k->glu[ACT_GELU_ERF] = glu_gelu_erf;
+    k->glu[ACT_RELU] = glu_relu;
+    k->glu[ACT_RELU2] = glu_relu2;
+    k->glu[ACT_SWIGLU_OAI] = glu_swiglu_oai;
+
+    k->rope_pairs = rope_pairs;
+    k->rope_halves = rope_halves;
+
+    k->kv_store[KV_F16] = kv_store_f16;
+    k->kv_store[KV_BF16] = kv_store_bf16;
+    k->kv_store[KV_Q8_0] = kv_store_q8_0;
+    k->kv_load[KV_F16] = kv_load_f16;
+    k->kv_load[KV_BF16] = kv_load_bf16;
+    k->kv_load[KV_Q8_0] = kv_load_q8_0;
+    k->kv_load[KV_Q4_0] = kv_load_q4_0;
+    k->k_tile[KV_F32] = k_tile_f32;
+    k->k_tile[KV_F16] = k_tile_f16;
+    k->k_tile[KV_BF16] = k_tile_bf16;
+    k->k_tile[KV_Q8_0] = k_tile_q8_0;
+    k->k_tile[KV_Q4_0] = k_tile_q4_0;
+
+    k->mul_tile = mul_tile;
+    k->soft_page = soft_page;
+}
+#endif
