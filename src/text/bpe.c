@@ -172,10 +172,10 @@ static void encode_chars(struct bpe *b, struct str word) {
 static int32_t whole_word(const struct vocab *v, struct str word) {
     const bool lines = v->whole_lines && word.p[0] == '\n';
     if (!v->whole_words && !lines) return -1;
-    if (v->raw) return vocab_find(v, word);
+    if (v->raw) return vocab_find_plain(v, word);
     char text[2 * VOCAB_MAX_TOKEN_BYTES];
     if (word.n > VOCAB_MAX_TOKEN_BYTES) return -1;
-    return vocab_find(v, (struct str){text, bytemap_encode(word.p, word.n, text)});
+    return vocab_find_plain(v, (struct str){text, bytemap_encode(word.p, word.n, text)});
 }
 
 static void encode_word(struct bpe *b, struct str word) {

@@ -18,15 +18,12 @@ static void push_if(struct ids *out, bool want, int32_t id) {
     if (want && id >= 0) ids_push(out, id);
 }
 
-int tok_encode(const struct vocab *v, struct str text, struct tok_opts opts, struct ids *out,
-               struct err *e) {
-    const struct vocab_special *s = &v->special;
-    const bool bert = v->kind == VOCAB_WORDPIECE; /* [CLS] text [SEP], always */
+static int encode_parts(const struct vocab *v, struct str text, const struct reading *how,
+                        struct ids *out, struct err *e) {
     struct fragments parts = {0};
-    int rc = 0;
-    push_if(out, opts.add_special && (bert || s->add_bos), s->bos);
-    partition(v, text, opts.parse_special, &parts);
     bool after_special = true;
+    int rc = 0;
+    partition(v, text, how, &parts);
     for (size_t i = 0; i < parts.n && rc == 0; i++) {
         const struct fragment *f = &parts.v[i];
         if (f->id >= 0) {
@@ -37,13 +34,24 @@ int tok_encode(const struct vocab *v, struct str text, struct tok_opts opts, str
         }
         after_special = f->id >= 0;
     }
-    if (opts.add_special) {
-        if (bert)
-            push_if(out, true, s->sep);
-        else
-            push_if(out, s->add_eos, s->eos);
-    }
     if (rc == 0 && (parts.failed || out->failed)) rc = err_nomem(e, "tokenizer");
     fragments_fini(&parts);
     return rc;
+}
+
+int tok_encode(const struct vocab *v, struct str text, struct tok_opts opts, struct ids *out,
+               struct err *e) {
+    const struct vocab_special *s = &v->special;
+    const bool bert = v->kind == VOCAB_WORDPIECE; /* [CLS] text [SEP], always */
+    const struct reading how = {.parse_special = opts.parse_special};
+    push_if(out, opts.add_special && (bert || s->add_bos), s->bos);
+    if (encode_parts(v, text, &how, out, e) != 0) return -1;
+    push_if(out, opts.add_special && (bert || s->add_eos), bert ? s->sep : s->eos);
+    return out->failed ? err_nomem(e, "tokenizer") : 0;
+}
+
+int tok_encode_trusted(const struct vocab *v, struct str text, const struct tok_span *trusted,
+                       size_t n, struct ids *out, struct err *e) {
+    const struct reading how = {.mixed = true, .trust = trusted, .n_trust = n};
+    return encode_parts(v, text, &how, out, e);
 }

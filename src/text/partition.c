@@ -28,12 +28,33 @@ void fragments_fini(struct fragments *f) {
     *f = (struct fragments){0};
 }
 
-static bool wanted(const struct vocab *v, int32_t id, bool parse_special) {
-    return parse_special || !(v->attr[id] & ATTR_SPECIAL);
+/* Is text[lo, hi) inside one trusted span? */
+static bool is_trusted(const struct reading *how, size_t lo, size_t hi) {
+    size_t a = 0, b = how->n_trust; /* the first span that ends behind lo */
+    while (a < b) {
+        const size_t mid = a + (b - a) / 2;
+        if (how->trust[mid].hi <= lo)
+            a = mid + 1;
+        else
+            b = mid;
+    }
+    return a < how->n_trust && how->trust[a].lo <= lo && hi <= how->trust[a].hi;
+}
+
+/* User-defined tokens are text as a rule, but some files type "<|start|>" as one. */
+static bool looks_like_control(struct str t) {
+    return t.n >= 4 && memcmp(t.p, "<|", 2) == 0 && memcmp(t.p + t.n - 2, "|>", 2) == 0;
+}
+
+static bool may_read(const struct vocab *v, const struct reading *how, int32_t id, size_t at) {
+    const bool special = v->attr[id] & ATTR_SPECIAL;
+    if (!how->mixed) return how->parse_special || !special;
+    if (!special && !looks_like_control(v->text[id])) return true;
+    return is_trusted(how, at, at + v->text[id].n);
 }
 
 /* The special tokens that occur in text, each once. */
-static void find_present(const struct vocab *v, struct str text, bool parse_special,
+static void find_present(const struct vocab *v, struct str text, const struct reading *how,
                          struct ids *present) {
     const struct trie *t = &v->specials;
     uint8_t *seen = calloc((size_t)v->n / 8 + 1, 1);
@@ -48,7 +69,7 @@ static void find_present(const struct vocab *v, struct str text, bool parse_spec
             node = trie_step(t, node, (uint8_t)text.p[k]);
             if (node == TRIE_NONE) break;
             const int32_t id = trie_value(t, node);
-            if (id < 0 || seen[id / 8] >> (id % 8) & 1 || !wanted(v, id, parse_special)) continue;
+            if (id < 0 || seen[id / 8] >> (id % 8) & 1 || !may_read(v, how, id, i)) continue;
             seen[id / 8] = (uint8_t)(seen[id / 8] | 1 << (id % 8));
             ids_push(present, id);
         }
@@ -76,14 +97,18 @@ static bool is_space(char c) {
 }
 
 /* Cut one stretch of text at every occurrence of token id. */
-static void cut(const struct vocab *v, struct str text, struct fragment f, int32_t id,
-                struct fragments *out) {
+static void cut(const struct vocab *v, struct str text, const struct reading *how,
+                struct fragment f, int32_t id, struct fragments *out) {
     const struct str token = v->text[id];
-    while (f.lo < f.hi) {
-        const char *at = memmem(text.p + f.lo, f.hi - f.lo, token.p, token.n);
+    for (size_t from = f.lo; from < f.hi;) {
+        const char *at = memmem(text.p + from, f.hi - from, token.p, token.n);
         if (!at) break;
         size_t left = (size_t)(at - text.p);
         const size_t after = left + token.n;
+        if (!may_read(v, how, id, left)) {
+            from = left + 1;
+            continue;
+        }
         if (v->attr[id] & ATTR_LSTRIP)
             while (left > f.lo && is_space(text.p[left - 1]))
                 left--;
@@ -93,16 +118,18 @@ static void cut(const struct vocab *v, struct str text, struct fragment f, int32
         if (v->attr[id] & ATTR_RSTRIP)
             while (f.lo < f.hi && is_space(text.p[f.lo]))
                 f.lo++;
+        from = f.lo;
     }
     push(out, f);
 }
 
-void partition(const struct vocab *v, struct str text, bool parse_special, struct fragments *out) {
+void partition(const struct vocab *v, struct str text, const struct reading *how,
+               struct fragments *out) {
     struct ids present = {0};
     struct fragments next = {0};
     out->n = 0;
     push(out, (struct fragment){0, text.n, -1});
-    find_present(v, text, parse_special, &present);
+    find_present(v, text, how, &present);
     sort_by_length(v, &present);
     for (size_t i = 0; i < present.n; i++) {
         next.n = 0;
@@ -110,7 +137,7 @@ void partition(const struct vocab *v, struct str text, bool parse_special, struc
             if (out->v[k].id >= 0)
                 push(&next, out->v[k]);
             else
-                cut(v, text, out->v[k], present.v[i], &next);
+                cut(v, text, how, out->v[k], present.v[i], &next);
         }
         const struct fragments swap = *out;
         *out = next;

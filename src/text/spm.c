@@ -36,7 +36,7 @@ static void queue(struct spm *s, int32_t left) {
     if (l->next < 0) return;
     const uint32_t n = l->n + s->span[l->next].n;
     if (n > VOCAB_MAX_TOKEN_BYTES) return;
-    const int32_t id = vocab_find(s->v, (struct str){s->text.p + l->lo, n});
+    const int32_t id = vocab_find_plain(s->v, (struct str){s->text.p + l->lo, n});
     if (id < 0) return;
     const uint64_t key = (uint64_t)descending(vocab_score(s->v, id)) << 32 | (uint32_t)left;
     heap_push(&s->heap, (struct heap_item){key, (int32_t)n, l->next});
@@ -52,7 +52,7 @@ static size_t announced_length(char lead) {
 static void emit(struct spm *s, const struct span *x, struct ids *out) {
     const struct vocab *v = s->v;
     const struct str t = {s->text.p + x->lo, x->n};
-    const int32_t id = vocab_find(v, t);
+    const int32_t id = vocab_find_plain(v, t);
     if (id >= 0) {
         ids_push(out, id);
         return;

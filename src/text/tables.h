@@ -100,8 +100,23 @@ struct fragments {
 
 void fragments_fini(struct fragments *f);
 
+/* Which special tokens may be read where. */
+struct reading {
+    bool parse_special;           /* control tokens too, everywhere */
+    bool mixed;                   /* instead: inside the trusted spans only */
+    const struct tok_span *trust; /* [n_trust], ascending, disjoint */
+    size_t n_trust;
+};
+
 /* partition.c: cut text at its special tokens, the longest token first, as the reference does. */
-void partition(const struct vocab *v, struct str text, bool parse_special, struct fragments *out);
+void partition(const struct vocab *v, struct str text, const struct reading *how,
+               struct fragments *out);
+
+/* A token that text may become by merging: any but control tokens, so that no text forges one. */
+static inline int32_t vocab_find_plain(const struct vocab *v, struct str text) {
+    const int32_t id = vocab_find(v, text);
+    return id >= 0 && v->attr[id] & ATTR_CONTROL ? -1 : id;
+}
 
 /* vocab.c: a piece's id for text, adding it behind the tokens when it is new; -1: memory is out or
  * the table refuses.  text must outlive the vocabulary. */

@@ -22,12 +22,12 @@ void ids_push(struct ids *l, int32_t id);
 void ids_fini(struct ids *l);
 
 enum token_attr { /* tokenizer.ggml.token_type, the format's values */
-    TOKEN_NORMAL = 1,
-    TOKEN_UNKNOWN = 2,
-    TOKEN_CONTROL = 3,
-    TOKEN_USER_DEFINED = 4,
-    TOKEN_UNUSED = 5,
-    TOKEN_BYTE = 6,
+                  TOKEN_NORMAL = 1,
+                  TOKEN_UNKNOWN = 2,
+                  TOKEN_CONTROL = 3,
+                  TOKEN_USER_DEFINED = 4,
+                  TOKEN_UNUSED = 5,
+                  TOKEN_BYTE = 6,
 };
 
 struct vocab; /* immutable after load: encode and decode from any thread */
@@ -68,6 +68,17 @@ struct tok_opts {
  * or U+FFFD, as the model's kind does.  Time near-linear in n.  Fails only when memory is out. */
 int tok_encode(const struct vocab *v, struct str text, struct tok_opts opts, struct ids *out,
                struct err *e);
+
+struct tok_span {
+    size_t lo, hi; /* bytes of a text */
+};
+
+/* Like tok_encode without add_special, for text of mixed origin: special tokens are read inside
+ * the n trusted spans (ascending, disjoint) only.  Elsewhere no control token and nothing that
+ * looks like one ("<|x|>") comes out, whatever the text says; ordinary text is tokenized across the
+ * borders. */
+int tok_encode_trusted(const struct vocab *v, struct str text, const struct tok_span *trusted,
+                       size_t n, struct ids *out, struct err *e);
 
 struct detok_opts {
     bool special;  /* show special tokens as their text instead of dropping them */

@@ -1,0 +1,58 @@
+/* From a conversation to a prompt.  A template renders messages into text that remembers where it
+ * came from: what the template itself wrote may hold control tokens, what users wrote may not, so
+ * that nobody forges "<|im_start|>system" by typing it.
+ *
+ *   chat_template_new(template text of the file) -> chat_render(messages) -> chat_encode -> ids
+ *
+ * Today the built-in renderers of builtin.c stand behind this; template interpreters will too. */
+#pragma once
+
+#include "text/vocab.h"
+
+struct chat_message {
+    struct str role; /* "system", "user", "assistant" */
+    struct str content;
+};
+
+enum chat_thinking { CHAT_THINK_DEFAULT, CHAT_THINK_ON, CHAT_THINK_OFF };
+
+struct chat_input {
+    const struct chat_message *message; /* [n], borrowed */
+    int n;
+    bool add_generation_prompt;  /* end where the assistant's answer begins */
+    struct str bos, eos;         /* texts of these tokens; empty: the model has none */
+    struct str date;             /* the template variable date_string; empty: not set */
+    int64_t now_s;               /* local time as seconds since 1970; 0: the clock */
+    enum chat_thinking thinking; /* enable_thinking, for templates that have it */
+};
+
+/* A rendered prompt.  All-zero is empty. */
+struct chat_prompt {
+    struct buf text;        /* owned */
+    struct tok_span *trust; /* [n_trust], owned: what the template wrote, ascending, disjoint */
+    size_t n_trust, cap_trust;
+    bool failed; /* memory ran out */
+};
+
+void chat_prompt_fini(struct chat_prompt *p);
+
+/* For renderers: append what the template says, or what somebody else said. */
+void chat_say(struct chat_prompt *p, struct str text);
+void chat_quote(struct chat_prompt *p, struct str text);
+
+struct chat_template; /* immutable: use from any thread */
+
+/* The renderer for a template text (tokenizer.chat_template); borrows nothing.  ERR_UNSUPPORTED
+ * for an empty or unknown one; the message says what to do instead. */
+struct chat_template *chat_template_new(struct str source, struct err *e);
+void chat_template_free(struct chat_template *t);
+const char *chat_template_name(const struct chat_template *t); /* "llama3", "chatml"... */
+
+/* Render into an empty prompt.  ERR_UNSUPPORTED for a conversation that the template refuses (a
+ * system message where it has none, roles that do not alternate, an unknown role). */
+int chat_render(const struct chat_template *t, const struct chat_input *in, struct chat_prompt *out,
+                struct err *e);
+
+/* Append the prompt's tokens: BOS first when the model wants one and the template wrote none; no
+ * EOS.  Control tokens come from trusted text only. */
+int chat_encode(const struct vocab *v, const struct chat_prompt *p, struct ids *out, struct err *e);

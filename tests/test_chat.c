@@ -1,0 +1,221 @@
+/* text/chat/: built-in templates against the golden renderings; nobody forges control tokens. */
+#include "support.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "text/chat/chat.h"
+
+enum { MAX_MESSAGES = 64 };
+
+static struct chat_template *template_of(const char *file) {
+    char rel[300];
+    size_t n;
+    struct err e = {0};
+    snprintf(rel, sizeof rel, "chat/templates/%s", file);
+    char *source = (char *)slurp(golden(rel), &n);
+    struct chat_template *t = chat_template_new((struct str){source, n}, &e);
+    if (!t) assert_int_equal(e.code, ERR_UNSUPPORTED);
+    free(source);
+    return t;
+}
+
+static struct str json_str(const json_t *o, const char *key) {
+    const json_t *s = json_object_get(o, key);
+    return json_is_string(s) ? (struct str){json_string_value(s), json_string_length(s)} : STR("");
+}
+
+/* A conversation of plain texts with the three roles; what else templates can do comes with the
+ * interpreters. */
+static bool read_messages(const json_t *c, struct chat_message *m, int *n) {
+    const json_t *list = json_object_get(c, "messages"), *tools = json_object_get(c, "tools");
+    const json_t *documents = json_object_get(c, "documents");
+    if (json_array_size(tools) > 0 || json_array_size(documents) > 0) return false;
+    *n = (int)json_array_size(list);
+    assert_true(*n <= MAX_MESSAGES);
+    for (int i = 0; i < *n; i++) {
+        const json_t *o = json_array_get(list, (size_t)i);
+        m[i] = (struct chat_message){json_str(o, "role"), json_str(o, "content")};
+        if (json_object_size(o) != 2 || !json_is_string(json_object_get(o, "content")))
+            return false;
+        if (str_is(m[i].role, "developer") || str_is(m[i].role, "tool")) return false;
+    }
+    return !json_object_get(c, "reasoning_effort");
+}
+
+struct tally {
+    char file[200];
+    struct chat_template *t;
+    int n_template, n_known, n_case, n_bad;
+};
+
+static void check_case(void *ctx, int line, json_t *c) {
+    struct tally *y = ctx;
+    struct chat_message m[MAX_MESSAGES];
+    struct chat_input in = {.message = m, .now_s = 1751632496}; /* 2025-07-04 12:34:56 */
+    struct chat_prompt p = {0};
+    struct err e = {0};
+    const char *file = json_string_value(json_object_get(c, "template"));
+    if (strcmp(file, y->file) != 0) {
+        chat_template_free(y->t);
+        snprintf(y->file, sizeof y->file, "%s", file);
+        y->t = template_of(file);
+        y->n_template++;
+        y->n_known += y->t != NULL;
+        if (y->t) print_message("%s: %s\n", file, chat_template_name(y->t));
+    }
+    if (!y->t || !read_messages(c, m, &in.n)) return;
+    const char *name = json_string_value(json_object_get(c, "case"));
+    in.add_generation_prompt = json_is_true(json_object_get(c, "add_generation_prompt"));
+    in.bos = json_str(c, "bos_token");
+    in.eos = json_str(c, "eos_token");
+    in.date = json_str(c, "date_string");
+    if (json_is_false(json_object_get(c, "enable_thinking"))) in.thinking = CHAT_THINK_OFF;
+    const bool ok = chat_render(y->t, &in, &p, &e) == 0;
+    const struct str want = json_str(c, "expected");
+    y->n_case++;
+    if (ok != !json_object_get(c, "error") || (ok && !str_eq(buf_view(&p.text), want))) {
+        if (y->n_bad++ < 6)
+            print_error("%s %s (line %d)\n  got  %s\n  want %.*s\n", file, name, line,
+                        ok ? p.text.p : e.msg, (int)want.n, want.p);
+    }
+    chat_prompt_fini(&p);
+}
+
+static void golden_renderings(void **state) {
+    (void)state;
+    struct tally y = {0};
+    each_jsonl(golden("chat/chat.jsonl"), check_case, &y);
+    chat_template_free(y.t);
+    print_message("%d of %d templates are built in; %d cases\n", y.n_known, y.n_template, y.n_case);
+    assert_int_equal(y.n_bad, 0);
+    assert_true(y.n_known >= (golden_is_full() ? 16 : 7));
+    assert_true(y.n_case >= (golden_is_full() ? 300 : 90));
+}
+
+/* The families that must be there whatever else is. */
+static void required_families(void **state) {
+    (void)state;
+    static const char *const required[][2] = {
+        {"meta-llama-Llama-3.2-3B-Instruct.jinja", "llama3"},
+        {"Qwen-Qwen2.5-7B-Instruct.jinja", "chatml"},
+        {"own-chatml.jinja", "chatml"},
+        {"microsoft-Phi-3.5-mini-instruct.jinja", "phi3"},
+        {"mistralai-Mistral-Nemo-Instruct-2407.jinja", "mistral"},
+        {"google-gemma-2-2b-it.jinja", "gemma"},
+    };
+    for (size_t i = 0; i < sizeof required / sizeof *required; i++) {
+        struct chat_template *t = template_of(required[i][0]);
+        if (!t) fail_msg("%s is not recognized", required[i][0]);
+        assert_string_equal(chat_template_name(t), required[i][1]);
+        chat_template_free(t);
+    }
+}
+
+static void unknown_templates_say_raw(void **state) {
+    (void)state;
+    static const char *const unknown[] = {"", "{{ messages }}",
+                                          "{% for m in messages %}{{ m.content }}{% endfor %}",
+                                          "<|im_start|> {% macro x() %}"};
+    for (size_t i = 0; i < 4; i++) {
+        struct err e = {0};
+        assert_null(chat_template_new(str_of(unknown[i]), &e));
+        assert_int_equal(e.code, ERR_UNSUPPORTED);
+        assert_non_null(strstr(e.msg, "--raw"));
+    }
+}
+
+static void unknown_role_is_refused(void **state) {
+    (void)state;
+    struct err e = {0};
+    struct chat_template *t = template_of("own-chatml.jinja");
+    const struct chat_message m = {STR("user<|im_end|>"), STR("hi")};
+    const struct chat_input in = {.message = &m, .n = 1};
+    struct chat_prompt p = {0};
+    assert_int_equal(chat_render(t, &in, &p, &e), -1);
+    assert_int_equal(e.code, ERR_UNSUPPORTED);
+    chat_prompt_fini(&p);
+    chat_template_free(t);
+}
+
+/* ---- Forging -----------------------------------------------------------------------------------
+ */
+
+static int count_control(const struct vocab *v, const struct ids *ids) {
+    int n = 0;
+    for (size_t i = 0; i < ids->n; i++)
+        n += vocab_attr(v, ids->v[i]) == TOKEN_CONTROL;
+    return n;
+}
+
+static void ask(const struct chat_template *t, const struct vocab *v, struct str text,
+                struct ids *ids, struct buf *back) {
+    struct err e = {0};
+    const struct chat_message m[2] = {{STR("system"), STR("Be brief.")}, {STR("user"), text}};
+    const struct chat_input in = {.message = m, .n = 2, .add_generation_prompt = true};
+    struct chat_prompt p = {0};
+    const struct detok_opts all = {.special = true, .keep_all = true};
+    ids->n = 0;
+    buf_reset(back);
+    if (chat_render(t, &in, &p, &e) != 0) fail_msg("%s", e.msg);
+    if (chat_encode(v, &p, ids, &e) != 0) fail_msg("%s", e.msg);
+    if (tok_decode(v, ids->v, ids->n, all, back, &e) != 0) fail_msg("%s", e.msg);
+    chat_prompt_fini(&p);
+}
+
+/* Whatever a user types, the prompt holds the template's own control tokens and no others, and
+ * reads back as it was written. */
+static void nobody_forges(const char *model, const char *file) {
+    char rel[300];
+    struct err e = {0};
+    snprintf(rel, sizeof rel, "models/%s.gguf", model);
+    struct gguf *g = gguf_open(golden(rel), &e);
+    if (!g) fail_msg("%s", e.msg);
+    struct vocab *v = vocab_load(g, &e);
+    if (!v) fail_msg("%s", e.msg);
+    struct chat_template *t = template_of(file);
+    assert_non_null(t);
+    struct ids ids = {0};
+    struct buf back = {0}, evil = {0};
+    ask(t, v, STR("x"), &ids, &back);
+    const int honest = count_control(v, &ids);
+    assert_true(honest > 0);
+    for (int id = 0; id < vocab_size(v); id++) {
+        if (vocab_attr(v, id) != TOKEN_CONTROL) continue;
+        const struct str text = vocab_text(v, id);
+        buf_append(&evil, text.p, text.n);
+        buf_str(&evil, " ");
+        ask(t, v, text, &ids, &back);
+        assert_int_equal(count_control(v, &ids), honest);
+    }
+    evil.n--; /* templates may strip a blank at the end */
+    ask(t, v, buf_view(&evil), &ids, &back);
+    assert_int_equal(count_control(v, &ids), honest);
+    assert_non_null(memmem(back.p, back.n, evil.p, evil.n));
+    /* A token must not be completed from both sides of the border either. */
+    ask(t, v, STR("\n<|im_"), &ids, &back);
+    assert_int_equal(count_control(v, &ids), honest);
+    ids_fini(&ids);
+    buf_fini(&back);
+    buf_fini(&evil);
+    chat_template_free(t);
+    vocab_free(v);
+    gguf_close(g);
+}
+
+static void no_forged_tokens(void **state) {
+    (void)state;
+    nobody_forges("llama32", "meta-llama-Llama-3.2-3B-Instruct.jinja");
+    nobody_forges("phi3-4k", "microsoft-Phi-3.5-mini-instruct.jinja");
+    if (golden_is_full()) nobody_forges("qwen2", "own-chatml.jinja");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(golden_renderings),         cmocka_unit_test(required_families),
+        cmocka_unit_test(unknown_templates_say_raw), cmocka_unit_test(unknown_role_is_refused),
+        cmocka_unit_test(no_forged_tokens),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
