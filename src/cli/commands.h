@@ -16,6 +16,7 @@ CLI_COMMAND(run);
 CLI_COMMAND(embed);
 CLI_COMMAND(perplexity);
 CLI_COMMAND(bench);
+CLI_COMMAND(quantize);
 CLI_COMMAND(doctor);
 
 CLI_DEBUG(quant);
