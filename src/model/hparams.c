@@ -126,6 +126,7 @@ static void read_sizes(struct reader *r, struct hparams *h, const struct arch *a
 static void read_heads(struct reader *r, struct hparams *h, const struct arch *a) {
     const int n_head = h->layer[0].n_head ? h->layer[0].n_head : 1;
     const int def = h->n_embd / n_head;
+    if (def < 1) bad(r, "embedding_length", "is %d; at least one per head, %d", h->n_embd, n_head);
     h->k_dim = get_int(r, "attention.key_length", def, 1, HP_MAX_HEAD_DIM);
     h->v_dim = get_int(r, "attention.value_length", def, 1, HP_MAX_HEAD_DIM);
     h->kv_rank = get_int(r, "attention.kv_lora_rank", 0, 1, HP_MAX_EMBD);

@@ -11,10 +11,11 @@
 
 #define KEY(x) "tokenizer.ggml." x
 
-/* The id under key; *id stays when the key is absent, -1 (also written as 2^32-1) or no token:
- * files with a stray padding id are common, and nothing is lost by not having one. */
-static int load_id(const struct vocab *v, const struct gguf *g, const char *key, int32_t *id,
-                   struct err *e) {
+/* The id under key; *id stays when the key is absent.  What is no token is refused where generation
+ * needs the id.  Elsewhere it is left out: files with a stray padding id are common, -1 (also
+ * written as 2^32-1) for none is usual, and nothing is lost. */
+static int load_id(const struct vocab *v, const struct gguf *g, const char *key, bool needed,
+                   int32_t *id, struct err *e) {
     const struct gguf_kv *kv = gguf_find(g, key);
     if (!kv) return 0;
     if (kv->type == GGUF_ARR || kv->type == GGUF_STR || kv->type == GGUF_BOOL ||
@@ -24,6 +25,9 @@ static int load_id(const struct vocab *v, const struct gguf *g, const char *key,
     const int64_t value = gguf_int_at(kv, 0);
     if (value >= 0 && value < v->n)
         *id = (int32_t)value;
+    else if (needed)
+        return err_set(e, ERR_FORMAT, "%s: key '%s' is %lld; a token of 0 to %d is needed",
+                       gguf_path(g), key, (long long)value, v->n - 1);
     else if (value != -1 && value != UINT32_MAX)
         log_msg(LOG_WARN, "%s: key '%s' is %lld, no token of 0 to %d; left out", gguf_path(g), key,
                 (long long)value, v->n - 1);
@@ -53,13 +57,14 @@ static void default_ids(struct vocab *v) {
 
 static int load_ids(struct vocab *v, const struct gguf *g, struct err *e) {
     struct vocab_special *s = &v->special;
+    enum { N_NEEDED = 5 }; /* the first ones */
     const struct {
         const char *key;
         int32_t *id;
     } ids[] = {
-        {KEY("cls_token_id"), &s->cls},         {KEY("bos_token_id"), &s->bos},
-        {KEY("eos_token_id"), &s->eos},         {KEY("eot_token_id"), &s->eot},
-        {KEY("eom_token_id"), &s->eom},         {KEY("unknown_token_id"), &s->unk},
+        {KEY("bos_token_id"), &s->bos},         {KEY("eos_token_id"), &s->eos},
+        {KEY("eot_token_id"), &s->eot},         {KEY("eom_token_id"), &s->eom},
+        {KEY("unknown_token_id"), &s->unk},     {KEY("cls_token_id"), &s->cls},
         {KEY("seperator_token_id"), &s->sep}, /* the format's spelling */
         {KEY("padding_token_id"), &s->pad},     {KEY("mask_token_id"), &s->mask},
         {KEY("prefix_token_id"), &s->fim_pre},  {KEY("suffix_token_id"), &s->fim_suf},
@@ -69,7 +74,7 @@ static int load_ids(struct vocab *v, const struct gguf *g, struct err *e) {
         {KEY("fim_sep_token_id"), &v->fim_sep},
     };
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++)
-        if (load_id(v, g, ids[i].key, ids[i].id, e)) return -1;
+        if (load_id(v, g, ids[i].key, i < N_NEEDED, ids[i].id, e)) return -1;
     if (v->kind == VOCAB_WORDPIECE && s->cls >= 0 && !gguf_find(g, KEY("bos_token_id")))
         s->bos = s->cls;
     const struct {

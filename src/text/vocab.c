@@ -86,10 +86,9 @@ static int load_kind(struct vocab *v, const struct gguf *g, struct err *e) {
         memcpy(v->pre, pre.p, n);
         return 0;
     }
-    return err_set(
-        e, ERR_UNSUPPORTED,
-        "%s: tokenizer '%.*s' is not supported; supported: gpt2, gemma4, llama, bert, t5",
-        gguf_path(g), (int)(model.n < 40 ? model.n : 40), model.p);
+    return err_set(e, ERR_UNSUPPORTED,
+                   "%s: key '%s' is '%.*s'; supported: gpt2, gemma4, llama, bert, t5", gguf_path(g),
+                   KEY("model"), (int)(model.n < 40 ? model.n : 40), model.p);
 }
 
 static int load_tokens(struct vocab *v, const struct gguf *g, struct err *e) {
@@ -142,6 +141,9 @@ static int load_scores(struct vocab *v, const struct gguf *g, struct err *e) {
     const struct gguf_kv *kv = gguf_find(g, KEY("scores"));
     const bool whole = kv && kv->type == GGUF_ARR && kv->elem_type == GGUF_I32; /* some files */
     if (token_table(v, g, KEY("scores"), whole ? GGUF_I32 : GGUF_F32, &kv, e)) return -1;
+    if (!kv && (v->kind == VOCAB_SPM || v->kind == VOCAB_UNIGRAM))
+        return err_set(e, ERR_FORMAT, "%s: key '%s' is missing; this tokenizer needs it",
+                       gguf_path(g), KEY("scores"));
     if (!kv) return 0;
     v->score = malloc((size_t)v->n * sizeof *v->score);
     if (!v->score) return err_nomem(e, "vocabulary");

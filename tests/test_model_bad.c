@@ -1,0 +1,114 @@
+/* Sound files with bad contents (SECURITY.md F6-F8, F12) through the loader, and a few tokens
+ * through whatever it accepts: hyper-parameters, missing keys and tensors, shapes, vocabularies. */
+#include "support.h"
+
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "badgguf.h"
+#include "base/os.h"
+#include "engine/session.h"
+#include "seedgguf.h"
+
+static char *dir;
+
+/* A file without a name, at a path nonetheless; refilled for each case. */
+struct scratch {
+    int fd;
+    char path[64];
+    bool strict; /* BAD_MODEL must be refused, and the key or tensor named */
+    int n_wrong, n_refused;
+};
+
+static void scratch_open(struct scratch *s, bool strict) {
+    *s = (struct scratch){.fd = memfd_create("bad.gguf", MFD_CLOEXEC), .strict = strict};
+    assert_true(s->fd >= 0);
+    snprintf(s->path, sizeof s->path, "/proc/self/fd/%d", s->fd);
+}
+
+/* A prompt and one more token: what was accepted must also run, in finite numbers or not. */
+static void use(struct engine *g) {
+    struct err e = {0};
+    struct ids ids = {0};
+    const float *logits;
+    if (tok_encode(engine_vocab(g), STR("the t\xc3\xa9 \xff<s>"),
+                   (struct tok_opts){.add_special = true, .parse_special = true}, &ids, &e) == 0 &&
+        ids.n > 0) {
+        struct buf text = {0};
+        struct session *s = session_new(g, &e);
+        if (s) session_feed(s, ids.v, (int)(ids.n < 8 ? ids.n : 8), &logits, NULL, &e);
+        tok_decode(engine_vocab(g), ids.v, ids.n, (struct detok_opts){0}, &text, &e);
+        session_free(s);
+        buf_fini(&text);
+    }
+    ids_fini(&ids);
+}
+
+static void wrong(struct scratch *s, const struct bad_case *c, const char *what, const char *msg) {
+    print_message("%s: %s: %s: %s\n", c->id, c->name, what, msg);
+    s->n_wrong++;
+}
+
+static void check_case(void *ctx, const struct bad_case *c) {
+    struct scratch *s = ctx;
+    struct err e = {0};
+    const struct engine_opts o = {.n_ctx = 32, .n_threads = 1, .n_batch = 8};
+    assert_int_equal(ftruncate(s->fd, 0), 0);
+    assert_int_equal(pwrite(s->fd, c->bytes, c->n, 0), (ssize_t)c->n);
+    const int64_t t0 = os_now_ns();
+    struct engine *g = engine_open(s->path, &o, &e);
+    if (g) {
+        use(g);
+        engine_close(g);
+        if (s->strict && c->kind == BAD_MODEL) wrong(s, c, "was accepted", "");
+    } else {
+        s->n_refused++;
+        if (strncmp(e.msg, s->path, strlen(s->path)) != 0) wrong(s, c, "file not named", e.msg);
+        /* A wrong size may also show in a tensor whose shape does not fit it. */
+        if (s->strict && c->blame && !strstr(e.msg, c->blame) && !strstr(e.msg, "its place needs"))
+            wrong(s, c, "not named", e.msg);
+        if (e.code != ERR_FORMAT && e.code != ERR_UNSUPPORTED) wrong(s, c, "wrong code", e.msg);
+    }
+    if (os_now_ns() - t0 > 2000000000) wrong(s, c, "slow", e.msg);
+    if (getenv("CRIA_TEST_VERBOSE"))
+        print_message("%-4s %-40s %s\n", c->id, c->name, g ? "ACCEPTED" : e.msg);
+}
+
+static void bad_seeds_are_refused(void **state) {
+    (void)state;
+    struct scratch s;
+    char path[700];
+    scratch_open(&s, true);
+    snprintf(path, sizeof path, "%s/seed.gguf", dir);
+    for (int i = 0; i < 2; i++) {
+        seed_gguf_write(path, (enum seed_vocab)i);
+        bad_model_each(path, check_case, &s);
+        bad_vocab_each(path, check_case, &s);
+    }
+    close(s.fd);
+    if (s.n_wrong) fail_msg("%d cases went wrong", s.n_wrong);
+}
+
+static int setup(void **state) {
+    (void)state;
+    dir = temp_folder();
+    return 0;
+}
+
+static int teardown(void **state) {
+    (void)state;
+    temp_remove(dir);
+    return 0;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(bad_seeds_are_refused),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
