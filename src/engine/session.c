@@ -13,6 +13,10 @@ struct session {
 };
 
 struct session *session_new(struct engine *g, struct err *e) {
+    if (!engine_model(g)) {
+        err_set(e, ERR_USAGE, "%s: opened for its vocabulary only", gguf_path(engine_gguf(g)));
+        return NULL;
+    }
     struct session *s = calloc(1, sizeof *s);
     if (s) s->tok = calloc((size_t)engine_n_ctx(g), sizeof *s->tok);
     if (!s || !s->tok) {
