@@ -360,7 +360,7 @@ static void test_prefix_reuse(void **state) {
 
 static void *stop_later(void *flag) {
     usleep(20000);
-    *(volatile int *)flag = 1;
+    __atomic_store_n((volatile int *)flag, 1, __ATOMIC_RELAXED);
     return NULL;
 }
 

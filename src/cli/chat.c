@@ -149,7 +149,7 @@ static const char *duration(char out[48], int64_t ns) {
     const long minutes = (long)(ns / 60000000000);
     double v = (double)(ns - minutes * 60000000000) / per;
     if (minutes > 0) v = (double)(ns - minutes * 60000000000) * 1e-9;
-    char number[40];
+    char number[20];
     snprintf(number, sizeof number, "%.*f", per == 1 ? 0 : per == 1e9 ? 9 : per == 1e6 ? 6 : 3, v);
     if (strchr(number, '.')) { /* without the zeros at the end */
         size_t n = strlen(number);

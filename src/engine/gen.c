@@ -90,7 +90,7 @@ static int make_sampler(struct gen *g) {
 
 /* 1 when the caller's flag asks to stop. */
 static int cancelled(const struct gen *g) {
-    return g->stop && *g->stop;
+    return g->stop && __atomic_load_n(g->stop, __ATOMIC_RELAXED);
 }
 
 /* Feed the part of the prompt that is not cached.  0, -1, or 1 when cancelled. */

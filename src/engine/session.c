@@ -71,7 +71,8 @@ int session_feed(struct session *s, const int32_t *tok, int n, const float **log
     if (n <= 0) return err_set(e, ERR_USAGE, "session: %d tokens; at least one is needed", n);
     if (check_tokens(s, tok, n, e) != 0) return -1;
     for (int at = 0; at < n;) {
-        if (stop && *stop) return err_set(e, ERR_CANCELLED, "cancelled");
+        if (stop && __atomic_load_n(stop, __ATOMIC_RELAXED))
+            return err_set(e, ERR_CANCELLED, "cancelled");
         const int chunk = n - at < n_batch ? n - at : n_batch;
         const bool last = at + chunk == n;
         struct err why = {0};

@@ -14,7 +14,7 @@ struct engine *session_engine(const struct session *s);
 /* Feed n tokens in chunks of n_batch.  logits: NULL for none, else *logits is set to the last
  * token's [n_vocab], valid until the next call.  ERR_LIMIT when the context is full,
  * ERR_FORMAT for an id outside the vocabulary, ERR_CANCELLED when *stop became nonzero between
- * chunks (stop may be NULL). */
+ * chunks (stop may be NULL; a signal handler or, with an atomic store, another thread sets it). */
 int session_feed(struct session *s, const int32_t *tok, int n, const float **logits,
                  const volatile int *stop, struct err *e);
 
