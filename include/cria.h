@@ -96,9 +96,9 @@ CRIA_API int cria_model_is_embedding(const cria_model *m); /* 1: embeds only, ca
 /* ---- text and tokens ---- */
 
 enum {
-    CRIA_ADD_SPECIAL = 1,  /* tokenize: begin and end tokens where the model wants them */
+    CRIA_ADD_SPECIAL = 1,   /* tokenize: begin and end tokens where the model wants them */
     CRIA_PARSE_SPECIAL = 2, /* tokenize: "<|im_start|>" and the like are tokens, not text */
-    CRIA_SHOW_SPECIAL = 4  /* detokenize: special tokens appear as their text */
+    CRIA_SHOW_SPECIAL = 4   /* detokenize: special tokens appear as their text */
 };
 
 /* Tokens of text[0..n_bytes) into out[0..cap).  Returns how many tokens there are, which may be
@@ -117,11 +117,11 @@ typedef struct cria_message {
 } cria_message;
 
 /* The prompt that the model's own chat template makes of a conversation, ending where the
- * assistant begins to speak, into out[0..cap) as cria_detokenize does.  Tokenize it, or generate
- * from it, with special tokens parsed.  CRIA_ERROR_UNSUPPORTED when the model has no template that
- * this library knows. */
-CRIA_API long cria_chat_prompt(const cria_model *m, const cria_message *messages, size_t n,
-                               char *out, size_t cap, cria_error *error);
+ * assistant begins to speak: its tokens into out[0..cap), as cria_tokenize does.  What messages
+ * say is text: they cannot forge the template's control tokens.  CRIA_ERROR_UNSUPPORTED when the
+ * model has no template that this library knows, or the template refuses the conversation. */
+CRIA_API long cria_chat_tokens(const cria_model *m, const cria_message *messages, size_t n,
+                               int32_t *out, size_t cap, cria_error *error);
 
 /* ---- generating ---- */
 
@@ -142,9 +142,9 @@ typedef struct cria_generate_options {
     float repeat_penalty, presence_penalty, frequency_penalty;
     const char *const *stop; /* [n_stop] texts that end the answer and are not part of it */
     int n_stop;
-    int n_keep;        /* prompt tokens that stay when the context overflows; -1: all */
-    int no_shift;      /* nonzero: a full context ends the answer */
-    int show_special;  /* nonzero: special tokens appear as their text */
+    int n_keep;                 /* prompt tokens that stay when the context overflows; -1: all */
+    int no_shift;               /* nonzero: a full context ends the answer */
+    int show_special;           /* nonzero: special tokens appear as their text */
     const volatile int *cancel; /* the answer ends soon after *cancel becomes nonzero; or NULL */
 } cria_generate_options;
 

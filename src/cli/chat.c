@@ -70,17 +70,14 @@ static int add_turn(struct chat *c, const char *role, struct str text, struct er
 
 static int render(const struct chat *c, struct ids *out, struct err *e) {
     struct chat_message *m = calloc((size_t)c->n_turn + 1, sizeof *m);
-    struct buf text = {0};
-    int n = 0, rc = -1;
+    int n = 0;
     if (!m) return err_nomem(e, "conversation");
     if (c->system.n > 0)
         m[n++] = (struct chat_message){.role = STR("system"), .content = buf_view(&c->system)};
     for (int i = 0; i < c->n_turn; i++)
         m[n++] = (struct chat_message){.role = str_of(c->turn[i].role),
                                        .content = buf_view(&c->turn[i].text)};
-    if (prompt_chat(c->engine, m, n, &text, e) == 0)
-        rc = prompt_encode(engine_vocab(c->engine), buf_view(&text), out, e);
-    buf_fini(&text);
+    const int rc = prompt_chat(c->engine, m, n, out, e);
     free(m);
     return rc;
 }

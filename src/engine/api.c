@@ -172,6 +172,13 @@ static long copy_text(const struct buf *b, char *out, size_t cap) {
     return (long)b->n;
 }
 
+/* What fits; the full number is returned. */
+static long copy_ids(const struct ids *ids, int32_t *out, size_t cap) {
+    const size_t fit = ids->n < cap ? ids->n : cap;
+    if (fit > 0) memcpy(out, ids->v, fit * sizeof *out);
+    return (long)ids->n;
+}
+
 long cria_tokenize(const cria_model *m, const char *text, size_t n_bytes, int flags, int32_t *out,
                    size_t cap, cria_error *error) {
     const struct tok_opts opts = {.add_special = flags & CRIA_ADD_SPECIAL,
@@ -181,11 +188,8 @@ long cria_tokenize(const cria_model *m, const char *text, size_t n_bytes, int fl
     long n = -1;
     if (tok_encode(engine_vocab(m->engine), (struct str){text, n_bytes}, opts, &ids, &e) != 0)
         fail(error, &e);
-    else {
-        n = (long)ids.n;
-        const size_t fit = ids.n < cap ? ids.n : cap;
-        if (fit > 0) memcpy(out, ids.v, fit * sizeof *out);
-    }
+    else
+        n = copy_ids(&ids, out, cap);
     ids_fini(&ids);
     return n;
 }
@@ -204,21 +208,21 @@ long cria_detokenize(const cria_model *m, const int32_t *tokens, size_t n, int f
     return len;
 }
 
-long cria_chat_prompt(const cria_model *m, const cria_message *messages, size_t n, char *out,
+long cria_chat_tokens(const cria_model *m, const cria_message *messages, size_t n, int32_t *out,
                       size_t cap, cria_error *error) {
-    struct chat_message *list = calloc(n + 1, sizeof *list);
-    struct buf b = {0};
+    struct chat_message *list = n < INT32_MAX ? calloc(n + 1, sizeof *list) : NULL;
+    struct ids ids = {0};
     struct err e = {0};
     long len = -1;
-    if (!list) err_nomem(&e, "cria_chat_prompt");
+    if (!list) err_nomem(&e, "cria_chat_tokens");
     for (size_t i = 0; list && i < n; i++)
         list[i] = (struct chat_message){.role = str_of(messages[i].role),
                                         .content = str_of(messages[i].content)};
-    if (!list || prompt_chat(m->engine, list, (int)n, &b, &e) != 0)
+    if (!list || prompt_chat(m->engine, list, (int)n, &ids, &e) != 0)
         fail(error, &e);
     else
-        len = copy_text(&b, out, cap);
-    buf_fini(&b);
+        len = copy_ids(&ids, out, cap);
+    ids_fini(&ids);
     free(list);
     return len;
 }

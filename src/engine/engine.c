@@ -23,6 +23,8 @@ enum {
 struct engine {
     struct gguf *gguf;
     struct vocab *vocab;
+    struct chat_template *chat; /* or NULL: chat_err says why */
+    struct err chat_err;
     struct model *model; /* NULL when vocab_only, like all below */
     struct team *team;
     struct kv_pool *kv;
@@ -124,6 +126,16 @@ static int open_weights(struct engine *g, const struct engine_opts *o, struct er
     return g->forward ? 0 : -1;
 }
 
+/* A model without a usable template still completes raw prompts: the error is kept for whoever
+ * wants to chat. */
+static void open_template(struct engine *g) {
+    static const char key[] = "tokenizer.chat_template";
+    struct str source = {0};
+    struct err *e = &g->chat_err;
+    if (gguf_get_str(g->gguf, key, &source, e) >= 0) g->chat = chat_template_new(source, e);
+    if (!g->chat) err_prefix(e, gguf_path(g->gguf));
+}
+
 /* The layers below know the file's tensors and keys but not all its name. */
 static void name_file(const char *path, struct err *e) {
     if (e && e->code != ERR_USAGE && !strstr(e->msg, path)) err_prefix(e, path);
@@ -142,6 +154,7 @@ struct engine *engine_open(const char *path, const struct engine_opts *o, struct
     g->vocab = vocab_load(g->gguf, e);
     if (!g->vocab) goto fail;
     g->n_vocab = vocab_size(g->vocab);
+    open_template(g);
     if (!o->vocab_only && open_weights(g, o, e) != 0) goto fail;
     g->load_s = (double)(os_now_ns() - t0) * 1e-9;
     return g;
@@ -158,6 +171,7 @@ void engine_close(struct engine *g) {
     if (g->team) team_free(g->team);
     if (g->adapter) model_adapter_free(g->adapter);
     if (g->model) model_free(g->model);
+    if (g->chat) chat_template_free(g->chat);
     if (g->vocab) vocab_free(g->vocab);
     if (g->gguf) gguf_close(g->gguf);
     free(g);
@@ -169,6 +183,11 @@ const struct gguf *engine_gguf(const struct engine *g) {
 
 const struct vocab *engine_vocab(const struct engine *g) {
     return g->vocab;
+}
+
+const struct chat_template *engine_template(const struct engine *g, struct err *e) {
+    if (!g->chat && e) *e = g->chat_err;
+    return g->chat;
 }
 
 const struct model *engine_model(const struct engine *g) {

@@ -4,6 +4,7 @@
 
 #include "base/err.h"
 #include "model/forward.h"
+#include "text/chat/chat.h"
 #include "text/vocab.h"
 
 struct engine_opts {
@@ -30,6 +31,8 @@ void engine_close(struct engine *g);
 
 const struct gguf *engine_gguf(const struct engine *g);
 const struct vocab *engine_vocab(const struct engine *g);
+/* The file's chat template; NULL with ERR_UNSUPPORTED when it has none or an unknown one. */
+const struct chat_template *engine_template(const struct engine *g, struct err *e);
 const struct model *engine_model(const struct engine *g); /* NULL when vocab_only */
 struct forward *engine_forward(struct engine *g);
 struct team *engine_team(struct engine *g);

@@ -1,11 +1,27 @@
 /* See prompt.h. */
 #include "engine/prompt.h"
 
-int prompt_chat(const struct engine *g, const struct chat_message *m, int n, struct buf *out,
+static struct str token_text(const struct vocab *v, int32_t id) {
+    return id >= 0 ? vocab_text(v, id) : (struct str){"", 0};
+}
+
+int prompt_chat(const struct engine *g, const struct chat_message *m, int n, struct ids *out,
                 struct err *e) {
-    (void)m, (void)n, (void)out;
-    return err_set(e, ERR_UNSUPPORTED, "%s: chat templates are not supported yet; use --raw",
-                   gguf_path(engine_gguf(g)));
+    const struct vocab *v = engine_vocab(g);
+    const struct chat_template *t = engine_template(g, e);
+    if (!t) return -1;
+    const struct chat_input in = {
+        .message = m,
+        .n = n,
+        .add_generation_prompt = true,
+        .bos = token_text(v, vocab_special(v)->bos),
+        .eos = token_text(v, vocab_special(v)->eos),
+    };
+    struct chat_prompt p = {0};
+    int rc = chat_render(t, &in, &p, e);
+    if (rc == 0) rc = chat_encode(v, &p, out, e);
+    chat_prompt_fini(&p);
+    return rc;
 }
 
 int prompt_encode(const struct vocab *v, struct str text, struct ids *out, struct err *e) {
