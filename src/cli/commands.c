@@ -5,6 +5,7 @@
 const struct command cli_commands[] = {
     {"run", NULL, "FILE [PROMPT...]", "answer a prompt, or chat", cmd_run, .options = cmd_run_options},
     {"show", NULL, "FILE", "what is in a model file", cmd_show, .options = cmd_show_options},
+    {"tokenize", NULL, "FILE [TEXT...]", "turn text into tokens, or ids into text", cmd_tokenize, .options = cmd_tokenize_options},
     {"embed", NULL, "FILE [TEXT...]", "print the vector of each text", cmd_embed, .options = cmd_embed_options},
     {"bench", NULL, "FILE", "tokens per second, beside the limits of this machine", cmd_bench, .options = cmd_bench_options},
     {"perplexity", NULL, "FILE TEXTFILE", "measure how well a model foretells a text", cmd_perplexity, .options = cmd_perplexity_options},

@@ -13,6 +13,7 @@
 
 CLI_COMMAND(show);
 CLI_COMMAND(run);
+CLI_COMMAND(tokenize);
 CLI_COMMAND(embed);
 CLI_COMMAND(perplexity);
 CLI_COMMAND(bench);
@@ -22,6 +23,7 @@ CLI_COMMAND(doctor);
 CLI_DEBUG(quant);
 CLI_DEBUG(dequant);
 CLI_DEBUG(kernels);
+CLI_DEBUG(tokenize);
 CLI_DEBUG(sampler);
 CLI_DEBUG(tensor);
 CLI_DEBUG(logits);
