@@ -717,6 +717,12 @@ static void bad_shapes(struct maker *m) {
     }
 }
 
+int bad_hparams_each(const char *path, bad_fn *fn, void *ctx) {
+    struct maker *m = maker_new(path, fn, ctx);
+    bad_hparams(m);
+    return end(m);
+}
+
 int bad_model_each(const char *path, bad_fn *fn, void *ctx) {
     struct maker *m = maker_new(path, fn, ctx);
     bad_hparams(m);

@@ -28,6 +28,7 @@ typedef void bad_fn(void *ctx, const struct bad_case *c);
  *   model:     F6-F8: hyper-parameters of any architecture, missing keys and tensors
  *   vocab:     F12: tokens, scores, merges, special ids */
 int bad_structure_each(const char *path, bad_fn *fn, void *ctx);
+int bad_hparams_each(const char *path, bad_fn *fn, void *ctx); /* the first part of model */
 int bad_model_each(const char *path, bad_fn *fn, void *ctx);
 int bad_vocab_each(const char *path, bad_fn *fn, void *ctx);
 
