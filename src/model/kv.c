@@ -40,11 +40,13 @@ static bool kv_type_ok(enum qtype t) {
 static bool lay_out(struct kv_pool *p, const struct hparams *h, int il) {
     struct kv_layer *l = &p->layer[il];
     const bool latent = h->kv_rank != 0; /* one row for all heads; V is its first part */
-    const int k_dim = latent ? h->kv_rank + h->n_rot : h->k_dim, v_dim = latent ? 0 : h->v_dim;
-    if (k_dim % qtype_geom(p->k_type)->block || v_dim % qtype_geom(p->v_type)->block) return false;
+    const int k_dim = latent ? h->kv_rank + h->n_rot : h->k_dim,
+              v_dim = latent ? h->kv_rank : h->v_dim;
+    const enum qtype v_type = latent ? p->k_type : p->v_type;
+    if (k_dim % qtype_geom(p->k_type)->block || v_dim % qtype_geom(v_type)->block) return false;
     l->n_head = latent ? 1 : h->layer[il].n_kv_head;
     l->k_row_bytes = qtype_row_bytes(p->k_type, k_dim);
-    l->v_row_bytes = latent ? l->k_row_bytes : qtype_row_bytes(p->v_type, v_dim);
+    l->v_row_bytes = latent ? l->k_row_bytes : qtype_row_bytes(v_type, v_dim);
     const size_t rows = (size_t)l->n_head * KV_PAGE;
     l->k_at = p->page_bytes;
     l->v_at = latent ? l->k_at : l->k_at + rows * l->k_row_bytes;
@@ -116,7 +118,7 @@ int kv_pool_free_tokens(const struct kv_pool *p) {
 
 void kv_pool_layer(const struct kv_pool *p, int il, struct attn_job *j) {
     const struct kv_layer *l = &p->layer[il];
-    j->k_type = p->k_type, j->v_type = p->v_type;
+    j->k_type = p->k_type, j->v_type = l->v_at == l->k_at ? p->k_type : p->v_type;
     j->k_at = l->k_at, j->v_at = l->v_at;
     j->k_row_bytes = l->k_row_bytes, j->v_row_bytes = l->v_row_bytes;
 }
