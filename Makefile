@@ -161,7 +161,7 @@ asan: ##      all tests under AddressSanitizer and UBSan
 		$B/asan/cria tests
 	@B=$B/asan tests/run
 
-TSAN_TESTS := $(filter $(addprefix test_,base engine% session% gen% forward% model_% cria% lib%), \
+TSAN_TESTS := $(filter $(addprefix test_,base api engine% session% gen% forward% model_% cria% lib%), \
 	$(notdir $(TEST_BIN)))
 tsan: ##      tests of threads and engine under ThreadSanitizer
 	@$(MAKE) B=$B/tsan OPT="-O1 -g" SAN="-fsanitize=thread" $B/tsan/cria \
