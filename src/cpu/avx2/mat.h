@@ -1,0 +1,9 @@
+/* The parts of this folder's matrix kernels. */
+#pragma once
+
+#include <stdbool.h>
+
+#include "cpu/kern_mat.h"
+
+void kern_mat_avx2_row(struct kern_mat *k, bool vnni);
+void kern_mat_avx2_float(struct kern_mat *k);

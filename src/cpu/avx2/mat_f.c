@@ -1,0 +1,106 @@
+/* Products in float for AVX2: F32, F16, BF16, and every other format by decoding rows first; used
+ * for what has no integer kernel and for adapters.  The scheme of avx512/mat_f.c with 8 lanes and
+ * tiles of 2 rows x 6 columns: 12 sums, 2 weights, 1 activation. */
+#include <immintrin.h>
+#include <string.h>
+
+#include "base/f16.h"
+#include "cpu/act.h"
+#include "cpu/avx2/mat.h"
+#include "quant/quant.h"
+
+#define UNROLL _Pragma("GCC unroll 8")
+#define INLINE static inline __attribute__((always_inline))
+
+enum { CHUNK = 1024, ROWS = 2, COLS = 6 };
+
+_Static_assert(MAT_ROWS *CHUNK * sizeof(float) <= MAT_TMP_BYTES, "scratch");
+
+/* n weights at w as floats, zeros up to the next multiple of 8. */
+static void decode_row(enum qtype t, const uint8_t *w, int n, float *to) {
+    int i = 0;
+    for (int k = n; k % 8; k++)
+        to[k] = 0.0f;
+    if (t == QT_F16) {
+        for (; i + 8 <= n; i += 8)
+            _mm256_storeu_ps(to + i, _mm256_cvtph_ps(_mm_loadu_si128(
+                                         (const __m128i *)(const void *)(w + 2 * i))));
+    }
+    const size_t at = qtype_row_bytes(t, i);
+    if (i < n) quant_type(t)->decode(w + at, to + i, (size_t)(n - i));
+}
+
+INLINE float lane_sum(__m256 v) {
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+
+/* acc[c][0..2) += n values of two rows, CHUNK apart, times C columns. */
+INLINE void mul_2c(const float *w, int n, const uint8_t *const *x, size_t x_step, float *acc,
+                   int C) {
+    __m256 sum[ROWS][COLS];
+    UNROLL for (int r = 0; r < ROWS; r++) UNROLL for (int c = 0; c < C; c++) sum[r][c] =
+        _mm256_setzero_ps();
+    for (int at = 0; at < n; at += ACT_BLOCK) {
+        const size_t block = (size_t)(at / ACT_BLOCK) * x_step;
+        const int end = n - at < ACT_BLOCK ? n - at : ACT_BLOCK;
+        for (int i = 0; i < end; i += 8) {
+            __m256 v[ROWS];
+            UNROLL for (int r = 0; r < ROWS; r++) v[r] = _mm256_loadu_ps(w + r * CHUNK + at + i);
+            UNROLL for (int c = 0; c < C; c++) {
+                const __m256 b = _mm256_loadu_ps((const float *)(const void *)(x[c] + block) + i);
+                UNROLL for (int r = 0; r < ROWS; r++) sum[r][c] =
+                    _mm256_fmadd_ps(v[r], b, sum[r][c]);
+            }
+        }
+    }
+    UNROLL for (int r = 0; r < ROWS; r++) UNROLL for (int c = 0; c < C; c++)
+        acc[c * MAT_ROWS + r] += lane_sum(sum[r][c]);
+}
+
+static void mul_tile(const float *w, int n_value, const uint8_t *const *x, size_t x_step,
+                     float *acc, int n) {
+    switch (n) {
+    case 1: mul_2c(w, n_value, x, x_step, acc, 1); break;
+    case 2: mul_2c(w, n_value, x, x_step, acc, 2); break;
+    case 3: mul_2c(w, n_value, x, x_step, acc, 3); break;
+    case 4: mul_2c(w, n_value, x, x_step, acc, 4); break;
+    case 5: mul_2c(w, n_value, x, x_step, acc, 5); break;
+    case 6: mul_2c(w, n_value, x, x_step, acc, 6); break;
+    }
+}
+
+/* Values [at, at + n) of rows [r0, r0 + n_row) times all columns. */
+static void mul_chunk(enum qtype t, const struct mat_call *c, int r0, int n_row, int at, int n) {
+    float *w = (float *)(void *)c->tmp;
+    const size_t act = act_bytes(ACT_F32);
+    const uint8_t *x0 = c->x + (size_t)(at / ACT_BLOCK) * c->x_step, *x[COLS];
+    const int n_part = (c->n + COLS - 1) / COLS;
+    for (int r = 0; r < n_row; r++) /* a row beyond the piece repeats its last */
+        decode_row(t,
+                   c->w + (size_t)(r0 + r < c->n_row ? r0 + r : c->n_row - 1) * c->row_bytes +
+                       qtype_row_bytes(t, at),
+                   n, w + r * CHUNK);
+    for (int part = 0; part < n_part; part++) {
+        const int lo = c->n * part / n_part, hi = c->n * (part + 1) / n_part;
+        for (int i = lo; i < hi; i++)
+            x[i - lo] = x0 + (size_t)(c->index ? c->index[i] : i) * act;
+        for (int r = 0; r < n_row; r += ROWS)
+            mul_tile(w + r * CHUNK, n, x, c->x_step, c->acc + lo * MAT_ROWS + r0 + r, hi - lo);
+    }
+}
+
+static void mul_f(enum qtype t, const struct mat_call *c) {
+    const int all = (c->n_row + ROWS - 1) / ROWS * ROWS, step = c->n <= COLS ? ROWS : all;
+    memset(c->acc, 0, (size_t)c->n * MAT_ROWS * sizeof *c->acc);
+    for (int r = 0; r < all; r += step)
+        for (int at = 0; at < c->n_col; at += CHUNK)
+            mul_chunk(t, c, r, step, at, c->n_col - at < CHUNK ? c->n_col - at : CHUNK);
+}
+
+void kern_mat_avx2_float(struct kern_mat *k) {
+    for (int t = 0; t < QT_COUNT; t++)
+        if (k->of[t].mul) k->of[t] = (struct mat_kern){mul_f, ACT_F32, 32, "avx2"};
+    k->mul_f32 = mul_f;
+}
