@@ -76,7 +76,7 @@ static void lay_out(struct scene *s, int is, int *n_page, int n_old, int n_new, 
         if (ragged && old_left > 0 && r->n_span && rnd(3) == 0) pos += 1 + (int32_t)rnd(40);
         if (old_left > 0 && n > old_left && ragged) n = old_left;
         assert_true(r->n_span < MAX_SPAN);
-        s->span[is][r->n_span++] = (struct kv_span){(uint8_t *)0 + (size_t)(*n_page)++, pos, n};
+        s->span[is][r->n_span++] = (struct kv_span){(uint8_t *)(uintptr_t)(*n_page)++, pos, n};
         pos += n;
         left -= n;
     }

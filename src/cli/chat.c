@@ -40,6 +40,7 @@ void chat_fini(struct chat *c) {
 }
 
 static void drop_turns(struct chat *c, int from, int n) {
+    if (n == 0) return; /* also when there is no array yet */
     for (int i = from; i < from + n; i++)
         buf_fini(&c->turn[i].text);
     memmove(c->turn + from, c->turn + from + n, (size_t)(c->n_turn - from - n) * sizeof *c->turn);
