@@ -2,10 +2,15 @@
  * code, and none hangs. */
 #include "support.h"
 
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/os.h"
 
@@ -49,10 +54,129 @@ static const struct line words[] = {
     {{"doctor", "-q"}, 2, "unknown option -q"},
 };
 
+#define M "MODEL" /* the golden llama */
+#define E "EMBED" /* the golden bert */
+
+static const struct line with_model[] = {
+    {{"run", M, "hi", "-o", "nosuch=1"}, 2, "nosuch"},
+    {{"run", M, "hi", "-o", "temperature"}, 2, "NAME=VALUE"},
+    {{"run", M, "hi", "-o", "temperature=abc"}, 2, "temperature"},
+    {{"run", M, "hi", "-o", "temperature=nan"}, 2, "temperature"},
+    {{"run", M, "hi", "-o", "top_k=-5"}, 2, "top_k"},
+    {{"run", M, "hi", "-o", "num_ctx=1e99"}, 2, "num_ctx"},
+    {{"run", M, "hi", "-o", "num_ctx=0"}, 2, "num_ctx"},
+    {{"run", M, "--raw", "hi", "-o", "num_ctx=100000000"}, 2, "num_ctx"},
+    {{"run", M, "hi", "--threads", "513"}, 2, "1 to 512"},
+    {{"run", M, "hi", "--lora", "/nosuch.gguf"}, 3, "/nosuch.gguf"},
+    {{"run", M, "hi", "--lora", M ":abc"}, 2, "--lora"},
+    {{"run", M, "hi", "--lora", M}, 1, "adapter"},
+    {{"embed", E, "x", "--pooling", "foo"}, 2, "--pooling"},
+    {{"tokenize", M, "--decode", "abc"}, 2, "--decode"},
+    {{"tokenize", M, "--decode", "99999999"}, 1, "99999999"},
+    {{"perplexity", M, "/nosuch.txt"}, 3, "/nosuch.txt"},
+    {{"perplexity", M, "/tmp"}, 1, "directory"},
+    {{"perplexity", M, "/dev/null"}, 1, "regular file"},
+    {{"show", M, "extra"}, 2, "show"},
+    {{"bench", M, M}, 2, "one model file"},
+    {{"bench", M, "--kv", "q9"}, 2, "--kv"},
+    {{"bench", M, "--kv", "q8_0"}, 1, "Q8_0"},
+    {{"bench", M, "--pp", "0", "--tg", "0"}, 2, "nothing to measure"},
+    {{"bench", M, "--tg", "1048577"}, 2, "1048576"},
+    {{"quantize", M, "/tmp/never.gguf", "Q9_9"}, 2, "Q9_9"},
+    {{"quantize", M, "/tmp", "Q8_0"}, 1, "/tmp"},
+    {{"quantize", M, M, "Q8_0"}, 2, "another file"},
+    {{"quantize", M, "/nosuch/x.gguf", "Q8_0"}, 3, "/nosuch/x.gguf"},
+    {{"quantize", M, "/tmp/never.gguf", "Q8_0", "--imatrix", "/nosuch"}, 3, "/nosuch"},
+    {{"debug", "logits", M}, 2, "--tokens"},
+    {{"debug", "logits", M, "--tokens", "1 x"}, 2, "--tokens"},
+    {{"debug", "logits", M, "--tokens", ""}, 2, "--tokens"},
+    {{"debug", "logits", M, "--tokens", "99999999"}, 1, "99999999"},
+    {{"debug", "logits", M, "--tokens", "1", "--kv", "foo"}, 2, "--kv"},
+    {{"debug", "greedy", M, "--tokens", "1", "-n", "-1"}, 2, "--predict"},
+    {{"debug", "layers", M, "--tokens", "99999999"}, 1, "99999999"},
+    {{"debug", "tensor", M, "nosuch"}, 3, "nosuch"},
+    {{"debug", "quant", "NOSUCH", "--row", "32"}, 2, "NOSUCH"},
+    {{"debug", "quant", "Q8_0", "--row", "31"}, 2, "multiples of 32"},
+    {{"debug", "dequant", "NOSUCH"}, 2, "NOSUCH"},
+};
+
 static void wrong_words(void **s) {
     (void)s;
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         refuse(words[i].args, words[i].code, words[i].says);
+}
+
+/* "MODEL" and "MODEL:abc" become the file and what follows. */
+static const char *model_word(const char *word, char *room, size_t n_room) {
+    const char *rel = strncmp(word, M, 5) == 0   ? "models/llama32.gguf"
+                      : strncmp(word, E, 5) == 0 ? "models/bert.gguf"
+                                                 : NULL;
+    if (!rel) return word;
+    snprintf(room, n_room, "%s%s", golden(rel), word + 5);
+    return room;
+}
+
+static void wrong_words_beside_a_model(void **s) {
+    (void)s;
+    for (size_t i = 0; i < sizeof with_model / sizeof *with_model; i++) {
+        const char *args[MAX_WORDS] = {NULL};
+        char room[MAX_WORDS][512];
+        for (int k = 0; k < MAX_WORDS && with_model[i].args[k]; k++)
+            args[k] = model_word(with_model[i].args[k], room[k], sizeof room[k]);
+        refuse(args, with_model[i].code, with_model[i].says);
+    }
+}
+
+/* ---- signals and full disks ---- */
+
+/* Start the program with stdout on fd `out`, send it `sig` after a while (0: none); its wait
+ * status. */
+static int run_with(const char *const *args, int out, int sig) {
+    const char *argv[MAX_WORDS + 1] = {getenv("CRIA") ? getenv("CRIA") : "build/cria"};
+    for (int i = 0; args[i]; i++)
+        argv[i + 1] = args[i];
+    const pid_t pid = fork();
+    if (pid == 0) {
+        dup2(out, 1);
+        dup2(open("/dev/null", O_WRONLY), 2);
+        execv(argv[0], (char *const *)(uintptr_t)argv);
+        _exit(127);
+    }
+    for (int i = 0; sig && i < 3; i++) { /* more than one: the first may come before the handler */
+        poll(NULL, 0, 300);
+        kill(pid, sig);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return status;
+}
+
+static void interrupt_ends_a_long_run(void **s) {
+    (void)s;
+    const char *const args[] = {"bench", golden("models/llama32.gguf"), "--tg", "1048576", NULL};
+    const int null = open("/dev/null", O_WRONLY);
+    const int64_t t0 = os_now_ns();
+    const int status = run_with(args, null, SIGINT);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 130);
+    assert_true(os_now_ns() - t0 < 10ll * 1000000000);
+    close(null);
+}
+
+static void output_that_cannot_be_written(void **s) {
+    (void)s;
+    const char *const args[] = {"doctor", NULL};
+    const int full = open("/dev/full", O_WRONLY);
+    assert_true(full >= 0);
+    const int status = run_with(args, full, 0);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+    close(full);
+    int p[2]; /* a reader that has gone: `cria ... | head` */
+    assert_int_equal(pipe(p), 0);
+    close(p[0]);
+    const int gone = run_with(args, p[1], 0);
+    assert_true(WIFSIGNALED(gone) && WTERMSIG(gone) == SIGPIPE);
+    close(p[1]);
 }
 
 static void settings_that_do_not_parse(void **s) {
@@ -162,7 +286,7 @@ static void wrong_options_of_every_command(void **s) {
     assert_true(c.n >= 2);
     for (int i = 0; i < c.n; i++)
         n_option += options_of("debug", c.name[i]);
-    assert_true(n_option >= 1);
+    assert_true(n_option >= 30);
 }
 
 /* ---- every command that takes a model FILE ---- */
@@ -224,7 +348,7 @@ static void wrong_files_for_every_command(void **s) {
     for (int i = 0; i < c.n; i++)
         if (strncmp(c.args[i], "FILE", 4) == 0 || strncmp(c.args[i], "MODEL", 5) == 0)
             bad_files_for("debug", c.name[i], dir), n++;
-    assert_true(n >= 2); /* grows with the commands */
+    assert_true(n >= 12); /* grows with the commands */
     temp_remove(dir);
 }
 
@@ -262,6 +386,9 @@ static void doctor_reports(void **s) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(wrong_words),
+        cmocka_unit_test(wrong_words_beside_a_model),
+        cmocka_unit_test(interrupt_ends_a_long_run),
+        cmocka_unit_test(output_that_cannot_be_written),
         cmocka_unit_test(settings_that_do_not_parse),
         cmocka_unit_test(wrong_options_of_every_command),
         cmocka_unit_test(wrong_files_for_every_command),

@@ -28,8 +28,9 @@ static int bad_number(const struct opt *o, const char *text, struct err *e) {
     const char *kind = o->kind == OPT_INT ? "a whole number" : "a number";
     if (!has_bounds(o))
         return err_set(e, ERR_USAGE, "--%s: found \"%s\"; %s is accepted", o->name, text, kind);
-    return err_set(e, ERR_USAGE, "--%s: found \"%s\"; %s from %g to %g is accepted", o->name, text,
-                   kind, o->min, o->max);
+    const int digits = o->kind == OPT_INT ? 9 : 6; /* 1048576, not 1.04858e+06 */
+    return err_set(e, ERR_USAGE, "--%s: found \"%s\"; %s from %.*g to %.*g is accepted", o->name,
+                   text, kind, digits, o->min, digits, o->max);
 }
 
 static int set_number(const struct opt *o, const char *text, struct err *e) {
