@@ -1,3 +1,4 @@
+/* A golden model made ready to run, and its reference outputs. */
 #include "model_rig.h"
 
 #include <math.h>

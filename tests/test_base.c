@@ -58,7 +58,8 @@ static void half_floats_round_as_ieee(void **s) {
             assert_int_equal(f32_to_f16(f), h);
         if (!isnan(b)) assert_int_equal(f32_to_bf16(b), h);
 #if defined(__x86_64__) || defined(__aarch64__)
-        if (!isnan(f) && !isinf(f) && h + 1 < 0x7c00) { /* ties go to even, all else to the nearer */
+        if (!isnan(f) && !isinf(f) &&
+            h + 1 < 0x7c00) { /* ties go to even, all else to the nearer */
             const float next = f16_to_f32((uint16_t)(h + 1)), mid = f + (next - f) / 2;
             if (h < 0x7c00) assert_int_equal(f32_to_f16(mid), h & 1 ? h + 1 : h);
         }
@@ -73,8 +74,9 @@ static void half_floats_round_as_ieee(void **s) {
 
 static void utf8_is_strict(void **s) {
     (void)s;
-    static const char *const bad[] = {"\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80", "\xf8\x88\x80\x80",
-                                      "\x80",     "\xe2\x82",     "\xf0\x8f\xbf\xbf", "\xff"};
+    static const char *const bad[] = {"\xc0\xaf",         "\xed\xa0\x80", "\xf4\x90\x80\x80",
+                                      "\xf8\x88\x80\x80", "\x80",         "\xe2\x82",
+                                      "\xf0\x8f\xbf\xbf", "\xff"};
     uint32_t cp;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
         assert_int_equal(utf8_decode_strict(bad[i], strlen(bad[i]), &cp), -1);

@@ -21,7 +21,7 @@ struct golden_case {
     const char *folder, *name; /* the model: FOLDER/NAME.gguf */
     const char *outputs;       /* FOLDER2/NAME2 of .json and .f32 */
     const char *adapter;       /* or NULL */
-    struct bounds data, ref64;   /* against .f32 and .ref64.f32 */
+    struct bounds data, ref64; /* against .f32 and .ref64.f32 */
     double margin;             /* greedy steps below it may go either way; 0: do not compare */
 };
 

@@ -31,12 +31,12 @@ struct adapter {
 
 /* A linear map, or a stack of them (experts; heads of latent attention) of equal shape. */
 struct linear {
-    struct mat w;        /* of map 0; map i is mat_bytes * i further on */
-    int n_mat;           /* 1, or the number of experts or heads */
+    struct mat w; /* of map 0; map i is mat_bytes * i further on */
+    int n_mat;    /* 1, or the number of experts or heads */
     size_t mat_bytes;
-    const float *bias;   /* [n_mat][n_row] or NULL */
-    const float *scale;  /* [n_mat] output scale (NVFP4 files) or NULL */
-    int id;              /* index into adapter.pair; -1: takes no adapter */
+    const float *bias;  /* [n_mat][n_row] or NULL */
+    const float *scale; /* [n_mat] output scale (NVFP4 files) or NULL */
+    int id;             /* index into adapter.pair; -1: takes no adapter */
 };
 
 enum norm_kind { NORM_NONE, NORM_RMS, NORM_LAYER };
@@ -45,10 +45,10 @@ enum norm_kind { NORM_NONE, NORM_RMS, NORM_LAYER };
  * each head of it. */
 struct norm {
     enum norm_kind kind;
-    int dim;         /* values a group; divides the row length */
-    int n_weight;    /* values of w: dim, or the row length when each group has its own */
-    const float *w;  /* [n_weight], or NULL for ones */
-    const float *b;  /* [n_weight] or NULL */
+    int dim;        /* values a group; divides the row length */
+    int n_weight;   /* values of w: dim, or the row length when each group has its own */
+    const float *w; /* [n_weight], or NULL for ones */
+    const float *b; /* [n_weight] or NULL */
     float eps;
 };
 

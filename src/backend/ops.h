@@ -23,10 +23,10 @@ struct kv_span {
 
 /* The rows of one sequence in a batch. */
 struct seq_rows {
-    int row0, n_row;            /* rows row0 .. row0+n_row-1 of the batch */
-    int32_t pos0;               /* position of row0; the others follow */
-    const struct kv_span *span; /* [n_span], ascending positions; the last ones already cover */
-    int n_span;                 /* these rows, which rope_store fills in */
+    int row0, n_row;               /* rows row0 .. row0+n_row-1 of the batch */
+    int32_t pos0;                  /* position of row0; the others follow */
+    const struct kv_span *span;    /* [n_span], ascending positions; the last ones already cover */
+    int n_span;                    /* these rows, which rope_store fills in */
     const struct adapter *adapter; /* or NULL */
 };
 
@@ -34,11 +34,11 @@ struct seq_rows {
 
 /* Which rows go to which expert.  Made by route(). */
 struct routing {
-    int n_expert, k;      /* experts; experts used per row */
-    int32_t *expert;      /* [n][k] */
-    float *weight;        /* [n][k] */
-    int32_t *order;       /* [n*k]: the (row * k + slot) entries sorted by expert */
-    int32_t *start;       /* [n_expert + 1]: where each expert's entries start in order */
+    int n_expert, k; /* experts; experts used per row */
+    int32_t *expert; /* [n][k] */
+    float *weight;   /* [n][k] */
+    int32_t *order;  /* [n*k]: the (row * k + slot) entries sorted by expert */
+    int32_t *start;  /* [n_expert + 1]: where each expert's entries start in order */
 };
 
 struct linear_out {
@@ -58,12 +58,12 @@ enum linear_then {
 struct linear_job {
     const float *x; /* [n][n_col] */
     int ldx, n;
-    const struct norm *norm;   /* applied to each row of x first; NULL for none */
-    int n_out;                 /* 1..4 */
+    const struct norm *norm; /* applied to each row of x first; NULL for none */
+    int n_out;               /* 1..4 */
     struct linear_out out[4];
     enum linear_then then;
     enum act act;
-    float out_scale;           /* for THEN_ADD */
+    float out_scale;            /* for THEN_ADD */
     const struct seq_rows *seq; /* [n_seq]: for adapters; NULL when no sequence has one */
     int n_seq;
     /* Experts: row e of the work is entry routing->order[e] of map `expert`.  x is read at row
@@ -78,29 +78,29 @@ struct linear_job {
 enum rope_kind { ROPE_NONE, ROPE_PAIRS, ROPE_HALVES }; /* (2i, 2i+1) or (i, i + n_rot/2) */
 
 struct attn_job {
-    int n;                    /* rows in the batch */
+    int n;                      /* rows in the batch */
     const struct seq_rows *seq; /* [n_seq], covering all rows */
     int n_seq;
-    float *q, *k, *v;         /* [n][n_head*k_dim], [n][n_kv_head*k_dim], [n][n_kv_head*v_dim] */
+    float *q, *k, *v; /* [n][n_head*k_dim], [n][n_kv_head*k_dim], [n][n_kv_head*v_dim] */
     int ldq, ldk, ldv;
-    float *out;               /* [n][n_head*v_dim] */
+    float *out; /* [n][n_head*v_dim] */
     int ldo;
     int n_head, n_kv_head, k_dim, v_dim; /* n_kv_head divides n_head; v NULL: V is the first v_dim
                                           * values of K (latent attention), nothing stored for V */
-    const struct norm *q_norm, *k_norm; /* before RoPE; NULL for none */
+    const struct norm *q_norm, *k_norm;  /* before RoPE; NULL for none */
     enum rope_kind rope;
-    int n_rot, rot_at;        /* rotated dimensions of a head: [rot_at, rot_at + n_rot) */
-    const float *rope_cs;     /* [n][n_rot/2][2] cos, sin for each row of the batch */
+    int n_rot, rot_at;    /* rotated dimensions of a head: [rot_at, rot_at + n_rot) */
+    const float *rope_cs; /* [n][n_rot/2][2] cos, sin for each row of the batch */
     /* The cache: K of this layer at page + k_at as [n_kv_head][KV_PAGE] rows of k_row_bytes, V
      * likewise.  When v is NULL v_at = k_at and v_row_bytes = k_row_bytes. */
     enum qtype k_type, v_type; /* F32 F16 BF16 Q8_0 Q4_0 */
     size_t k_at, v_at, k_row_bytes, v_row_bytes;
-    float scale;              /* of QK^T */
-    float softcap;            /* 0: off; s = cap * tanh(s / cap) */
-    int window;               /* 0: off; a query at p sees positions > p - window */
-    bool causal;              /* false: every row sees the whole sequence */
-    const float *sink;        /* [n_head] extra softmax logit without a value, or NULL */
-    const float *alibi;       /* [n_head] slopes: s -= slope * |pos_k - pos_q|, or NULL */
+    float scale;        /* of QK^T */
+    float softcap;      /* 0: off; s = cap * tanh(s / cap) */
+    int window;         /* 0: off; a query at p sees positions > p - window */
+    bool causal;        /* false: every row sees the whole sequence */
+    const float *sink;  /* [n_head] extra softmax logit without a value, or NULL */
+    const float *alibi; /* [n_head] slopes: s -= slope * |pos_k - pos_q|, or NULL */
 };
 
 /* ---- routers ---- */
@@ -108,12 +108,12 @@ struct attn_job {
 enum gate { GATE_SOFTMAX, GATE_SIGMOID, GATE_SOFTMAX_TOPK }; /* the last: softmax after top-k */
 
 struct route_job {
-    const float *logits;      /* [n][n_expert] */
+    const float *logits; /* [n][n_expert] */
     int n;
     enum gate gate;
-    const float *select_bias; /* [n_expert] added for the selection only, or NULL */
-    bool renormalize;         /* selected weights sum to 1 */
-    float scale;              /* then multiplied by this */
+    const float *select_bias;  /* [n_expert] added for the selection only, or NULL */
+    bool renormalize;          /* selected weights sum to 1 */
+    float scale;               /* then multiplied by this */
     int n_group, n_group_used; /* 0: no groups.  Experts in n_group equal groups; only those of
                                 * the n_group_used groups with the best top-2 sums compete */
     struct routing *r;
@@ -121,13 +121,13 @@ struct route_job {
 
 /* Largest shapes that ops will be called with; see reserve(). */
 struct op_limits {
-    int max_rows;        /* rows of a batch, times experts per row where there are any */
-    int max_cols;        /* longest input row of a linear */
-    int max_out;         /* longest output row of a linear */
-    int max_outs_sum;    /* largest sum of n_row over the outs of one job */
+    int max_rows;     /* rows of a batch, times experts per row where there are any */
+    int max_cols;     /* longest input row of a linear */
+    int max_out;      /* longest output row of a linear */
+    int max_outs_sum; /* largest sum of n_row over the outs of one job */
     int n_head, n_kv_head, max_head_dim;
-    int max_rank;        /* adapters: rank of the largest; 0 for none */
-    int max_ctx;         /* tokens of the longest sequence */
+    int max_rank; /* adapters: rank of the largest; 0 for none */
+    int max_ctx;  /* tokens of the longest sequence */
 };
 
 struct ops {
@@ -178,7 +178,8 @@ struct ops {
                       int n_col);
 
     /* y = cap * tanh(scale * y / cap); cap 0: y *= scale.  Logits. */
-    void (*scale_cap)(struct worker *w, float *y, int ldy, int n, int n_col, float scale, float cap);
+    void (*scale_cap)(struct worker *w, float *y, int ldy, int n, int n_col, float scale,
+                      float cap);
 
     /* y = min(max(y, -limit), limit): some OLMo models clip q, k and v. */
     void (*clamp)(struct worker *w, float *y, int ldy, int n, int n_col, float limit);

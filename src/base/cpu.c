@@ -26,8 +26,9 @@ static void detect_isa(struct cpu_info *c) {
     unsigned a, b, cx, d;
     const bool f16c = __get_cpuid(1, &a, &b, &cx, &d) && (cx >> 29 & 1);
     c->avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && f16c;
-    c->avx512 = c->avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
+    c->avx512 = c->avx2 && __builtin_cpu_supports("avx512f") &&
+                __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+                __builtin_cpu_supports("avx512dq");
     c->avx512_vnni = c->avx512 && __builtin_cpu_supports("avx512vnni");
     c->avx512_vbmi = c->avx512 && __builtin_cpu_supports("avx512vbmi");
     if (__get_cpuid_count(7, 1, &a, &b, &cx, &d)) {
@@ -83,7 +84,8 @@ static void detect_count(struct cpu_info *c) {
         char path[96];
         int first = i;
         if (!CPU_ISSET((size_t)i, &set)) continue;
-        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", i);
+        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list",
+                 i);
         FILE *f = fopen(path, "re");
         if (f) {
             if (fscanf(f, "%d", &first) != 1) first = i;

@@ -21,8 +21,8 @@ struct err {
     char msg[480]; /* valid UTF-8, no control bytes, always terminated */
 };
 
-/* Set *e (which may be NULL) and return -1.  What is not printable (utf8_printable) and slips in from
- * outside text, a tensor's name, say, becomes \xNN, so that an error is one line and never an
+/* Set *e (which may be NULL) and return -1.  What is not printable (utf8_printable) and slips in
+ * from outside text, a tensor's name, say, becomes \xNN, so that an error is one line and never an
  * escape sequence.  Overwrites an earlier error. */
 __attribute__((format(printf, 3, 4))) int err_set(struct err *e, enum err_code code,
                                                   const char *fmt, ...);

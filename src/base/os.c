@@ -18,8 +18,8 @@ static int check_regular(int fd, const char *path, struct stat *st, struct err *
     if (S_ISDIR(st->st_mode))
         return err_set(e, ERR_FORMAT, "%s: is a directory; a regular file is needed", path);
     if (!S_ISREG(st->st_mode))
-        return err_set(e, ERR_FORMAT,
-                       "%s: is a fifo, socket or device; a regular file is needed", path);
+        return err_set(e, ERR_FORMAT, "%s: is a fifo, socket or device; a regular file is needed",
+                       path);
     return 0;
 }
 
@@ -73,7 +73,8 @@ void os_map_willneed(const void *p, size_t n) {
 
 int os_read_file(const char *path, size_t max_bytes, struct buf *out, struct err *e) {
     const bool is_stdin = strcmp(path, "-") == 0;
-    const int fd = is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    const int fd =
+        is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     struct stat st;
     int rc = -1;
     if (fd < 0) return err_errno(e, path);
@@ -151,7 +152,8 @@ int os_write_file(const char *path, const void *bytes, size_t n, struct err *e) 
 }
 
 void *os_reserve(size_t n) {
-    void *p = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    void *p =
+        mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (p == MAP_FAILED) return NULL;
 #ifdef MADV_HUGEPAGE
     madvise(p, n, MADV_HUGEPAGE);
@@ -165,7 +167,8 @@ void os_unreserve(void *p, size_t n) {
 
 void os_discard(void *p, size_t n) {
     const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    const uintptr_t lo = ((uintptr_t)p + page - 1) & ~(page - 1), hi = ((uintptr_t)p + n) & ~(page - 1);
+    const uintptr_t lo = ((uintptr_t)p + page - 1) & ~(page - 1),
+                    hi = ((uintptr_t)p + n) & ~(page - 1);
     if (hi > lo) madvise((void *)lo, hi - lo, MADV_DONTNEED);
 }
 

@@ -6,7 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum qtype { /* values are the file format's */
+/* Values are the file format's. */
+enum qtype {
     QT_F32 = 0,
     QT_F16 = 1,
     QT_Q4_0 = 2,
@@ -44,9 +45,9 @@ enum qtype { /* values are the file format's */
 };
 
 struct qtype_geom {
-    const char *name;    /* upper case, as users write it: "Q4_K"; NULL for a removed id */
-    int block;           /* values in a block */
-    int block_bytes;     /* bytes of a block */
+    const char *name; /* upper case, as users write it: "Q4_K"; NULL for a removed id */
+    int block;        /* values in a block */
+    int block_bytes;  /* bytes of a block */
 };
 
 /* Geometry of a type id read from anywhere; NULL when this build does not know it. */

@@ -9,7 +9,7 @@
 #include "base/err.h"
 
 struct worker {
-    int id, n;        /* 0..n-1 of n */
+    int id, n; /* 0..n-1 of n */
     struct team *team;
     uint8_t *scratch; /* own, 64-byte aligned; see team_reserve */
     uint8_t *shared;  /* the same for all workers of the team, 64-byte aligned */

@@ -11,18 +11,18 @@ struct turn {
 };
 
 struct chat {
-    const char *path;          /* of the model; borrowed */
-    const char *lora;          /* path of an adapter or NULL */
+    const char *path; /* of the model; borrowed */
+    const char *lora; /* path of an adapter or NULL */
     float lora_scale;
     struct run_options options;
-    struct buf system;         /* owned; empty: no system message */
-    bool raw;                  /* the text is the prompt: no template, no conversation */
-    bool json;                 /* answers as JSON lines instead of text */
-    bool verbose;              /* timings on stderr after each answer */
+    struct buf system; /* owned; empty: no system message */
+    bool raw;          /* the text is the prompt: no template, no conversation */
+    bool json;         /* answers as JSON lines instead of text */
+    bool verbose;      /* timings on stderr after each answer */
     struct display display;
-    struct engine *engine;     /* owned, like all below; NULL before chat_open */
+    struct engine *engine; /* owned, like all below; NULL before chat_open */
     struct session *session;
-    struct turn *turn;         /* [n_turn] */
+    struct turn *turn; /* [n_turn] */
     int n_turn, cap_turn;
 };
 
@@ -31,8 +31,8 @@ struct chat {
 int chat_open(struct chat *c, struct err *e);
 void chat_fini(struct chat *c);
 
-/* Ask: print the answer as it comes and, unless raw, remember both.  0; -1 with e set; ERR_CANCELLED
- * when Ctrl-C ended it. */
+/* Ask: print the answer as it comes and, unless raw, remember both.  0; -1 with e set;
+ * ERR_CANCELLED when Ctrl-C ended it. */
 int chat_ask(struct chat *c, struct str text, struct err *e);
 
 /* Forget the conversation; the system message stays. */

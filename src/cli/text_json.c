@@ -1,3 +1,4 @@
+/* Bytes in JSON: text where they are UTF-8, hex where not. */
 #include "cli/text_json.h"
 
 #include <stdio.h>

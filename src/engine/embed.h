@@ -7,7 +7,7 @@ enum pooling {
     POOL_MODEL, /* what the file's ARCH.pooling_type says; without it, the mean for embedding models
                  * and the last token for models that generate */
     POOL_MEAN,
-    POOL_CLS,   /* the first token */
+    POOL_CLS, /* the first token */
     POOL_LAST,
 };
 

@@ -8,15 +8,16 @@
 #include "text/vocab.h"
 
 struct engine_opts {
-    int n_ctx;           /* 0: the smaller of 4096 and the model's training context */
-    int n_batch;         /* prefill chunk; 0: 512 */
-    int n_threads;       /* 0: cpu_default_threads() */
-    int n_parallel;      /* sequences that will run at once; 0: 1.  KV capacity = n_ctx each */
-    enum qtype k_type, v_type; /* zero value F32; engine_user_opts() gives the user's default, F16 */
-    const char *const *lora;   /* [n_lora] adapter files, applied to every sequence; or NULL */
-    const float *lora_scale;   /* [n_lora], NULL: ones */
-    int n_lora;                /* 0 or 1 today */
-    bool vocab_only;           /* tokenize and show: no weights are bound */
+    int n_ctx;      /* 0: the smaller of 4096 and the model's training context */
+    int n_batch;    /* prefill chunk; 0: 512 */
+    int n_threads;  /* 0: cpu_default_threads() */
+    int n_parallel; /* sequences that will run at once; 0: 1.  KV capacity = n_ctx each */
+    enum qtype k_type,
+        v_type;              /* zero value F32; engine_user_opts() gives the user's default, F16 */
+    const char *const *lora; /* [n_lora] adapter files, applied to every sequence; or NULL */
+    const float *lora_scale; /* [n_lora], NULL: ones */
+    int n_lora;              /* 0 or 1 today */
+    bool vocab_only;         /* tokenize and show: no weights are bound */
 };
 
 struct engine;
@@ -40,6 +41,6 @@ struct kv_pool *engine_kv(struct engine *g);
 const struct adapter *engine_adapter(const struct engine *g); /* or NULL */
 int engine_n_ctx(const struct engine *g);
 int engine_n_batch(const struct engine *g);
-int engine_n_out(const struct engine *g);   /* rows whose logits one batch may return */
-int engine_n_vocab(const struct engine *g); /* ids below it have both a text and a logit */
+int engine_n_out(const struct engine *g);     /* rows whose logits one batch may return */
+int engine_n_vocab(const struct engine *g);   /* ids below it have both a text and a logit */
 double engine_load_s(const struct engine *g); /* time engine_open took */

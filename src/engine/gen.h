@@ -11,15 +11,15 @@ struct gen_request {
     const int32_t *prompt; /* [n_prompt] tokens, borrowed during the call */
     int n_prompt;
     struct sampler_opts sampler;
-    int n_predict;         /* -1: until the end token or 10 x context; 0: only prefill */
-    int n_keep;            /* tokens that a context shift keeps; -1: the whole prompt */
-    bool no_shift;         /* true: a full context ends the answer (GEN_LENGTH) */
+    int n_predict;          /* -1: until the end token or 10 x context; 0: only prefill */
+    int n_keep;             /* tokens that a context shift keeps; -1: the whole prompt */
+    bool no_shift;          /* true: a full context ends the answer (GEN_LENGTH) */
     const struct str *stop; /* [n_stop] texts that end the answer and are not part of it */
     int n_stop;
-    bool special;          /* show control tokens in the text */
+    bool special; /* show control tokens in the text */
     bool ignore_eos;
-    bool spare_newline;    /* line feeds take no repetition penalty */
-    int n_logprobs;        /* 0: none; else top candidates with each token, <= 20 */
+    bool spare_newline; /* line feeds take no repetition penalty */
+    int n_logprobs;     /* 0: none; else top candidates with each token, <= 20 */
 };
 
 enum gen_why { GEN_STOP, GEN_LENGTH, GEN_CANCELLED };
@@ -29,12 +29,12 @@ struct gen_stats {
     int n_prompt, n_prompt_cached; /* prompt tokens; how many were in the cache already */
     int n_eval;                    /* tokens generated, the end token not counted */
     int64_t prompt_ns, eval_ns;
-    int n_shift;                   /* context shifts that happened */
+    int n_shift; /* context shifts that happened */
 };
 
 struct gen_event {
-    struct str text;      /* whole UTF-8 characters; may be empty */
-    int32_t token;        /* -1: text that was held back, no new token */
+    struct str text;             /* whole UTF-8 characters; may be empty */
+    int32_t token;               /* -1: text that was held back, no new token */
     const struct candidate *top; /* [n_top] by probability; the chosen one is top_chosen */
     int n_top;
     struct candidate chosen; /* p under the unmodified distribution */

@@ -9,7 +9,7 @@
 struct stopper {
     const struct str *stop; /* [n_stop], borrowed */
     int n_stop;
-    struct buf held;        /* owned: text that may be the beginning of a stop string */
+    struct buf held; /* owned: text that may be the beginning of a stop string */
 };
 
 /* ERR_USAGE for an empty stop string. */

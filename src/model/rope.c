@@ -1,3 +1,4 @@
+/* Rotary position embedding: frequencies after context extension, and the table of a batch. */
 #include "model/rope.h"
 
 #include <math.h>

@@ -16,25 +16,25 @@ struct logit_bias {
 };
 
 struct sampler_opts {
-    float temperature;         /* 0: the most likely token */
+    float temperature;                       /* 0: the most likely token */
     float dynatemp_range, dynatemp_exponent; /* 0: off.  Temperature spans +-range by entropy */
-    int top_k;                 /* 0: off */
-    float top_p, min_p, typical_p; /* 1, 0, 1: off */
-    float top_n_sigma;         /* <= 0: off */
+    int top_k;                               /* 0: off */
+    float top_p, min_p, typical_p;           /* 1, 0, 1: off */
+    float top_n_sigma;                       /* <= 0: off */
     float xtc_probability, xtc_threshold;
-    int repeat_last_n;         /* 0: off, -1: whole context */
+    int repeat_last_n;                                         /* 0: off, -1: whole context */
     float repeat_penalty, presence_penalty, frequency_penalty; /* 1, 0, 0: off */
-    float dry_multiplier, dry_base; /* multiplier 0: off */
+    float dry_multiplier, dry_base;                            /* multiplier 0: off */
     int dry_allowed_length, dry_penalty_last_n;
     const int32_t *const *dry_breaker; /* token sequences, each [dry_breaker_n[i]]; borrowed */
     const int *dry_breaker_n;
     int n_dry_breaker;
-    int mirostat;              /* 0, 1, 2 */
+    int mirostat; /* 0, 1, 2 */
     float mirostat_tau, mirostat_eta;
     const struct logit_bias *bias; /* [n_bias], borrowed until the sampler is freed */
     int n_bias;
-    int64_t seed;              /* < 0: from the system */
-    int min_keep;              /* stages keep at least this many candidates; 0 means 1 */
+    int64_t seed; /* < 0: from the system */
+    int min_keep; /* stages keep at least this many candidates; 0 means 1 */
 };
 
 /* Ollama's defaults (COMPAT.md 2.7): temperature 0.8, top_k 40, top_p 0.9... */

@@ -1,3 +1,4 @@
+/* The byte alphabet of byte-level BPE. */
 #include "text/bytemap.h"
 
 #include "base/utf8.h"

@@ -1,3 +1,4 @@
+/* Hash tables over borrowed strings and over pairs of ids. */
 #include "text/symtab.h"
 
 #include <stdlib.h>

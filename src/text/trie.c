@@ -1,3 +1,4 @@
+/* Byte trie: building and walking. */
 #include "text/trie.h"
 
 #include <stdlib.h>

@@ -1,3 +1,4 @@
+/* Character classes, from utf8proc's categories. */
 #include "text/uclass.h"
 
 #include <utf8proc.h>

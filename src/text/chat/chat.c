@@ -1,3 +1,4 @@
+/* Conversations to prompts: what all renderers share. */
 #include "text/chat/chat.h"
 
 #include <stdlib.h>
