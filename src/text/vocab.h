@@ -21,13 +21,14 @@ struct ids {
 void ids_push(struct ids *l, int32_t id);
 void ids_fini(struct ids *l);
 
-enum token_attr { /* tokenizer.ggml.token_type, the format's values */
-                  TOKEN_NORMAL = 1,
-                  TOKEN_UNKNOWN = 2,
-                  TOKEN_CONTROL = 3,
-                  TOKEN_USER_DEFINED = 4,
-                  TOKEN_UNUSED = 5,
-                  TOKEN_BYTE = 6,
+/* The format's values, of tokenizer.ggml.token_type. */
+enum token_attr {
+    TOKEN_NORMAL = 1,
+    TOKEN_UNKNOWN = 2,
+    TOKEN_CONTROL = 3,
+    TOKEN_USER_DEFINED = 4,
+    TOKEN_UNUSED = 5,
+    TOKEN_BYTE = 6,
 };
 
 struct vocab; /* immutable after load: encode and decode from any thread */
