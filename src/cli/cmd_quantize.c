@@ -29,7 +29,7 @@ static int parse_mix(const char *name, int *mix, struct err *e) {
     char known[400];
     *mix = mix_by_name(name);
     if (*mix >= 0 && mix_base_type(*mix) >= 0) return 0;
-    quantize_list(known, sizeof known);
+    mix_list(known, sizeof known);
     return err_set(e, ERR_USAGE, "type \"%s\"; one of %s is accepted", name, known);
 }
 
@@ -117,6 +117,11 @@ static void warn(const struct quantize_summary *s) {
                 "cria: warning: %d tensors have rows that fill no block of the type and get "
                 "another one\n",
                 s->n_fallback);
+    if (s->n_blind)
+        fprintf(stderr,
+                "cria: warning: %d tensors get fewer than 2.4 bits per value without importance "
+                "values; use --imatrix\n",
+                s->n_blind);
     if (s->n_unweighted)
         fprintf(stderr, "cria: warning: the importance file has nothing on %d tensors\n",
                 s->n_unweighted);

@@ -62,6 +62,15 @@ int mix_base_type(int mix) {
     return -1;
 }
 
+void mix_list(char *out, size_t n) {
+    size_t at = 0;
+    out[0] = 0;
+    for (int id = 0; id <= MIX_Q2_0; id++)
+        if (mix_base_type(id) >= 0)
+            at += (size_t)snprintf(out + at, n - at, "%s%s", at ? " " : "",
+                                   gguf_file_type_name((uint32_t)id));
+}
+
 static bool has(const char *name, const char *part) {
     return strstr(name, part) != NULL;
 }

@@ -47,6 +47,9 @@ enum mix_id {
 /* The id of a name, case-insensitive; "Q3_K", "Q4_K" and "Q5_K" are their _M.  -1: unknown. */
 int mix_by_name(const char *name);
 
+/* All names, "F32 F16 Q4_0 ...", for messages; 400 bytes suffice. */
+void mix_list(char *out, size_t n);
+
 /* The type most tensors of a file type get; -1 for an id without one. */
 int mix_base_type(int mix);
 

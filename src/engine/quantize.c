@@ -36,31 +36,18 @@ static bool is_float(enum qtype t) {
     return t == QT_F32 || t == QT_F16 || t == QT_BF16;
 }
 
-void quantize_list(char *out, size_t n) {
-    size_t at = 0;
-    out[0] = 0;
-    for (uint32_t id = 0; id < 64; id++) {
-        const int base = mix_base_type((int)id);
-        if (base < 0 || !quant_type((enum qtype)base)->encode) continue;
-        at += (size_t)snprintf(out + at, n - at, "%s%s", at ? " " : "", gguf_file_type_name(id));
-    }
+/* Types so short that without importance values little of a model is left. */
+static bool needs_weight(enum qtype t) {
+    return t == QT_IQ1_S || t == QT_IQ1_M || t == QT_IQ2_XXS || t == QT_IQ2_XS;
 }
 
 static int check_types(const struct quantizer *q, struct err *e) {
-    char known[400];
     for (int i = 0; i < q->n_tensor; i++) {
         const struct quantize_tensor *t = &q->tensor[i];
-        if (t->type == t->src->type) continue;
-        if (!quant_type(t->src->type)->decode)
-            return err_set(e, ERR_UNSUPPORTED, "%s: tensor %s: %s values cannot become %s",
-                           gguf_path(q->g), t->src->name, qtype_name(t->src->type),
-                           qtype_name(t->type));
-        if (quant_type(t->type)->encode) continue;
-        quantize_list(known, sizeof known);
-        return err_set(e, ERR_UNSUPPORTED,
-                       "%s would need %s, which this build reads but does not "
-                       "make; file types it makes: %s",
-                       gguf_file_type_name((uint32_t)q->mix), qtype_name(t->type), known);
+        if (t->type == t->src->type || quant_type(t->src->type)->decode) continue;
+        return err_set(e, ERR_UNSUPPORTED, "%s: tensor %s: %s values cannot become %s",
+                       gguf_path(q->g), t->src->name, qtype_name(t->src->type),
+                       qtype_name(t->type));
     }
     return 0;
 }
@@ -149,6 +136,7 @@ void quantize_summarize(const struct quantizer *q, struct quantize_summary *out)
         out->out_bytes += t->n_bytes;
         if (t->type == t->src->type) continue;
         out->n_requantize += !is_float(t->src->type);
+        out->n_blind += !t->weight && needs_weight(t->type);
         out->n_unweighted += q->im && !t->weight && !is_float(t->type);
         out->values += n_values(t->src);
         squares += t->rmse * t->rmse * n_values(t->src);

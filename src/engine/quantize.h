@@ -26,22 +26,19 @@ struct quantize_tensor {
                                     * quantize_run for tensors that change type, else 0 */
 };
 
-/* "F32 F16 Q4_0 ...": the file types whose base type this build can make, for messages. */
-void quantize_list(char *out, size_t n);
-
 struct quantizer; /* used by one thread at a time */
 
 /* Open IN and decide every tensor's type.  Errors: those of gguf_open and imatrix_open;
- * ERR_UNSUPPORTED naming the types this build can make, when the mix needs another, and for
- * tensors of integers that the mix would convert; ERR_FORMAT for an imatrix of another model. */
+ * ERR_UNSUPPORTED for a matrix of integers; ERR_FORMAT for an imatrix of another model. */
 struct quantizer *quantize_new(const char *in, const struct quantize_opts *o, struct err *e);
 void quantize_free(struct quantizer *q);
 
 struct quantize_summary {
     int n_tensor;
-    int n_fallback;               /* rows that do not fill the type's blocks: another type */
-    int n_requantize;             /* sources that were quantized already: their error adds up */
-    int n_unweighted;             /* matrices that the imatrix does not know; 0 without one */
+    int n_fallback;   /* rows that do not fill the type's blocks: another type */
+    int n_requantize; /* sources that were quantized already: their error adds up */
+    int n_unweighted; /* matrices that the imatrix does not know; 0 without one */
+    int n_blind;      /* types below 2.4 bits without importance values: little is left */
     uint64_t in_bytes, out_bytes; /* of tensor data */
     double values;                /* how many change type */
     double rmse;                  /* over those; after quantize_run */

@@ -16,6 +16,9 @@ quant_decode_fn iq1_s_decode, iq1_m_decode;
 quant_decode_fn iq2_xxs_decode, iq2_xs_decode, iq2_s_decode;
 quant_decode_fn iq3_xxs_decode, iq3_s_decode;
 quant_decode_fn iq4_nl_decode, iq4_xs_decode;
+quant_encode_fn iq1_s_encode, iq1_m_encode;
+quant_encode_fn iq2_xxs_encode, iq2_xs_encode, iq2_s_encode;
+quant_encode_fn iq3_xxs_encode, iq3_s_encode;
 quant_encode_fn iq4_nl_encode, iq4_xs_encode;
 
 quant_decode_fn tq1_0_decode, tq2_0_decode;

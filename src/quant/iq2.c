@@ -8,13 +8,6 @@
 #include "quant/blocks.h"
 #include "quant/grids.h"
 
-static void put8(float *restrict out, float scale, uint64_t grid, uint8_t signs) {
-    for (int j = 0; j < 8; j++) {
-        const float v = scale * (float)(uint8_t)(grid >> 8 * j);
-        out[j] = signs >> j & 1 ? -v : v;
-    }
-}
-
 static float scale_iq2(float d, int code) {
     return d * (0.5f + (float)code) * 0.25f;
 }
@@ -28,7 +21,7 @@ void iq2_xxs_decode(const void *restrict blocks, float *restrict out, size_t n) 
             memcpy(w, b[i].qs + 4 * s, sizeof w);
             const float scale = scale_iq2(d, (int)(w[1] >> 28));
             for (int l = 0; l < 4; l++, out += 8)
-                put8(out, scale, grid_iq2_xxs[w[0] >> 8 * l & 255], grid_signs(w[1] >> 7 * l));
+                grid_put8(out, scale, grid_iq2_xxs[w[0] >> 8 * l & 255], grid_signs(w[1] >> 7 * l));
         }
     }
 }
@@ -40,7 +33,7 @@ void iq2_xs_decode(const void *restrict blocks, float *restrict out, size_t n) {
         for (int l = 0; l < 32; l++, out += 8) {
             const int code = b[i].scales[l / 4] >> 4 * (l / 2 % 2) & 15;
             const uint32_t q = b[i].qs[l];
-            put8(out, scale_iq2(d, code), grid_iq2_xs[q & 511], grid_signs(q >> 9));
+            grid_put8(out, scale_iq2(d, code), grid_iq2_xs[q & 511], grid_signs(q >> 9));
         }
     }
 }
@@ -52,7 +45,7 @@ void iq2_s_decode(const void *restrict blocks, float *restrict out, size_t n) {
         for (int l = 0; l < 32; l++, out += 8) {
             const int code = b[i].scales[l / 4] >> 4 * (l / 2 % 2) & 15;
             const int index = b[i].qs[l] | (b[i].qh[l / 4] >> 2 * (l % 4) & 3) << 8;
-            put8(out, scale_iq2(d, code), grid_iq2_s[index], b[i].signs[l]);
+            grid_put8(out, scale_iq2(d, code), grid_iq2_s[index], b[i].signs[l]);
         }
     }
 }

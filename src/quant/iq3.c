@@ -11,10 +11,7 @@
 /* Eight values from two grid entries. */
 static void put8(float *restrict out, float scale, uint32_t grid0, uint32_t grid1, uint8_t signs) {
     const uint64_t grid = grid0 | (uint64_t)grid1 << 32;
-    for (int j = 0; j < 8; j++) {
-        const float v = scale * (float)(uint8_t)(grid >> 8 * j);
-        out[j] = signs >> j & 1 ? -v : v;
-    }
+    grid_put8(out, scale, grid, signs);
 }
 
 void iq3_xxs_decode(const void *restrict blocks, float *restrict out, size_t n) {
