@@ -22,7 +22,8 @@ VERSION := $(shell sed -n 's/.*CRIA_VERSION "\(.*\)"/\1/p' src/base/version.h)
 ARCH := $(shell $(CC) -dumpmachine | cut -d- -f1)
 
 # --- libraries ---
-PKGS := jansson libpcre2-8 libutf8proc libedit
+LIB_PKGS := libpcre2-8 libutf8proc
+PKGS := $(LIB_PKGS) jansson libedit
 ifneq ($(filter-out clean help format,$(or $(MAKECMDGOALS),all)),)
 MISSING := $(shell for p in $(PKGS); do pkg-config --exists $$p 2>/dev/null || echo $$p; done)
 ifneq ($(MISSING),)
@@ -81,7 +82,7 @@ HEADERS = $(shell find $(wildcard src include) -name "*.h" | sort)
 
 all: $B/cria lib ##       build/cria, build/libcria.a, build/libcria.so (the default)
 
-lib: $B/libcria.a $B/libcria.so $B/cria.pc
+lib: $B/libcria.a $B/libcria.so $B/libcria.pc
 
 # Changes with the flags and the compiler, so that everything is rebuilt then.
 $B/flags: FORCE
@@ -114,8 +115,9 @@ $B/cria: $(CLI_OBJ) $B/libcria.a
 	$(call say,ld,$@)
 	$Q$(CC) -pie $(LDFLAGS_ALL) -o $@ $(CLI_OBJ) $B/libcria.a $(LIBS)
 
-$B/cria.pc: packaging/cria.pc.in $B/flags
-	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PKGS@|$(PKGS)|' $< > $@
+$B/libcria.pc: packaging/libcria.pc.in FORCE
+	@mkdir -p $B
+	@sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' -e 's|@PKGS@|$(LIB_PKGS)|' $< > $@
 
 # What tests share: every other file in tests/.
 TEST_HELP := $(patsubst tests/%.c,$B/tests/%.o,$(filter-out tests/test_% tests/checkkern%,$(wildcard tests/*.c)))
@@ -186,17 +188,17 @@ format: ##    clang-format over all sources
 
 install: all ##   into $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/{bin,include,lib/pkgconfig,share/bash-completion/completions}
-	install -m 755 $B/cria $(DESTDIR)$(PREFIX)/bin/cria
+	install -s -m 755 $B/cria $(DESTDIR)$(PREFIX)/bin/cria
 	install -m 644 include/cria.h $(DESTDIR)$(PREFIX)/include/cria.h
 	install -m 644 $B/libcria.a $(DESTDIR)$(PREFIX)/lib/libcria.a
 	install -m 755 $B/libcria.so $(DESTDIR)$(PREFIX)/lib/libcria.so.0
 	ln -sf libcria.so.0 $(DESTDIR)$(PREFIX)/lib/libcria.so
-	install -m 644 $B/cria.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/cria.pc
+	install -m 644 $B/libcria.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/libcria.pc
 	install -m 644 packaging/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cria
 
 uninstall: ## what install put there
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/cria include/cria.h lib/libcria.a lib/libcria.so.0 \
-		lib/libcria.so lib/pkgconfig/cria.pc share/bash-completion/completions/cria)
+		lib/libcria.so lib/pkgconfig/libcria.pc share/bash-completion/completions/cria)
 
 clean: ##     remove the build folder
 	rm -rf $B
