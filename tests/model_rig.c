@@ -1,4 +1,4 @@
-/* A golden model made ready to run, and its reference outputs. */
+/* Opening models for tests, feeding them, and measuring distances between rows of logits. */
 #include "model_rig.h"
 
 #include <math.h>

@@ -1,4 +1,4 @@
-/* Rotary position embedding: frequencies after context extension, and the table of a batch. */
+/* Rotation angles: per pair, then per position. */
 #include "model/rope.h"
 
 #include <math.h>
