@@ -181,10 +181,17 @@ static void output_that_cannot_be_written(void **s) {
 
 static void settings_that_do_not_parse(void **s) {
     (void)s;
-    static const char *const bad[][2] = {
-        {"CRIA_THREADS", "abc"},      {"CRIA_THREADS", "0"},    {"CRIA_THREADS", "513"},
-        {"OLLAMA_NUM_THREADS", "2x"}, {"CRIA_CPU", "foo"},      {"CRIA_DEBUG", "3"},
-        {"CRIA_THREADS", "1e99"},     {"CRIA_CPU", "avx2|ref"}, {"CRIA_THREADS", "=2"}};
+    static const char *const bad[][2] = {{"CRIA_THREADS", "abc"},
+                                         {"CRIA_THREADS", "0"},
+                                         {"CRIA_THREADS", "513"},
+                                         {"OLLAMA_NUM_THREADS", "2x"},
+                                         {"CRIA_CPU", "foo"},
+                                         {"CRIA_DEBUG", "3"},
+                                         {"CRIA_THREADS", "1e99"},
+                                         {"CRIA_CPU", "avx2|ref"},
+                                         {"CRIA_THREADS", "=2"},
+                                         {"CRIA_KV_CACHE_TYPE", "q9"},
+                                         {"CRIA_CONTEXT_LENGTH", "many"}};
     const char *const door[] = {"debug", "sampler", NULL};
     const char *const doctor[] = {"doctor", NULL};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

@@ -63,6 +63,7 @@ void cli_help_command(const struct command *c, const char *prefix);
 /* Every CRIA_ / OLLAMA_ setting that this build reads must parse: ERR_USAGE naming the first that
  * does not and what is accepted. */
 int cli_check_settings(struct err *e);
+void cli_help_settings(void);
 
 /* The nearest of several names to a word that was mistyped.  Start with .word set; offer each name;
  * .best is NULL when none is near enough to suggest. */

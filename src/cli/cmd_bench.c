@@ -7,7 +7,7 @@
 #include "engine/bench.h"
 
 static struct bench_opts opts = {.n_prefill = 512, .n_decode = -1, .n_parallel = 1, .n_reps = 5};
-static const char *kv_name = "f16";
+static const char *kv_name; /* NULL: what a user gets */
 static bool as_json;
 
 const struct opt *cmd_bench_options(void) {
@@ -24,7 +24,7 @@ const struct opt *cmd_bench_options(void) {
         {"batch", 'b', OPT_INT, &opts.n_batch, 1, 1 << 16, "N",
          "tokens of one prefill chunk; default 512"},
         {"kv", 0, OPT_STR, &kv_name, 0, 0, "TYPE",
-         "type of the KV cache: f32 f16 bf16 q8_0 q4_0; default f16"},
+         "type of the KV cache: f32 f16 bf16 q8_0 q4_0; default f16, or CRIA_KV_CACHE_TYPE"},
         {"reps", 'r', OPT_INT, &opts.n_reps, 1, BENCH_MAX_REPS, "N",
          "repetitions, of which the median counts; default 5"},
         {"json", 0, OPT_FLAG, &as_json, 0, 0, NULL, "one JSON object"},
@@ -45,7 +45,7 @@ static void print_json(const char *path, const struct bench_result *r) {
         json_pack("{s:s, s:s, s:I, s:s, s:i, s:i, s:i, s:i, s:i, s:i, s:s}", "model", path, "arch",
                   r->arch, "file_bytes", (json_int_t)r->file_bytes, "kernels", cpu_isa(), "threads",
                   r->n_threads, "pp", opts.n_prefill, "tg", r->n_decode, "depth", opts.depth,
-                  "parallel", opts.n_parallel, "reps", r->n_reps, "kv", kv_name);
+                  "parallel", opts.n_parallel, "reps", r->n_reps, "kv", qtype_name(opts.kv_type));
     json_t *k = json_pack(
         "{s:f, s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:f}",
         "prefill_tps", r->prefill_median_tps, "decode_tps", r->decode_median_tps, "load_s",
@@ -76,7 +76,8 @@ static void print_rate(const char *what, int n, double tps, double ratio, double
 static void print_text(const char *path, const struct bench_result *r) {
     char of[64];
     printf("%s: %s, %.1f MB; %d threads, %s, KV %s, median of %d\n", path, r->arch,
-           (double)r->file_bytes * 1e-6, r->n_threads, cpu_isa(), kv_name, r->n_reps);
+           (double)r->file_bytes * 1e-6, r->n_threads, cpu_isa(), qtype_name(opts.kv_type),
+           r->n_reps);
     snprintf(of, sizeof of, "%s peak %.0f G/s", r->prefill_is_int8 ? "int8" : "float32",
              (r->prefill_is_int8 ? r->limits.int8_opps : r->limits.f32_flopps) * 1e-9);
     print_rate("prefill", opts.n_prefill, r->prefill_median_tps, r->prefill_ratio,
@@ -86,6 +87,17 @@ static void print_text(const char *path, const struct bench_result *r) {
                of);
     printf("%-14s %9.3f s\n%-14s %9.3f s\n%-14s %9.1f MB\n", "load", r->load_s, "first token",
            r->first_token_s, "peak memory", (double)r->peak_rss_bytes * 1e-6);
+}
+
+static int choose_kv(struct err *e) {
+    struct engine_opts user = {0};
+    if (engine_user_opts(&user, e) != 0) return -1;
+    const int kv = kv_name ? qtype_by_name(kv_name) : (int)user.k_type;
+    if (kv != QT_F32 && kv != QT_F16 && kv != QT_BF16 && kv != QT_Q8_0 && kv != QT_Q4_0)
+        return err_set(e, ERR_USAGE, "--kv: found \"%s\"; f32 f16 bf16 q8_0 q4_0 are accepted",
+                       kv_name);
+    opts.kv_type = (enum qtype)kv;
+    return 0;
 }
 
 static void show_progress(void *ctx, double share) {
@@ -101,13 +113,9 @@ int cmd_bench(int argc, char **argv, struct err *e) {
                        n_args);
     if (opts.n_prefill == 0 && opts.n_decode == 0)
         return err_set(e, ERR_USAGE, "bench: --pp 0 and --tg 0 leave nothing to measure");
-    const int kv = qtype_by_name(kv_name);
-    if (kv != QT_F32 && kv != QT_F16 && kv != QT_BF16 && kv != QT_Q8_0 && kv != QT_Q4_0)
-        return err_set(e, ERR_USAGE, "--kv: found \"%s\"; f32 f16 bf16 q8_0 q4_0 are accepted",
-                       kv_name);
+    if (choose_kv(e) != 0) return -1;
     struct progress p;
     struct bench_result r;
-    opts.kv_type = (enum qtype)kv;
     opts.stop = &cli_interrupted;
     opts.progress = show_progress;
     opts.ctx = &p;

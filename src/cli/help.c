@@ -25,6 +25,7 @@ void cli_help_list(const struct command *table, const char *prefix) {
         puts("\nOptions:");
         row("-h, --help", "help for the program or for a command");
         row("-v, --version", "print the version");
+        cli_help_settings();
     }
     printf("\n`%s COMMAND --help` tells more about a command.\n", prefix);
 }

@@ -3,24 +3,30 @@
 #include "cli/cli.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/os.h"
 #include "cpu/cpu.h"
+#include "engine/engine.h"
 
-/* Those that are whole numbers. */
 static const struct {
-    const char *name;
-    long min, max;
+    const char *name, *help;
+    long min, max; /* of a whole number; min == max: checked by those who read it */
 } settings[] = {
-    {"THREADS", 1, 512},
-    {"NUM_THREADS", 1, 512},
-    {"DEBUG", 0, 2},
+    {"THREADS", "threads; default: one per core", 1, 512},
+    {"NUM_THREADS", NULL, 1, 512}, /* Ollama's users write OLLAMA_NUM_THREADS */
+    {"CPU", "use no more than these kernels: ref, avx2, avx512, neon", 0, 0},
+    {"CONTEXT_LENGTH", "tokens of context; default: at most 4096", 0, 0},
+    {"KV_CACHE_TYPE", "f32, f16, bf16, q8_0 or q4_0; default: f16", 0, 0},
+    {"NOHISTORY", "1: a chat's lines are not kept", 0, 0},
+    {"DEBUG", "1, 2: messages about what happens", 0, 2},
 };
+enum { N_SETTING = sizeof settings / sizeof *settings };
 
 static int check(const char *name, long min, long max, struct err *e) {
     char v[4096], *end;
-    if (!os_setting(name, v, sizeof v)) return 0;
+    if (min == max || !os_setting(name, v, sizeof v)) return 0;
     errno = 0;
     const long n = strtol(v, &end, 10);
     if (*end == 0 && errno == 0 && n >= min && n <= max) return 0;
@@ -30,7 +36,15 @@ static int check(const char *name, long min, long max, struct err *e) {
 }
 
 int cli_check_settings(struct err *e) {
-    for (size_t i = 0; i < sizeof settings / sizeof *settings; i++)
+    for (int i = 0; i < N_SETTING; i++)
         if (check(settings[i].name, settings[i].min, settings[i].max, e) != 0) return -1;
+    struct engine_opts unused = {0};
+    if (engine_user_opts(&unused, e) != 0) return -1;
     return cpu_check_setting(e);
+}
+
+void cli_help_settings(void) {
+    puts("\nSettings (environment; OLLAMA_X is read where CRIA_X is not set):");
+    for (int i = 0; i < N_SETTING; i++)
+        if (settings[i].help) printf("  CRIA_%-19s%s\n", settings[i].name, settings[i].help);
 }
