@@ -74,11 +74,11 @@ TEST_SRC := $(wildcard tests/test_*.c)
 TEST_BIN := $(TEST_SRC:tests/%.c=$B/tests/%)
 KERN_BIN := $(if $(wildcard tests/checkkern.c),$B/tests/checkkern)
 EXAMPLE_BIN := $(patsubst examples/%.c,$B/examples/%,$(wildcard examples/*.c))
-SRC_TREES = $(wildcard src include tests bench examples)
+SRC_TREES = $(wildcard src include tests bench examples fuzz)
 C_SRC = $(shell find $(SRC_TREES) -name "*.[ch]" ! -name "*_data.c" | sort)
 HEADERS = $(shell find $(wildcard src include) -name "*.h" | sort)
 
-.PHONY: FORCE all lib tests test check asan tsan neon bench format install uninstall clean help
+.PHONY: FORCE all lib tests test check asan tsan neon bench fuzz format install uninstall clean help
 
 all: $B/cria lib ##       build/cria, build/libcria.a, build/libcria.so (the default)
 
@@ -145,7 +145,33 @@ $B/examples/%: examples/%.c include/cria.h $B/libcria.so $B/libcria.a
 		$(if $(SAN),$B/libcria.a $(LIBS),-L$B -lcria -Wl$(comma)-rpath$(comma)'$$ORIGIN/..')
 comma := ,
 
-tests: $(TEST_BIN) $(KERN_BIN) $(EXAMPLE_BIN)
+# Fuzz targets: under a fuzzer (make fuzz), and over the files that were worth keeping (make test).
+FUZZ := $(patsubst fuzz/fuzz_%.c,%,$(wildcard fuzz/fuzz_*.c))
+REPLAY_BIN := $(FUZZ:%=$B/fuzz/replay_%)
+FUZZ_SECONDS ?= 60
+
+$B/fuzz/replay_%: fuzz/fuzz_%.c fuzz/replay.c $B/libcria.a
+	@mkdir -p $(@D)
+	$(call say,test,$@)
+	$Q$(CC) $(CFLAGS_ALL) -fPIE -pie $(LDFLAGS_ALL) -o $@ $(filter %.c,$^) $B/libcria.a $(LIBS)
+
+$B/fuzz/fuzz_%: fuzz/fuzz_%.c $B/libcria.a
+	@mkdir -p $(@D)
+	$(call say,ld,$@)
+	$Q$(CC) $(CFLAGS_ALL) -fPIE -pie $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $< $B/libcria.a $(LIBS)
+
+# Without the kernels and what needs them: parsers only, and a quick build.
+fuzz: ##      every fuzz target for FUZZ_SECONDS (60), with clang
+	@$(MAKE) B=$B/fuzzing CC=clang OPT="-O1 -g" \
+		SRC_DIRS="base gguf quant text text/chat text/grammar sample" \
+		SAN="-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined" \
+		$(FUZZ:%=$B/fuzzing/fuzz/fuzz_%)
+	@for t in $(FUZZ); do echo "--- $$t"; mkdir -p $B/fuzzing/found_$$t; \
+		$B/fuzzing/fuzz/fuzz_$$t -max_total_time=$(FUZZ_SECONDS) -timeout=10 -rss_limit_mb=2048 \
+			-artifact_prefix=$B/fuzzing/$$t- $$(test ! -f fuzz/$$t.dict || echo -dict=fuzz/$$t.dict) \
+			$B/fuzzing/found_$$t fuzz/corpus/$$t || exit 1; done
+
+tests: $(TEST_BIN) $(KERN_BIN) $(EXAMPLE_BIN) $(REPLAY_BIN)
 
 -include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_BIN:=.d) $(TEST_HELP:.o=.d)
 

@@ -25,7 +25,8 @@ const char *golden(const char *rel) {
     static char ring[16][512];
     static int at;
     char *b = ring[at++ & 15];
-    snprintf(b, sizeof ring[0], "%s/%s", golden_is_full() ? "../shared/golden" : "tests/golden", rel);
+    snprintf(b, sizeof ring[0], "%s/%s", golden_is_full() ? "../shared/golden" : "tests/golden",
+             rel);
     return b;
 }
 
@@ -43,7 +44,8 @@ char **golden_names(const char *rel, const char *suffix, int at_least) {
         if (len > k && strcmp(f->d_name + len - k, suffix) == 0) v[n++] = strdup(f->d_name);
     }
     closedir(d);
-    if (n < at_least) fail_msg("%s: %d files *%s, at least %d expected", golden(rel), n, suffix, at_least);
+    if (n < at_least)
+        fail_msg("%s: %d files *%s, at least %d expected", golden(rel), n, suffix, at_least);
     qsort(v, (size_t)n, sizeof *v, by_name);
     return v;
 }
@@ -168,8 +170,13 @@ static void pump(int in, int out, int err, const char *input, size_t n_input, st
 
 int run_cria(struct ran *r, const char *const *args, const void *input, size_t n_input,
              double timeout_s) {
+    const char *exe = getenv("CRIA");
+    return run_program(r, exe ? exe : "build/cria", args, input, n_input, timeout_s);
+}
+
+int run_program(struct ran *r, const char *exe, const char *const *args, const void *input,
+                size_t n_input, double timeout_s) {
     *r = (struct ran){0};
-    const char *exe = getenv("CRIA") ? getenv("CRIA") : "build/cria";
     const char *argv[64] = {exe};
     for (int i = 0; i < 62 && args[i]; i++)
         argv[i + 1] = args[i];
@@ -190,7 +197,8 @@ int run_cria(struct ran *r, const char *const *args, const void *input, size_t n
     if (os_now_ns() >= deadline) kill(pid, SIGKILL);
     int status = 0;
     struct rusage u;
-    while (wait4(pid, &status, 0, &u) < 0 && errno == EINTR) {}
+    while (wait4(pid, &status, 0, &u) < 0 && errno == EINTR) {
+    }
     r->seconds = (double)(os_now_ns() - t0) * 1e-9;
     r->peak_rss_bytes = (size_t)u.ru_maxrss * 1024;
     if (!r->out.p) buf_append(&r->out, "", 0);

@@ -41,8 +41,9 @@ char *json_bytes(const json_t *obj, const char *key, size_t *n); /* free() */
 char *temp_folder(void);
 void temp_remove(char *dir);
 
-/* Run the program that was built ($CRIA, else build/cria beside the tests) with args (NULL-terminated),
- * feeding input.  Kills it after timeout_s.  Returns the exit code, or 128 + signal. */
+/* Run the program that was built ($CRIA, else build/cria beside the tests) with args
+ * (NULL-terminated), feeding input.  Kills it after timeout_s.  Returns the exit code, or 128 +
+ * signal. */
 struct ran {
     int code;
     struct buf out, err; /* ran_fini frees */
@@ -51,4 +52,7 @@ struct ran {
 };
 int run_cria(struct ran *r, const char *const *args, const void *input, size_t n_input,
              double timeout_s);
+/* The same with another program. */
+int run_program(struct ran *r, const char *exe, const char *const *args, const void *input,
+                size_t n_input, double timeout_s);
 void ran_fini(struct ran *r);
