@@ -33,7 +33,7 @@ struct arch {
      * period 0: the key, where present, is ignored, as the reference does. */
     struct {
         int period;
-        int size;        /* when the file does not say; 0: the key decides whether there are any */
+        int size;        /* when the file does not say; 0: no windows; -1: the file must say */
         float rope_base; /* of windowed layers when the file does not say; 0: like the others */
         bool rope_plain; /* windowed layers ignore context extension */
         bool rope_only;  /* layers that see all do not rotate */

@@ -195,7 +195,8 @@ static void read_rope(struct reader *r, struct hparams *h, const struct arch *a)
 static void read_windows(struct reader *r, struct hparams *h, const struct arch *a) {
     char key[128];
     if (r->failed || !a->window.period) return;
-    const int size = get_int(r, "attention.sliding_window", a->window.size, 0, HP_MAX_CTX);
+    const int size = get_int(r, "attention.sliding_window",
+                             a->window.size < 0 ? REQUIRED : a->window.size, 0, HP_MAX_CTX);
     const struct gguf_kv *flags =
         gguf_find(r->g, key_of(r, "attention.sliding_window_pattern", key));
     int period = a->window.period;

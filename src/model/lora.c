@@ -26,10 +26,15 @@ static bool is_weight(const struct gguf_tensor *t) {
     return q && q->decode && t->ne[2] == 1 && t->ne[3] == 1;
 }
 
+/* Without an alpha the product stands as it is. */
+static float scale_of(float scale, float alpha, int rank) {
+    return alpha > 0 ? scale * alpha / (float)rank : scale;
+}
+
 /* Attach the pair of W = name to every linear that is W or a row range of it. */
 static int attach(const struct model *m, struct model_adapter *ad, const char *name,
                   const struct gguf_tensor *a, const struct gguf_tensor *b, float scale,
-                  struct err *e) {
+                  float alpha, struct err *e) {
     const char *path = gguf_path(ad->g);
     int n_found = 0;
     if (!is_weight(a) || !is_weight(b) || a->ne[1] != b->ne[0] || a->ne[1] > MAX_RANK)
@@ -46,7 +51,7 @@ static int attach(const struct model *m, struct model_adapter *ad, const char *n
                 e, ERR_FORMAT, "%s: the adapter of '%s' is for %lld x %lld; the model has %d x %d",
                 path, name, (long long)a->ne[0], (long long)b->ne[1], o->l->w.n_col, o->n_row_all);
         struct lora_pair *p = &ad->pair[o->l->id];
-        *p = (struct lora_pair){mat_of(a), mat_of(b), scale / (float)a->ne[1]};
+        *p = (struct lora_pair){mat_of(a), mat_of(b), scale_of(scale, alpha, (int)a->ne[1])};
         p->b.data += p->b.row_bytes * (size_t)o->row0;
         p->b.n_row = o->l->w.n_row;
         if (p->a.n_row > ad->a.max_rank) ad->a.max_rank = p->a.n_row;
@@ -69,9 +74,9 @@ static int check_kind(const struct model *m, const struct gguf *g, float *alpha,
     }
     const int got = gguf_get_f32(g, "adapter.lora.alpha", alpha, e);
     if (got < 0) return -1;
-    if (got == 0 || !(*alpha > 0 && *alpha < 1e6f))
-        return err_set(e, ERR_FORMAT, "%s: key 'adapter.lora.alpha' is missing or out of range",
-                       gguf_path(g));
+    if (!(*alpha >= 0 && *alpha < 1e6f))
+        return err_set(e, ERR_FORMAT, "%s: key 'adapter.lora.alpha' is %g; 0 to 1e6 is accepted",
+                       gguf_path(g), (double)*alpha);
     return 0;
 }
 
@@ -92,7 +97,7 @@ static int fill(const struct model *m, struct model_adapter *ad, float scale, st
         const struct gguf_tensor *twin = gguf_tensor(ad->g, other);
         if (!twin)
             return err_set(e, ERR_FORMAT, "%s: tensor '%s' is missing", gguf_path(ad->g), other);
-        if (is_a && attach(m, ad, name, t, twin, scale * alpha, e) != 0) return -1;
+        if (is_a && attach(m, ad, name, t, twin, scale, alpha, e) != 0) return -1;
     }
     if (ad->a.max_rank == 0)
         return err_set(e, ERR_FORMAT, "%s: the adapter has no tensors", gguf_path(ad->g));

@@ -6,5 +6,5 @@ const struct arch arch_cohere2 = {
     .rope = ROPE_PAIRS,
     .norm = NORM_LAYER,
     .norms = NORMS_SHARED,
-    .window = {.period = 4, .size = 4096, .rope_only = true},
+    .window = {.period = 4, .size = -1, .rope_only = true},
 };

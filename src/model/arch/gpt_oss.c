@@ -15,7 +15,7 @@ const struct arch arch_gpt_oss = {
     .rope = ROPE_HALVES,
     .act = ACT_SWIGLU_OAI,
     .gate = GATE_SOFTMAX_TOPK,
-    .window = {.period = 2},
+    .window = {.period = 2, .size = -1},
     .ffn_norm = "post_attention_norm",
     .untied = true,
     .adjust = adjust,

@@ -39,7 +39,8 @@ const struct arch *arch_find(struct str name, struct err *e) {
         n += (size_t)snprintf(list + n, sizeof list - n, "%s%s", i ? " " : "", arch_table[i]->name);
         if (n >= sizeof list) n = sizeof list - 1;
     }
-    err_set(e, ERR_UNSUPPORTED, "key 'general.architecture' is '%.*s'; supported: %s",
+    err_set(e, ERR_UNSUPPORTED,
+            "key 'general.architecture': architecture \"%.*s\" is not supported; supported: %s",
             (int)(name.n < 40 ? name.n : 40), name.p, list);
     return NULL;
 }
