@@ -235,7 +235,11 @@ static void write_keys(struct keys *k, const struct toy *t) {
     }
 }
 
-void toy_write(const struct toy_model *m, const char *path) {
+int toy_n_tensor(const struct toy_model *m) {
+    return m->n_w;
+}
+
+const char *toy_write_without(const struct toy_model *m, const char *path, int skip) {
     struct keys k = {.arch = m->t.arch};
     k.w = gguf_writer_new(path, 0, &k.e);
     if (!k.w) fail_msg("%s", k.e.msg);
@@ -243,12 +247,17 @@ void toy_write(const struct toy_model *m, const char *path) {
     for (int i = 0; i < m->n_w && !k.failed; i++) {
         const struct tensor *t = &m->w[i];
         const int64_t ne[3] = {t->ne[0], t->ne[1], t->ne[2]};
-        k.failed = gguf_add_tensor(k.w, t->name, QT_F32, t->n_dim, ne, &k.e) != 0;
+        if (i != skip) k.failed = gguf_add_tensor(k.w, t->name, QT_F32, t->n_dim, ne, &k.e) != 0;
     }
     for (int i = 0; i < m->n_w && !k.failed; i++) {
         const struct tensor *t = &m->w[i];
         const size_t n = (size_t)t->ne[0] * (size_t)t->ne[1] * (size_t)t->ne[2];
-        k.failed = gguf_write_data(k.w, t->v, n * sizeof *t->v, &k.e) != 0;
+        if (i != skip) k.failed = gguf_write_data(k.w, t->v, n * sizeof *t->v, &k.e) != 0;
     }
     if (k.failed || gguf_writer_finish(k.w, &k.e) != 0) fail_msg("%s", k.e.msg);
+    return skip >= 0 ? m->w[skip].name : NULL;
+}
+
+void toy_write(const struct toy_model *m, const char *path) {
+    toy_write_without(m, path, -1);
 }

@@ -50,5 +50,9 @@ struct toy_model *toy_new(const struct toy *t, uint64_t seed);
 void toy_free(struct toy_model *m);
 void toy_write(const struct toy_model *m, const char *path);
 
+/* The same without tensor `skip`; its name. */
+int toy_n_tensor(const struct toy_model *m);
+const char *toy_write_without(const struct toy_model *m, const char *path, int skip);
+
 /* Rows [n][TOY_VOCAB] of logits ([n][n_embd] for encoders), into out. */
 void toy_forward(const struct toy_model *m, const int32_t *tok, int n, double *out);

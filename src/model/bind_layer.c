@@ -52,12 +52,19 @@ static void bind_norms(struct binder *b, struct layer *l, int il) {
     }
 }
 
+/* Does layer il come in the form with tensor `name`, rather than that with `other`?  Where both are
+ * missing another layer tells, so that the message names what ought to be there. */
+static bool has_form(struct binder *b, int il, const char *name, const char *other) {
+    if (bind_has(b, il, name, "weight")) return true;
+    return !bind_has(b, il, other, "weight") && bind_has(b, il ? 0 : 1, name, "weight");
+}
+
 static void bind_attn(struct binder *b, struct layer *l, int il) {
     const struct hparams *h = &b->m->hp;
     struct attn_weights *w = &l->attn;
     const int n_q = l->hp->n_head * h->k_dim, n_k = l->hp->n_kv_head * h->k_dim;
     const int n_v = l->hp->n_kv_head * h->v_dim, n_all = n_q + n_k + n_v;
-    if (bind_has(b, il, "attn_qkv", "weight")) {
+    if (has_form(b, il, "attn_qkv", "attn_q")) {
         bind_rows(b, &w->q, il, "attn_qkv", 1, n_q, h->n_embd, 0, n_all);
         bind_rows(b, &w->k, il, "attn_qkv", 1, n_k, h->n_embd, n_q, n_all);
         bind_rows(b, &w->v, il, "attn_qkv", 1, n_v, h->n_embd, n_q + n_k, n_all);
@@ -125,7 +132,7 @@ static void bind_mla(struct binder *b, struct layer *l, int il) {
     }
     bind_linear(b, &w->kv_a, il, "attn_kv_a_mqa", h->kv_rank + h->n_rot, h->n_embd);
     bind_norm(b, &w->kv_a_norm, il, "attn_kv_a_norm", h->kv_rank);
-    if (bind_has(b, il, "attn_kv_b", "weight") && !bind_has(b, il, "attn_k_b", "weight")) {
+    if (has_form(b, il, "attn_kv_b", "attn_k_b")) {
         bind_kv_b(b, l, il);
     } else {
         const int nope = h->k_dim - h->n_rot;
@@ -136,13 +143,18 @@ static void bind_mla(struct binder *b, struct layer *l, int il) {
     l->mix = mix_mla;
 }
 
-/* Is the gate the first half of ffn_up's rows (phi3, jina)? */
-static bool gate_in_up(struct binder *b, int il, int n_ff) {
+static int64_t up_rows(const struct binder *b, int il) {
     char name[BIND_NAME];
-    if (bind_has(b, il, "ffn_gate", "weight")) return false;
     snprintf(name, sizeof name, "blk.%d.ffn_up.weight", il);
     const struct gguf_tensor *t = gguf_tensor(b->m->g, name);
-    return t && t->ne[1] == 2 * (int64_t)n_ff;
+    return t ? t->ne[1] : 0;
+}
+
+/* Is the gate the first half of ffn_up's rows (phi3, jina)? */
+static bool gate_in_up(struct binder *b, int il, int n_ff) {
+    if (b->m->arch->ffn != FFN_GLU || bind_has(b, il, "ffn_gate", "weight")) return false;
+    const int64_t n = up_rows(b, il);
+    return (n ? n : up_rows(b, il ? 0 : 1)) == 2 * (int64_t)n_ff;
 }
 
 static void bind_dense(struct binder *b, struct layer *l, int il) {
@@ -150,7 +162,7 @@ static void bind_dense(struct binder *b, struct layer *l, int il) {
     const int n_ff = l->hp->n_ff;
     struct ffn_weights *w = &l->ffn;
     w->gate.id = -1;
-    if (b->m->arch->ffn == FFN_GLU && gate_in_up(b, il, n_ff)) {
+    if (gate_in_up(b, il, n_ff)) {
         bind_rows(b, &w->gate, il, "ffn_up", 1, n_ff, h->n_embd, 0, 2 * n_ff);
         bind_rows(b, &w->up, il, "ffn_up", 1, n_ff, h->n_embd, n_ff, 2 * n_ff);
     } else {
