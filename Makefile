@@ -189,11 +189,11 @@ asan: ##      all tests under AddressSanitizer and UBSan
 		$B/asan/cria tests
 	@B=$B/asan tests/run
 
-TSAN_TESTS := $(filter $(addprefix test_,base api engine% session% gen% forward% model_% cria% lib%), \
+TSAN_TESTS := $(filter $(addprefix test_,base api engine% linear), \
 	$(notdir $(TEST_BIN)))
 tsan: ##      tests of threads and engine under ThreadSanitizer
 	@$(MAKE) B=$B/tsan OPT="-O1 -g" SAN="-fsanitize=thread" $B/tsan/cria \
-		$(TSAN_TESTS:%=$B/tsan/tests/%)
+		$(TSAN_TESTS:%=$B/tsan/tests/%) $(EXAMPLE_BIN:$B/%=$B/tsan/%)
 	@B=$B/tsan tests/run $(TSAN_TESTS)
 
 # Kernels only: they need no library but libc, so no foreign packages are needed.
