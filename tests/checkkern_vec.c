@@ -69,11 +69,8 @@ TEST(row_sums) {
         t->ref->vec.add_scaled(n, a, y, 0.7f);
         t->cand->vec.add_scaled(n, b, y, 0.7f);
         CHECK_NEAR(a, b, n, 1e-6, "add_scaled %d", n); /* one rounding less where fused */
-        t->ref->vec.scale(n, a, -3.3f);
-        memcpy(b, x, n * sizeof *b);
-        memcpy(a, x, n * sizeof *a);
-        t->ref->vec.scale(n, a, -3.3f);
-        t->cand->vec.scale(n, b, -3.3f);
+        t->ref->vec.scale(n, x, -3.3f, a);
+        t->cand->vec.scale(n, x, -3.3f, b);
         CHECK_SAME(a, b, n, "scale %d", n);
         t->ref->vec.cap(n, a, 4.0f, 30.0f);
         t->cand->vec.cap(n, b, 4.0f, 30.0f);

@@ -28,7 +28,7 @@ enum {
 
 /* Running softmax of a tile's queries. */
 struct soft_sum {
-    float *m; /* [TILE] largest logit so far, -inf at first */
+    float *m; /* [TILE] about the largest logit so far, -inf at first */
     float *l; /* [TILE] sum of exp(logit - m) */
     float *o; /* [TILE][v_dim] sum of exp(logit - m) v */
 };
@@ -157,10 +157,18 @@ static void visible(const struct attn_job *j, const struct kv_span *sp, int32_t 
     *hi = to > *lo ? (int)to : *lo;
 }
 
+static const uint8_t *key_rows(const struct tile *t, const struct kv_span *sp) {
+    return sp->page + t->j->k_at + (size_t)t->kv_head * KV_PAGE * t->j->k_row_bytes;
+}
+
+static const uint8_t *value_rows(const struct tile *t, const struct kv_span *sp) {
+    return sp->page + t->j->v_at + (size_t)t->kv_head * KV_PAGE * t->j->v_row_bytes;
+}
+
 static void load_values(const struct work *b, const struct tile *t, const struct kv_span *sp,
                         int lo, int hi, const float **v, int *ld) {
     const struct attn_job *j = t->j;
-    const uint8_t *rows = sp->page + j->v_at + (size_t)t->kv_head * KV_PAGE * j->v_row_bytes;
+    const uint8_t *rows = value_rows(t, sp);
     if (j->v_type == QT_F32) { /* as they are */
         *v = (const float *)(const void *)(rows + (size_t)lo * j->v_row_bytes);
         *ld = (int)(j->v_row_bytes / sizeof(float));
@@ -174,15 +182,25 @@ static void load_values(const struct work *b, const struct tile *t, const struct
     *ld = j->v_dim;
 }
 
-static void page_step(const struct work *b, const struct tile *t, const struct kv_span *sp) {
+/* Ask for rows that are needed soon: a page's rows are a few KiB in a row, too short for the
+ * processor to notice by itself. */
+static void fetch(const uint8_t *rows, size_t n_bytes) {
+    for (size_t i = 0; i < n_bytes; i += 64)
+        __builtin_prefetch(rows + i, 0, 2);
+}
+
+/* One page for all queries of the tile; next: the page after it, or NULL. */
+static void page_step(const struct work *b, const struct tile *t, const struct kv_span *sp,
+                      const struct kv_span *next) {
     const struct attn_job *j = t->j;
     int lo, hi, unused;
     visible(j, sp, query_pos(t, 0), &lo, &unused);        /* the first query sees furthest back, */
     visible(j, sp, query_pos(t, t->n - 1), &unused, &hi); /* the last furthest on */
     if (lo >= hi) return;
 
-    const uint8_t *keys = sp->page + j->k_at + (size_t)t->kv_head * KV_PAGE * j->k_row_bytes;
-    b->k->k_tile[kv_type_of(j->k_type)](hi, j->k_dim, keys, j->k_row_bytes, b->kt);
+    fetch(value_rows(t, sp), hi * j->v_row_bytes);
+    b->k->k_tile[kv_type_of(j->k_type)](hi, j->k_dim, key_rows(t, sp), j->k_row_bytes, b->kt);
+    if (next) fetch(key_rows(t, next), next->n * j->k_row_bytes);
     b->k->mul_tile(t->n, imin((hi + 15) / 16 * 16, KV_PAGE), j->k_dim, b->q, j->k_dim, b->kt,
                    KV_PAGE, b->s, KV_PAGE, false);
     for (int r = 0; r < t->n; r++) {
@@ -195,7 +213,8 @@ static void page_step(const struct work *b, const struct tile *t, const struct k
         visible(j, sp, p, &from, &to);
         const float f = b->k->soft_page(b->s + (size_t)r * KV_PAGE, from, to, &soft, &b->part.m[r],
                                         &b->part.l[r]);
-        if (f != 1.0f) b->k->scale(j->v_dim, b->part.o + (size_t)r * j->v_dim, f);
+        float *o = b->part.o + (size_t)r * j->v_dim;
+        if (f != 1.0f) b->k->scale(j->v_dim, o, f, o);
     }
     const float *v;
     int ldv;
@@ -222,7 +241,7 @@ static void sum_merge(const struct kern_vec *k, const struct soft_sum *t, int to
     const float a = expf(t->m[to] - m), b = expf(p->m[r] - m);
     t->m[to] = m;
     t->l[to] = t->l[to] * a + p->l[r] * b;
-    if (a != 1.0f) k->scale(v_dim, o, a);
+    if (a != 1.0f) k->scale(v_dim, o, a, o);
     k->add_scaled(v_dim, o, p->o + (size_t)r * v_dim, b);
 }
 
@@ -238,8 +257,7 @@ static void finish_row(const struct work *b, const struct tile *t, int r, const 
         f = expf(s->m[from] - m);
         l = l * f + expf(j->sink[ih] - m);
     }
-    memcpy(out, s->o + (size_t)from * j->v_dim, (size_t)j->v_dim * sizeof *out);
-    b->k->scale(j->v_dim, out, l > 0.0f ? f / l : 0.0f);
+    b->k->scale(j->v_dim, s->o + (size_t)from * j->v_dim, f / l, out);
 }
 
 static void load_queries(const struct work *b, const struct tile *t) {
@@ -255,7 +273,7 @@ static void run_chunk(const struct work *b, const struct tile *t, int ic) {
     const int end = imin((ic + 1) * CHUNK, t->s->n_span);
     sum_clear(&b->part, t->n, t->j->v_dim);
     for (int i = ic * CHUNK; i < end; i++)
-        page_step(b, t, &t->s->span[i]);
+        page_step(b, t, &t->s->span[i], i + 1 < t->s->n_span ? &t->s->span[i + 1] : NULL);
 }
 
 static void run_tile(const struct work *b, const struct tile *t) {

@@ -10,6 +10,11 @@
 #include "backend/mat.h"
 #include "backend/ops.h"
 
+/* How far a logit may exceed the maximum that exponents are taken from: e^8 times 64 keys times any
+ * context is far from overflow, and the sums need no rescaling while it stays (the trick of
+ * FlashAttention-4). */
+#define SOFT_SLACK 8.0f
+
 enum { N_ACT = ACT_SWIGLU_OAI + 1 };
 
 /* Element types of the KV cache, dense. */
@@ -34,7 +39,7 @@ struct kern_vec {
     /* ---- element by element ---- */
 
     void (*add_scaled)(int n, float *x, const float *y, float a); /* x += a * y */
-    void (*scale)(int n, float *x, float a);                      /* x *= a */
+    void (*scale)(int n, const float *x, float a, float *y);      /* y = a * x; y may be x */
     void (*cap)(int n, float *x, float a, float cap);             /* x = cap * tanh(a * x / cap) */
 
     /* y = act(x); y may be x.  Index: enum act; all filled.  (SWIGLU_OAI: with up = 0.) */
@@ -68,9 +73,10 @@ struct kern_vec {
                      int ldb, float *c, int ldc, bool add);
 
     /* One query against one page, online softmax: s [KV_PAGE] holds q.k and becomes the
-     * probabilities exp(logit - *m), 0 outside keys [lo, hi).  *m is raised to the largest logit so
-     * far, *l *= (the factor returned), += sum of s.  What was summed with the old *m must be
-     * multiplied by the factor; it is exactly 1 when *m stays.  Nothing changes for hi <= lo. */
+     * probabilities exp(logit - *m), 0 outside keys [lo, hi).  *m is raised to the largest logit
+     * here when that is larger by more than SOFT_SLACK; *l *= (the factor returned), += sum of s.
+     * What was summed with the old *m must be multiplied by the factor: exactly 1 when *m stays, as
+     * it does for hi <= lo. */
     float (*soft_page)(float *s, int lo, int hi, const struct soft *p, float *m, float *l);
 };
 

@@ -50,7 +50,7 @@ void cpu_embed(struct worker *w, float *x, int ldx, const struct mat *table, con
     for (int i = lo; i < hi; i++) {
         float *row = x + (size_t)i * ldx;
         quant_type(table->type)->decode(mat_row(table, tok[i]), row, (size_t)table->n_col);
-        if (scale != 1.0f) k->scale(table->n_col, row, scale);
+        if (scale != 1.0f) k->scale(table->n_col, row, scale, row);
     }
     team_barrier(w);
 }
@@ -129,7 +129,8 @@ void cpu_gate_rows(struct worker *w, float *y, int ldy, const float *gate, int l
     const struct kern_vec *k = &kern_get()->vec;
     for (struct strips s = strips_begin(w, n, n_col); strips_next(&s);) {
         const float g = 1.0f / (1.0f + expf(-gate[(size_t)s.row * ldgate]));
-        k->scale(s.n, y + (size_t)s.row * ldy + s.col, g);
+        float *at = y + (size_t)s.row * ldy + s.col;
+        k->scale(s.n, at, g, at);
     }
     team_barrier(w);
 }
@@ -141,7 +142,7 @@ void cpu_scale_cap(struct worker *w, float *y, int ldy, int n, int n_col, float 
         if (cap != 0.0f)
             k->cap(s.n, at, scale, cap);
         else if (scale != 1.0f)
-            k->scale(s.n, at, scale);
+            k->scale(s.n, at, scale, at);
     }
     team_barrier(w);
 }

@@ -34,18 +34,21 @@ static float logit(float qk, int key, const struct soft *p) {
 }
 
 float soft_page_ref(float *s, int lo, int hi, const struct soft *p, float *m, float *l) {
-    float top = *m;
+    float top = -INFINITY, factor = 1.0f;
     for (int i = lo; i < hi; i++) {
         s[i] = logit(s[i], i, p);
         if (s[i] > top) top = s[i];
     }
-    const float factor = *m == top ? 1.0f : (float)exp((double)*m - top);
+    if (top > *m + SOFT_SLACK) {
+        factor = (float)exp((double)*m - top);
+        *m = top;
+    }
     double sum = 0.0;
     for (int i = 0; i < KV_PAGE; i++) {
-        s[i] = i >= lo && i < hi && top > -INFINITY ? (float)exp((double)s[i] - top) : 0.0f;
+        const bool seen = i >= lo && i<hi && * m> - INFINITY;
+        s[i] = seen ? (float)exp((double)s[i] - *m) : 0.0f;
         sum += s[i];
     }
-    *m = top;
     *l = (float)(*l * (double)factor + sum);
     return factor;
 }

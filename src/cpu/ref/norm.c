@@ -30,9 +30,9 @@ void add_scaled_ref(int n, float *x, const float *y, float a) {
         x[i] += a * y[i];
 }
 
-void scale_ref(int n, float *x, float a) {
+void scale_ref(int n, const float *x, float a, float *y) {
     for (int i = 0; i < n; i++)
-        x[i] *= a;
+        y[i] = x[i] * a;
 }
 
 void cap_ref(int n, float *x, float a, float cap) {

@@ -7,7 +7,7 @@
 void rms_norm_ref(int n, const float *x, const float *w, float eps, float *y);
 void layer_norm_ref(int n, const float *x, const float *w, const float *b, float eps, float *y);
 void add_scaled_ref(int n, float *x, const float *y, float a);
-void scale_ref(int n, float *x, float a);
+void scale_ref(int n, const float *x, float a, float *y);
 void cap_ref(int n, float *x, float a, float cap);
 
 void act_none_ref(int n, const float *x, float *y);

@@ -39,6 +39,8 @@ static inline __attribute__((always_inline)) void tile_strip(const int nv, int n
     int r = 0;
     for (; r + V_MR <= n_row; r += V_MR)
         tile_block(V_MR, nv, n_k, a + (size_t)r * lda, lda, b, ldb, c + (size_t)r * ldc, ldc, add);
+    for (; r + 4 <= n_row; r += 4)
+        tile_block(4, nv, n_k, a + (size_t)r * lda, lda, b, ldb, c + (size_t)r * ldc, ldc, add);
     for (; r + 2 <= n_row; r += 2)
         tile_block(2, nv, n_k, a + (size_t)r * lda, lda, b, ldb, c + (size_t)r * ldc, ldc, add);
     if (r < n_row)
@@ -89,28 +91,28 @@ static inline vf v_logit(vf qk, vf keys, const struct soft *p) {
 static inline float soft_page(float *s, int lo, int hi, const struct soft *p, float *m, float *l) {
     const vf from = v_set1((float)lo), to = v_set1((float)hi);
     const bool plain = p->cap == 0.0f && p->slope == 0.0f, all = lo == 0 && hi == KV_PAGE;
-    vf x[PAGE_VECTORS], top = v_set1(*m), keys = v_iota();
+    vf x[PAGE_VECTORS], most = v_set1(-INFINITY), keys = v_iota();
     for (int u = 0; u < PAGE_VECTORS; u++, keys = v_add(keys, v_set1(VL))) {
         x[u] = v_load(s + u * VL);
         x[u] = plain ? v_mul(x[u], v_set1(p->scale)) : v_logit(x[u], keys, p);
         if (!all) x[u] = v_mask_keys(x[u], keys, from, to);
-        top = v_max(top, x[u]);
+        most = v_max(most, x[u]);
     }
-    const float old = *m, now = v_top(top);
-    const vf most = v_set1(now == -INFINITY ? 0.0f : now); /* nothing seen: all become 0 */
+    const float top = v_top(most);
+    float factor = 1.0f;
+    if (top > *m + SOFT_SLACK) {
+        float f[VL];
+        v_store(f, v_exp(v_set1(*m - top)));
+        factor = f[0];
+        *m = top;
+    }
+    const vf base = v_set1(*m == -INFINITY ? 0.0f : *m); /* nothing seen: all become 0 */
     vf sum = v_zero();
     for (int u = 0; u < PAGE_VECTORS; u++) {
-        const vf e = v_exp(v_sub(x[u], most));
+        const vf e = v_exp(v_sub(x[u], base));
         v_store(s + u * VL, e);
         sum = v_add(sum, e);
     }
-    float factor = 1.0f;
-    if (now != old) {
-        float f[VL];
-        v_store(f, v_exp(v_set1(old - now)));
-        factor = f[0];
-    }
-    *m = now;
     *l = *l * factor + v_sum(sum);
     return factor;
 }

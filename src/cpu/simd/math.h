@@ -10,9 +10,10 @@
  * (netlib.org/cephes).  Exactly 1 at 0; 0 below -87.3 (-inf too), where floats become subnormal;
  * no more than e^88.37 = 2.4e38, so that 1 + e^x stays finite. */
 static inline vf v_exp(vf x) {
-    const vf lo = v_set1(-87.3f), hi = v_set1(88.37f);
+    const vf lo = v_set1(-87.3f), hi = v_set1(88.37f), magic = v_set1(0x1.8p23f);
     const vf y = v_min(hi, v_max(lo, x));
-    const vf n = v_round(v_mul(y, v_set1(1.44269504088896341f)));
+    const vf t = v_fma(y, v_set1(1.44269504088896341f), magic); /* rounds to integral */
+    const vf n = v_sub(t, magic);
     vf r = v_fma(n, v_set1(-0.693359375f), y);
     r = v_fma(n, v_set1(2.12194440e-4f), r);
     vf p = v_set1(1.9875691500e-4f);
@@ -22,7 +23,7 @@ static inline vf v_exp(vf x) {
     p = v_fma(p, r, v_set1(1.6666665459e-1f));
     p = v_fma(p, r, v_set1(5.0000001201e-1f));
     p = v_add(v_fma(p, v_mul(r, r), r), v_set1(1.0f));
-    return v_if_lt(x, lo, v_zero(), v_mul(p, v_pow2(n)));
+    return v_if_lt(x, lo, v_zero(), v_ldexp(p, n, t));
 }
 
 /* 1 / (1 + e^-x) times a. */

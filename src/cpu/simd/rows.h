@@ -63,10 +63,10 @@ static inline void add_scaled(int n, float *x, const float *y, float a) {
         v_store_n(x + i, v_fma(f, v_load_n(y + i, n - i), v_load_n(x + i, n - i)), n - i);
 }
 
-static inline void scale(int n, float *x, float a) {
+static inline void scale(int n, const float *x, float a, float *y) {
     const vf f = v_set1(a);
     for (int i = 0; i < n; i += VL)
-        v_store_n(x + i, v_mul(f, v_load_n(x + i, n - i)), n - i);
+        v_store_n(y + i, v_mul(f, v_load_n(x + i, n - i)), n - i);
 }
 
 static inline void cap_row(int n, float *x, float a, float cap) {

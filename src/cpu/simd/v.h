@@ -6,6 +6,10 @@
  *   V_MR, V_NV         rows and vectors of the register tile of a product: V_MR * V_NV sums,
  *                      V_NV loads and a broadcast must fit the registers
  *
+ * v_ldexp(x, n, t) is x * 2^n for integral n in -126..127 where x and the result are normal
+ * floats; t is n + 1.5 * 2^23, whose low bits are n: machines without such an instruction add
+ * them to x's exponent.
+ *
  * Where a and b are unordered v_max(a, b) and v_min(a, b) give b, so that a NaN in b stays. */
 #pragma once
 

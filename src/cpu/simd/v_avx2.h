@@ -64,15 +64,13 @@ static inline vf v_min(vf a, vf b) {
 static inline vf v_abs(vf a) {
     return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
 }
-static inline vf v_round(vf a) { /* to nearest, ties to even */
-    return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-}
 static inline vf v_trunc(vf a) {
     return _mm256_round_ps(a, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
 }
-static inline vf v_pow2(vf n) { /* 2^n, n integral in -126..127 */
+static inline vf v_ldexp(vf x, vf n, vf t) { /* see v.h */
+    (void)n;
     return _mm256_castsi256_ps(
-        _mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
+        _mm256_add_epi32(_mm256_castps_si256(x), _mm256_slli_epi32(_mm256_castps_si256(t), 23)));
 }
 static inline vf v_copysign(vf mag, vf sign) {
     return _mm256_or_ps(v_abs(mag), _mm256_and_ps(sign, _mm256_set1_ps(-0.0f)));
@@ -107,6 +105,9 @@ static inline void v_store2(float *p, vf even, vf odd) {
     v_store(p + VL, _mm256_permute2f128_ps(lo, hi, 0x31));
 }
 
+static inline float v_half(uint16_t h) { /* one half float */
+    return _cvtsh_ss(h);
+}
 static inline vf v_from_f16(const uint16_t *p) {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
 }

@@ -61,15 +61,12 @@ static inline vf v_min(vf a, vf b) {
 static inline vf v_abs(vf a) {
     return _mm512_abs_ps(a);
 }
-static inline vf v_round(vf a) { /* to nearest, ties to even */
-    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-}
 static inline vf v_trunc(vf a) {
     return _mm512_roundscale_ps(a, _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC);
 }
-static inline vf v_pow2(vf n) { /* 2^n, n integral in -126..127 */
-    return _mm512_castsi512_ps(
-        _mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23));
+static inline vf v_ldexp(vf x, vf n, vf t) { /* see v.h */
+    (void)t;
+    return _mm512_scalef_ps(x, n);
 }
 static inline vf v_copysign(vf mag, vf sign) {
     return _mm512_or_ps(_mm512_abs_ps(mag), _mm512_and_ps(sign, _mm512_set1_ps(-0.0f)));
@@ -97,6 +94,9 @@ static inline void v_store2(float *p, vf even, vf odd) {
     v_store(p + VL, _mm512_permutex2var_ps(even, _mm512_add_epi32(lo, _mm512_set1_epi32(8)), odd));
 }
 
+static inline float v_half(uint16_t h) { /* one half float */
+    return _cvtsh_ss(h);
+}
 static inline vf v_from_f16(const uint16_t *p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
 }

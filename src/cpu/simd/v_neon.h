@@ -63,14 +63,13 @@ static inline vf v_min(vf a, vf b) {
 static inline vf v_abs(vf a) {
     return vabsq_f32(a);
 }
-static inline vf v_round(vf a) { /* to nearest, ties to even */
-    return vrndnq_f32(a);
-}
 static inline vf v_trunc(vf a) {
     return vrndq_f32(a);
 }
-static inline vf v_pow2(vf n) { /* 2^n, n integral in -126..127 */
-    return vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtq_s32_f32(n), vdupq_n_s32(127)), 23));
+static inline vf v_ldexp(vf x, vf n, vf t) { /* see v.h */
+    (void)n;
+    return vreinterpretq_f32_s32(
+        vaddq_s32(vreinterpretq_s32_f32(x), vshlq_n_s32(vreinterpretq_s32_f32(t), 23)));
 }
 static inline vf v_copysign(vf mag, vf sign) {
     return vbslq_f32(vdupq_n_u32(0x80000000u), sign, mag);
@@ -95,6 +94,9 @@ static inline void v_store2(float *p, vf even, vf odd) {
     vst2q_f32(p, (float32x4x2_t){{even, odd}});
 }
 
+static inline float v_half(uint16_t h) { /* one half float */
+    return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(h))), 0);
+}
 static inline vf v_from_f16(const uint16_t *p) {
     return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
 }
