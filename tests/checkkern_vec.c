@@ -233,8 +233,8 @@ TEST(k_tile) {
                     x[i % dim] += 1.0f;
                     t->ref->vec.kv_store[type](dim, x, rows + (size_t)i * bytes);
                 }
-                t->ref->vec.k_tile[type](n_key, dim, rows, bytes, a);
-                t->cand->vec.k_tile[type](n_key, dim, rows, bytes, b);
+                t->ref->vec.k_tile[type](n_key, dim, rows, bytes, rows, a);
+                t->cand->vec.k_tile[type](n_key, dim, rows, bytes, rows, b);
                 CHECK_SAME(a, b, (size_t)dim * KV_PAGE, "type %d, dim %d, %d keys", type, dim,
                            n_key);
                 guarded_free(t, mark);
@@ -330,7 +330,8 @@ BENCH(rows) {
 
 static void time_k_tile(void *ctx) {
     struct timing *x = ctx;
-    x->k->k_tile[x->type](KV_PAGE, x->n, x->rows, qtype_row_bytes(KV_TYPES[x->type], x->n), x->a);
+    x->k->k_tile[x->type](KV_PAGE, x->n, x->rows, qtype_row_bytes(KV_TYPES[x->type], x->n), x->rows,
+                          x->a);
 }
 
 static void time_v_rows(void *ctx) {

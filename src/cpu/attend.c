@@ -165,28 +165,23 @@ static const uint8_t *value_rows(const struct tile *t, const struct kv_span *sp)
     return sp->page + t->j->v_at + (size_t)t->kv_head * KV_PAGE * t->j->v_row_bytes;
 }
 
+/* V of keys [lo, hi) as floats, in *v with distance *ld.  Meanwhile fetches the next page's K: a
+ * head's rows in a page are too few for the processor to see what comes. */
 static void load_values(const struct work *b, const struct tile *t, const struct kv_span *sp,
-                        int lo, int hi, const float **v, int *ld) {
+                        const struct kv_span *next, int lo, int hi, const float **v, int *ld) {
     const struct attn_job *j = t->j;
-    const uint8_t *rows = value_rows(t, sp);
-    if (j->v_type == QT_F32) { /* as they are */
-        *v = (const float *)(const void *)(rows + (size_t)lo * j->v_row_bytes);
-        *ld = (int)(j->v_row_bytes / sizeof(float));
-        return;
-    }
     const enum kv_type type = kv_type_of(j->v_type);
-    for (int i = lo; i < hi; i++)
-        b->k->kv_load[type](j->v_dim, rows + (size_t)i * j->v_row_bytes,
-                            b->v + (size_t)(i - lo) * j->v_dim);
-    *v = b->v;
-    *ld = j->v_dim;
-}
-
-/* Ask for rows that are needed soon: a page's rows are a few KiB in a row, too short for the
- * processor to notice by itself. */
-static void fetch(const uint8_t *rows, size_t n_bytes) {
-    for (size_t i = 0; i < n_bytes; i += 64)
-        __builtin_prefetch(rows + i, 0, 2);
+    const uint8_t *rows = value_rows(t, sp), *ahead = key_rows(t, next ? next : sp);
+    const bool as_is = type == KV_F32;
+    for (int i = lo; i < hi; i++) {
+        for (size_t at = 0; at < j->k_row_bytes; at += 64)
+            __builtin_prefetch(ahead + (size_t)i * j->k_row_bytes + at, 0, 2);
+        if (!as_is)
+            b->k->kv_load[type](j->v_dim, rows + (size_t)i * j->v_row_bytes,
+                                b->v + (size_t)(i - lo) * j->v_dim);
+    }
+    *v = as_is ? (const float *)(const void *)(rows + (size_t)lo * j->v_row_bytes) : b->v;
+    *ld = as_is ? (int)(j->v_row_bytes / sizeof(float)) : j->v_dim;
 }
 
 /* One page for all queries of the tile; next: the page after it, or NULL. */
@@ -198,9 +193,8 @@ static void page_step(const struct work *b, const struct tile *t, const struct k
     visible(j, sp, query_pos(t, t->n - 1), &unused, &hi); /* the last furthest on */
     if (lo >= hi) return;
 
-    fetch(value_rows(t, sp), hi * j->v_row_bytes);
-    b->k->k_tile[kv_type_of(j->k_type)](hi, j->k_dim, key_rows(t, sp), j->k_row_bytes, b->kt);
-    if (next) fetch(key_rows(t, next), next->n * j->k_row_bytes);
+    b->k->k_tile[kv_type_of(j->k_type)](hi, j->k_dim, key_rows(t, sp), j->k_row_bytes,
+                                        value_rows(t, sp), b->kt);
     b->k->mul_tile(t->n, imin((hi + 15) / 16 * 16, KV_PAGE), j->k_dim, b->q, j->k_dim, b->kt,
                    KV_PAGE, b->s, KV_PAGE, false);
     for (int r = 0; r < t->n; r++) {
@@ -218,7 +212,7 @@ static void page_step(const struct work *b, const struct tile *t, const struct k
     }
     const float *v;
     int ldv;
-    load_values(b, t, sp, lo, hi, &v, &ldv);
+    load_values(b, t, sp, next, lo, hi, &v, &ldv);
     b->k->mul_tile(t->n, j->v_dim, hi - lo, b->s + lo, KV_PAGE, v, ldv, b->part.o, j->v_dim, true);
 }
 

@@ -65,8 +65,9 @@ struct kern_vec {
      * whatever tile it stands. */
 
     /* kt[d][key] = rows[key][d] as floats, for keys < n_key; kt is [dim][KV_PAGE], columns from
-     * n_key to KV_PAGE become 0. */
-    void (*k_tile[N_KV_TYPE])(int n_key, int dim, const uint8_t *rows, size_t row_bytes, float *kt);
+     * n_key to KV_PAGE become 0.  ahead: n_key rows that will be read next, fetched meanwhile. */
+    void (*k_tile[N_KV_TYPE])(int n_key, int dim, const uint8_t *rows, size_t row_bytes,
+                              const uint8_t *ahead, float *kt);
 
     /* c (+)= a b: a [n_row][n_k], b [n_k][n_col], c [n_row][n_col]; add: to what c holds. */
     void (*mul_tile)(int n_row, int n_col, int n_k, const float *a, int lda, const float *b,

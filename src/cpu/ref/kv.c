@@ -71,22 +71,32 @@ static void k_tile(void (*load)(int, const void *, float *), size_t block, size_
     }
 }
 
-void k_tile_f32_ref(int n_key, int dim, const uint8_t *rows, size_t row_bytes, float *kt) {
+void k_tile_f32_ref(int n_key, int dim, const uint8_t *rows, size_t row_bytes, const uint8_t *ahead,
+                    float *kt) {
+    (void)ahead;
     k_tile(kv_load_f32_ref, 1, 4, n_key, dim, rows, row_bytes, kt);
 }
 
-void k_tile_f16_ref(int n_key, int dim, const uint8_t *rows, size_t row_bytes, float *kt) {
+void k_tile_f16_ref(int n_key, int dim, const uint8_t *rows, size_t row_bytes, const uint8_t *ahead,
+                    float *kt) {
+    (void)ahead;
     k_tile(kv_load_f16_ref, 1, 2, n_key, dim, rows, row_bytes, kt);
 }
 
-void k_tile_bf16_ref(int n_key, int dim, const uint8_t *rows, size_t row_bytes, float *kt) {
+void k_tile_bf16_ref(int n_key, int dim, const uint8_t *rows, size_t row_bytes,
+                     const uint8_t *ahead, float *kt) {
+    (void)ahead;
     k_tile(kv_load_bf16_ref, 1, 2, n_key, dim, rows, row_bytes, kt);
 }
 
-void k_tile_q8_0_ref(int n_key, int dim, const uint8_t *rows, size_t row_bytes, float *kt) {
+void k_tile_q8_0_ref(int n_key, int dim, const uint8_t *rows, size_t row_bytes,
+                     const uint8_t *ahead, float *kt) {
+    (void)ahead;
     k_tile(kv_load_q8_0_ref, 32, 34, n_key, dim, rows, row_bytes, kt);
 }
 
-void k_tile_q4_0_ref(int n_key, int dim, const uint8_t *rows, size_t row_bytes, float *kt) {
+void k_tile_q4_0_ref(int n_key, int dim, const uint8_t *rows, size_t row_bytes,
+                     const uint8_t *ahead, float *kt) {
+    (void)ahead;
     k_tile(kv_load_q4_0_ref, 32, 18, n_key, dim, rows, row_bytes, kt);
 }

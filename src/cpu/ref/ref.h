@@ -38,11 +38,16 @@ void kv_load_f16_ref(int n, const void *row, float *y);
 void kv_load_bf16_ref(int n, const void *row, float *y);
 void kv_load_q8_0_ref(int n, const void *row, float *y);
 void kv_load_q4_0_ref(int n, const void *row, float *y);
-void k_tile_f32_ref(int n_key, int dim, const uint8_t *rows, size_t row_bytes, float *kt);
-void k_tile_f16_ref(int n_key, int dim, const uint8_t *rows, size_t row_bytes, float *kt);
-void k_tile_bf16_ref(int n_key, int dim, const uint8_t *rows, size_t row_bytes, float *kt);
-void k_tile_q8_0_ref(int n_key, int dim, const uint8_t *rows, size_t row_bytes, float *kt);
-void k_tile_q4_0_ref(int n_key, int dim, const uint8_t *rows, size_t row_bytes, float *kt);
+void k_tile_f32_ref(int n_key, int dim, const uint8_t *rows, size_t row_bytes, const uint8_t *ahead,
+                    float *kt);
+void k_tile_f16_ref(int n_key, int dim, const uint8_t *rows, size_t row_bytes, const uint8_t *ahead,
+                    float *kt);
+void k_tile_bf16_ref(int n_key, int dim, const uint8_t *rows, size_t row_bytes,
+                     const uint8_t *ahead, float *kt);
+void k_tile_q8_0_ref(int n_key, int dim, const uint8_t *rows, size_t row_bytes,
+                     const uint8_t *ahead, float *kt);
+void k_tile_q4_0_ref(int n_key, int dim, const uint8_t *rows, size_t row_bytes,
+                     const uint8_t *ahead, float *kt);
 
 void mul_tile_ref(int n_row, int n_col, int n_k, const float *a, int lda, const float *b, int ldb,
                   float *c, int ldc, bool add);

@@ -10,8 +10,7 @@
 
 #ifdef CPU_SIMD
 
-/* What is missing stays scalar: copies of F32 rows are memcpy there too, and a Q4_0 row is stored
- * once for the many times it is read. */
+/* What is missing stays scalar: copies of F32 rows are memcpy there too. */
 static inline void vec_fill(struct kern_vec *k) {
     k->rms_norm = rms_norm;
     k->layer_norm = layer_norm;
@@ -40,6 +39,7 @@ static inline void vec_fill(struct kern_vec *k) {
     k->kv_store[KV_F16] = kv_store_f16;
     k->kv_store[KV_BF16] = kv_store_bf16;
     k->kv_store[KV_Q8_0] = kv_store_q8_0;
+    k->kv_store[KV_Q4_0] = kv_store_q4_0;
     k->kv_load[KV_F16] = kv_load_f16;
     k->kv_load[KV_BF16] = kv_load_bf16;
     k->kv_load[KV_Q8_0] = kv_load_q8_0;
