@@ -44,7 +44,7 @@ bool check_near(struct check *t, const char *file, int line, const float *a, con
 bool check_true(struct check *t, const char *file, int line, bool ok, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
 
-/* Timing: call fn(ctx) over and over for about 0.2 s; the best time of one call in seconds. */
+/* Timing: call fn(ctx) over and over for about 0.1 s; the best time of one call in seconds. */
 double bench_seconds(void (*fn)(void *ctx), void *ctx);
 /* Peaks of one core, measured now: int8 multiply-adds as Gop/s (the level's instruction), fp32
  * Gflop/s, and memory read GB/s.  0 where unknown. */

@@ -200,64 +200,74 @@ TEST(mat_encode) {
 
 /* ---- speed ---- */
 
-enum { BENCH_COLS = 2048, BENCH_ROWS = 2048 };
+enum { BENCH_COLS = 2048, BENCH_BYTES = 96 << 20 };
 
+/* A matrix larger than the caches, of which each call multiplies the next few rows: calls of about
+ * 0.1 ms, so that on a busy machine some of them run undisturbed. */
 struct timed {
     const struct mat_kern *k;
     enum qtype type;
     uint8_t *w, *x, *tmp;
     float *acc;
     size_t row_bytes;
-    int n_row, n;
+    int n_row, n;  /* of the matrix; columns */
+    int slice, at; /* rows of a call; the next row */
 };
 
 static void timed_run(void *ctx) {
-    const struct timed *b = ctx;
+    struct timed *b = ctx;
     const int piece = b->n <= 4 ? b->k->piece : MAT_ROWS;
     const size_t act = act_bytes(b->k->enc);
-    for (int r = 0; r < b->n_row; r += piece) {
-        const struct mat_call c = {.w = b->w + (size_t)r * b->row_bytes,
+    if (b->at + b->slice > b->n_row) b->at = 0;
+    for (const int end = b->at + b->slice; b->at < end; b->at += piece) {
+        const struct mat_call c = {.w = b->w + (size_t)b->at * b->row_bytes,
                                    .row_bytes = b->row_bytes,
                                    .n_row = piece,
                                    .n_col = BENCH_COLS,
                                    .x = b->x,
                                    .x_step = (size_t)b->n * act,
                                    .n = b->n,
-                                   .n_row_after = b->n_row - r - piece,
+                                   .n_row_after = b->n_row - b->at - piece,
                                    .acc = b->acc,
                                    .tmp = b->tmp};
         b->k->mul(b->type, &c);
     }
 }
 
-/* One thread: GB/s of weights at one column from a matrix larger than the caches, Gop/s at 6, 32
- * and 512 columns, each with its share of the peak measured in the same second. */
-static void bench_type(struct check *t, enum qtype type) {
-    struct guarded *mark = t->memory;
+static struct timed timed_new(struct check *t, enum qtype type) {
     struct timed b = {.k = &t->cand->mat.of[type], .type = type};
-    if (!strcmp(b.k->isa, "ref")) return;
-    const size_t act = act_bytes(b.k->enc), n_act = BENCH_COLS / ACT_BLOCK * act;
+    const size_t n_act = BENCH_COLS / ACT_BLOCK * act_bytes(b.k->enc);
     b.row_bytes = qtype_row_bytes(type, BENCH_COLS);
-    const int n_big = (int)(((size_t)96 << 20) / b.row_bytes) / MAT_ROWS * MAT_ROWS;
-    b.w = guarded(t, b.row_bytes * (size_t)n_big);
+    b.n_row = (int)(BENCH_BYTES / b.row_bytes) / MAT_ROWS * MAT_ROWS;
+    b.w = guarded(t, b.row_bytes * (size_t)b.n_row);
     b.x = guarded(t, n_act * MAT_COLS);
     b.tmp = guarded(t, MAT_TMP_BYTES);
     b.acc = guarded(t, MAT_COLS * MAT_ROWS * sizeof(float));
+    memset(b.x, 0, n_act * MAT_COLS);
     for (int r = 0; r < 64; r++)
         random_blocks(t, type, b.w + (size_t)r * b.row_bytes, BENCH_COLS);
-    for (int r = 64; r < n_big; r++)
+    for (int r = 64; r < b.n_row; r++)
         memcpy(b.w + (size_t)r * b.row_bytes, b.w + (size_t)(r % 64) * b.row_bytes, b.row_bytes);
-    memset(b.x, 0, n_act * MAT_COLS);
+    return b;
+}
+
+/* One thread: GB/s of weights at one column, Gop/s at 6, 32 and 512 columns, each with its share of
+ * the peak measured just before. */
+static void bench_type(struct check *t, enum qtype type) {
+    static const int n[] = {1, 6, 32, 512};
+    struct guarded *mark = t->memory;
+    if (!strcmp(t->cand->mat.of[type].isa, "ref")) return;
+    struct timed b = timed_new(t, type);
     printf("%-8s %-7s", qtype_name(type), b.k->isa);
-    const int n[] = {1, 6, 32, 512};
     for (int i = 0; i < 4; i++) {
         const struct peak p = bench_peak(t->level);
-        const double peak = b.k->enc == ACT_F32 ? p.f32_gflops : p.int8_gops;
         b.n = n[i];
-        b.n_row = i == 0 ? n_big : BENCH_ROWS;
+        b.slice =
+            i == 0 ? (int)((1 << 20) / b.row_bytes) / MAT_ROWS * MAT_ROWS + MAT_ROWS : MAT_ROWS;
         const double s = bench_seconds(timed_run, &b);
-        const double gbs = (double)b.row_bytes * b.n_row / s * 1e-9;
-        const double gops = 2.0 * BENCH_COLS * b.n_row * b.n / s * 1e-9;
+        const double gbs = (double)b.row_bytes * b.slice / s * 1e-9;
+        const double gops = 2.0 * BENCH_COLS * b.slice * b.n / s * 1e-9;
+        const double peak = b.k->enc == ACT_F32 ? p.f32_gflops : p.int8_gops;
         if (i == 0)
             printf(" %5.1f GB/s %3.0f%%", gbs, 100 * gbs / p.read_gbs);
         else
@@ -269,6 +279,8 @@ static void bench_type(struct check *t, enum qtype type) {
 
 BENCH(mat_mul) {
     printf("%s: weight bytes at 1 column, Gop/s at N, and %% of this core's peak\n", t->level);
+    const char *only = getenv("CHECKKERN_TYPE");
     for (int type = 0; type < QT_COUNT; type++)
-        if (t->cand->mat.of[type].mul) bench_type(t, (enum qtype)type);
+        if (t->cand->mat.of[type].mul && (!only || !strcmp(only, qtype_name((enum qtype)type))))
+            bench_type(t, (enum qtype)type);
 }

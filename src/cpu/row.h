@@ -11,6 +11,12 @@
 #include <stdint.h>
 #include <string.h>
 
+#if defined(__F16C__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
 #include "base/f16.h"
 #include "cpu/act.h"
 #include "cpu/kern_mat.h"
@@ -33,117 +39,191 @@ struct row_q {
     float d[8], m[8];
 };
 
+static inline float row_half(uint16_t h) {
+#if defined(__F16C__)
+    return _cvtsh_ss(h);
+#elif defined(__aarch64__)
+    __fp16 f;
+    memcpy(&f, &h, sizeof f);
+    return (float)f;
+#else
+    return f16_to_f32(h);
+#endif
+}
+
+/* Vectors of the compiler, which become the machine's own. */
+typedef uint8_t u8x8 __attribute__((vector_size(8)));
+typedef uint8_t u8x16 __attribute__((vector_size(16)));
+typedef uint8_t u8x32 __attribute__((vector_size(32)));
+typedef int16_t i16x16 __attribute__((vector_size(32)));
+
+static inline u8x16 row_load16(const void *p) {
+    u8x16 v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+static inline u8x32 row_load32(const void *p) {
+    u8x32 v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+
+static inline void row_put16(int8_t *q, u8x16 v) {
+    memcpy(q, &v, sizeof v);
+}
+
+static inline void row_put32(int8_t *q, u8x32 v) {
+    memcpy(q, &v, sizeof v);
+}
+
 /* Where sum j of 16 stands in act_q8_k.sum16. */
 static inline int row_swap(int j) {
     return (j & ~3) | (j & 1) << 1 | (j >> 1 & 1);
 }
 
-/* Every byte of q plus bias, and the mins that take it off again. */
-static inline void row_bias(struct row_k *o, int bias) {
+/* The mins that take a bias off again. */
+static inline void row_mins(struct row_k *o, int bias) {
+    i16x16 v;
+    memcpy(&v, o->sc, sizeof v);
+    v *= (int16_t)bias;
+    v = __builtin_shufflevector(v, v, 0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15);
+    memcpy(o->m, &v, sizeof v);
     o->dmin = o->d;
-    for (int i = 0; bias && i < 256; i++)
-        o->q[i] = (int8_t)(o->q[i] + bias);
-    for (int j = 0; j < 16; j++)
-        o->m[row_swap(j)] = (int16_t)(bias * o->sc[j]);
+}
+
+/* Every byte of q plus bias, and its mins. */
+static inline void row_bias(struct row_k *o, int bias) {
+    for (int i = 0; bias && i < 256; i += 32)
+        row_put32(o->q + i, row_load32(o->q + i) + (uint8_t)bias);
+    row_mins(o, bias);
+}
+
+/* Levels of a code book by the 16 nibbles. */
+static inline u8x16 row_levels(const int8_t book[16], u8x16 code) {
+#if defined(__SSSE3__)
+    return (u8x16)_mm_shuffle_epi8((__m128i)row_load16(book), (__m128i)code);
+#elif defined(__aarch64__)
+    return (u8x16)vqtbl1q_u8((uint8x16_t)row_load16(book), (uint8x16_t)code);
+#else
+    u8x16 v;
+    for (int i = 0; i < 16; i++)
+        v[i] = (uint8_t)book[code[i]];
+    return v;
+#endif
+}
+
+static inline void row_book(int8_t *q, const uint8_t qs[16], const int8_t book[16]) {
+    const u8x16 v = row_load16(qs);
+    row_put16(q, row_levels(book, v & 15));
+    row_put16(q + 16, row_levels(book, v >> 4));
 }
 
 /* ---- K types: one block to a row_k.  `bias` as above; ignored by the types with mins ---- */
 
-typedef void row_k_fn(const void *block, struct row_k *o, int bias);
+typedef void row_k_fn(const void *restrict block, struct row_k *restrict o, int bias);
 
 static inline void row_k4_header(uint16_t d, uint16_t dmin, const uint8_t packed[12],
                                  struct row_k *o) {
-    uint8_t sc[8], m[8];
-    k4_scales_get(packed, sc, m);
-    for (int j = 0; j < 16; j++) {
-        o->sc[j] = sc[j / 2];
-        o->m[row_swap(j)] = m[j / 2];
-    }
-    o->d = f16_to_f32(d);
-    o->dmin = f16_to_f32(dmin);
+    uint32_t p[3];
+    u8x16 sc = {0}, m = {0};
+    memcpy(p, packed, sizeof p); /* quant/kscale.h, four bytes at a time */
+    const uint32_t s[2] = {p[0] & 0x3f3f3f3f, (p[2] & 0x0f0f0f0f) | (p[0] >> 2 & 0x30303030)};
+    const uint32_t n[2] = {p[1] & 0x3f3f3f3f, (p[2] >> 4 & 0x0f0f0f0f) | (p[1] >> 2 & 0x30303030)};
+    memcpy(&sc, s, sizeof s);
+    memcpy(&m, n, sizeof n);
+    /* Twice each, to 16 bits; the mins in the order of row_swap. */
+    const u8x32 sc16 = __builtin_shufflevector(sc, sc, 0, 8, 0, 8, 1, 8, 1, 8, 2, 8, 2, 8, 3, 8, 3,
+                                               8, 4, 8, 4, 8, 5, 8, 5, 8, 6, 8, 6, 8, 7, 8, 7, 8);
+    const u8x32 m16 = __builtin_shufflevector(m, m, 0, 8, 1, 8, 0, 8, 1, 8, 2, 8, 3, 8, 2, 8, 3, 8,
+                                              4, 8, 5, 8, 4, 8, 5, 8, 6, 8, 7, 8, 6, 8, 7, 8);
+    memcpy(o->sc, &sc16, sizeof sc16);
+    memcpy(o->m, &m16, sizeof m16);
+    o->d = row_half(d);
+    o->dmin = row_half(dmin);
 }
 
-static inline void row_q4_k(const void *block, struct row_k *o, int bias) {
+static inline void row_q4_k(const void *restrict block, struct row_k *restrict o, int bias) {
     const struct block_q4_k *b = block;
     (void)bias;
     row_k4_header(b->d, b->dmin, b->scales, o);
-    for (int h = 0; h < 4; h++)
-        for (int l = 0; l < 32; l++) {
-            o->q[64 * h + l] = b->qs[32 * h + l] & 15;
-            o->q[64 * h + 32 + l] = (int8_t)(b->qs[32 * h + l] >> 4);
-        }
+    for (int h = 0; h < 4; h++) {
+        const u8x32 v = row_load32(b->qs + 32 * h);
+        row_put32(o->q + 64 * h, v & 15);
+        row_put32(o->q + 64 * h + 32, v >> 4);
+    }
 }
 
-static inline void row_q5_k(const void *block, struct row_k *o, int bias) {
+static inline void row_q5_k(const void *restrict block, struct row_k *restrict o, int bias) {
     const struct block_q5_k *b = block;
+    const u8x32 top = row_load32(b->qh);
     (void)bias;
     row_k4_header(b->d, b->dmin, b->scales, o);
-    for (int h = 0; h < 4; h++)
-        for (int l = 0; l < 32; l++) {
-            const int lo = b->qh[l] >> 2 * h & 1, hi = b->qh[l] >> (2 * h + 1) & 1;
-            o->q[64 * h + l] = (int8_t)((b->qs[32 * h + l] & 15) | lo << 4);
-            o->q[64 * h + 32 + l] = (int8_t)(b->qs[32 * h + l] >> 4 | hi << 4);
-        }
+    for (int h = 0; h < 4; h++) {
+        const u8x32 v = row_load32(b->qs + 32 * h);
+        row_put32(o->q + 64 * h, (v & 15) | (top >> 2 * h & 1) << 4);
+        row_put32(o->q + 64 * h + 32, v >> 4 | (top >> (2 * h + 1) & 1) << 4);
+    }
 }
 
-static inline void row_q2_k(const void *block, struct row_k *o, int bias) {
+static inline void row_q2_k(const void *restrict block, struct row_k *restrict o, int bias) {
     const struct block_q2_k *b = block;
     (void)bias;
     for (int j = 0; j < 16; j++) {
         o->sc[j] = b->scales[j] & 15;
         o->m[row_swap(j)] = b->scales[j] >> 4;
     }
-    o->d = f16_to_f32(b->d);
-    o->dmin = f16_to_f32(b->dmin);
-    for (int h = 0; h < 2; h++)
+    o->d = row_half(b->d);
+    o->dmin = row_half(b->dmin);
+    for (int h = 0; h < 2; h++) {
+        const u8x32 v = row_load32(b->qs + 32 * h);
         for (int m = 0; m < 4; m++)
-            for (int l = 0; l < 32; l++)
-                o->q[128 * h + 32 * m + l] = b->qs[32 * h + l] >> 2 * m & 3;
+            row_put32(o->q + 128 * h + 32 * m, v >> 2 * m & 3);
+    }
 }
 
-static inline void row_q3_k(const void *block, struct row_k *o, int bias) {
+static inline void row_q3_k(const void *restrict block, struct row_k *restrict o, int bias) {
     const struct block_q3_k *b = block;
+    const u8x32 top = row_load32(b->hmask);
     int8_t sc[16];
     k3_scales_get(b->scales, sc);
     for (int j = 0; j < 16; j++)
         o->sc[j] = sc[j];
-    o->d = f16_to_f32(b->d);
-    for (int h = 0; h < 2; h++)
+    o->d = row_half(b->d);
+    for (int h = 0; h < 2; h++) {
+        const u8x32 v = row_load32(b->qs + 32 * h);
         for (int m = 0; m < 4; m++)
-            for (int l = 0; l < 32; l++) {
-                const int low = b->qs[32 * h + l] >> 2 * m & 3;
-                const int top = b->hmask[l] >> (4 * h + m) & 1;
-                o->q[128 * h + 32 * m + l] = (int8_t)((low | top << 2) - 4);
-            }
-    row_bias(o, bias);
+            row_put32(o->q + 128 * h + 32 * m,
+                      ((v >> 2 * m & 3) | (top >> (4 * h + m) & 1) << 2) + (uint8_t)(bias - 4));
+    }
+    row_mins(o, bias);
 }
 
-static inline void row_q6_k(const void *block, struct row_k *o, int bias) {
+static inline void row_q6_k(const void *restrict block, struct row_k *restrict o, int bias) {
     const struct block_q6_k *b = block;
+    const uint8_t add = (uint8_t)(bias - 32);
     for (int j = 0; j < 16; j++)
         o->sc[j] = b->scales[j];
-    o->d = f16_to_f32(b->d);
-    for (int h = 0; h < 2; h++)
-        for (int p = 0; p < 2; p++)
-            for (int l = 0; l < 32; l++) {
-                const int ql = b->ql[64 * h + 32 * p + l], qh = b->qh[32 * h + l];
-                o->q[128 * h + 32 * p + l] = (int8_t)((ql & 15) + ((qh >> 2 * p & 3) << 4) - 32);
-                o->q[128 * h + 64 + 32 * p + l] =
-                    (int8_t)((ql >> 4) + ((qh >> (2 * p + 4) & 3) << 4) - 32);
-            }
-    row_bias(o, bias);
+    o->d = row_half(b->d);
+    for (int h = 0; h < 2; h++) {
+        const u8x32 two = row_load32(b->qh + 32 * h);
+        for (int p = 0; p < 2; p++) {
+            const u8x32 v = row_load32(b->ql + 64 * h + 32 * p);
+            int8_t *q = o->q + 128 * h + 32 * p;
+            row_put32(q, ((v & 15) | (two >> 2 * p & 3) << 4) + add);
+            row_put32(q + 64, (v >> 4 | (two >> (2 * p + 4) & 3) << 4) + add);
+        }
+    }
+    row_mins(o, bias);
 }
 
-static inline void row_iq4_xs(const void *block, struct row_k *o, int bias) {
+static inline void row_iq4_xs(const void *restrict block, struct row_k *restrict o, int bias) {
     const struct block_iq4_xs *b = block;
-    o->d = f16_to_f32(b->d);
+    o->d = row_half(b->d);
     for (int j = 0; j < 8; j++) {
         const int low = b->scales_l[j / 2] >> 4 * (j % 2) & 15;
         o->sc[2 * j] = o->sc[2 * j + 1] = (int16_t)((low | (b->scales_h >> 2 * j & 3) << 4) - 32);
-        for (int l = 0; l < 16; l++) {
-            o->q[32 * j + l] = kvalues_iq4nl[b->qs[16 * j + l] & 15];
-            o->q[32 * j + 16 + l] = kvalues_iq4nl[b->qs[16 * j + l] >> 4];
-        }
+        row_book(o->q + 32 * j, b->qs + 16 * j, kvalues_iq4nl);
     }
     row_bias(o, bias);
 }
@@ -159,9 +239,9 @@ static inline void row_grid8(int8_t *q, uint64_t grid, uint8_t signs) {
     memcpy(q, &v, sizeof v);
 }
 
-static inline void row_iq2_xxs(const void *block, struct row_k *o, int bias) {
+static inline void row_iq2_xxs(const void *restrict block, struct row_k *restrict o, int bias) {
     const struct block_iq2_xxs *b = block;
-    o->d = f16_to_f32(b->d) * 0.125f;
+    o->d = row_half(b->d) * 0.125f;
     for (int s = 0; s < 8; s++) {
         uint32_t w[2];
         memcpy(w, b->qs + 4 * s, sizeof w);
@@ -178,18 +258,18 @@ static inline void row_scales4(const uint8_t *scales, struct row_k *o) {
         o->sc[j] = (int16_t)(2 * (scales[j / 2] >> 4 * (j % 2) & 15) + 1);
 }
 
-static inline void row_iq2_xs(const void *block, struct row_k *o, int bias) {
+static inline void row_iq2_xs(const void *restrict block, struct row_k *restrict o, int bias) {
     const struct block_iq2_xs *b = block;
-    o->d = f16_to_f32(b->d) * 0.125f;
+    o->d = row_half(b->d) * 0.125f;
     row_scales4(b->scales, o);
     for (int l = 0; l < 32; l++)
         row_grid8(o->q + 8 * l, grid_iq2_xs[b->qs[l] & 511], grid_signs(b->qs[l] >> 9));
     row_bias(o, bias);
 }
 
-static inline void row_iq2_s(const void *block, struct row_k *o, int bias) {
+static inline void row_iq2_s(const void *restrict block, struct row_k *restrict o, int bias) {
     const struct block_iq2_s *b = block;
-    o->d = f16_to_f32(b->d) * 0.125f;
+    o->d = row_half(b->d) * 0.125f;
     row_scales4(b->scales, o);
     for (int l = 0; l < 32; l++) {
         const int index = b->qs[l] | (b->qh[l / 4] >> 2 * (l % 4) & 3) << 8;
@@ -202,9 +282,9 @@ static inline uint64_t row_two(uint32_t low, uint32_t high) {
     return low | (uint64_t)high << 32;
 }
 
-static inline void row_iq3_xxs(const void *block, struct row_k *o, int bias) {
+static inline void row_iq3_xxs(const void *restrict block, struct row_k *restrict o, int bias) {
     const struct block_iq3_xxs *b = block;
-    o->d = f16_to_f32(b->d) * 0.25f;
+    o->d = row_half(b->d) * 0.25f;
     for (int s = 0; s < 8; s++) {
         uint32_t w;
         memcpy(&w, b->gas + 4 * s, sizeof w);
@@ -218,9 +298,9 @@ static inline void row_iq3_xxs(const void *block, struct row_k *o, int bias) {
     row_bias(o, bias);
 }
 
-static inline void row_iq3_s(const void *block, struct row_k *o, int bias) {
+static inline void row_iq3_s(const void *restrict block, struct row_k *restrict o, int bias) {
     const struct block_iq3_s *b = block;
-    o->d = f16_to_f32(b->d);
+    o->d = row_half(b->d);
     for (int l = 0; l < 32; l++) {
         const int h = b->qh[l / 4] >> 2 * (l % 4);
         const uint32_t low = grid_iq3_s[b->qs[2 * l] | (h & 1) << 8];
@@ -234,14 +314,15 @@ static inline void row_iq3_s(const void *block, struct row_k *o, int bias) {
 
 /* 8 * (grid + delta) for delta = +-1/8. */
 static inline void row_grid1(int8_t *q, int index, int negative) {
-    const int8_t *g = (const int8_t *)&grid_iq1[index];
-    for (int i = 0; i < 8; i++)
-        q[i] = (int8_t)(8 * g[i] + (negative ? -1 : 1));
+    u8x8 v;
+    memcpy(&v, &grid_iq1[index], sizeof v);
+    v = v * 8 + (uint8_t)(negative ? -1 : 1);
+    memcpy(q, &v, sizeof v);
 }
 
-static inline void row_iq1_s(const void *block, struct row_k *o, int bias) {
+static inline void row_iq1_s(const void *restrict block, struct row_k *restrict o, int bias) {
     const struct block_iq1_s *b = block;
-    o->d = f16_to_f32(b->d) * 0.125f;
+    o->d = row_half(b->d) * 0.125f;
     for (int l = 0; l < 32; l++) {
         const int h = b->qh[l / 4];
         row_grid1(o->q + 8 * l, b->qs[l] | (h >> 3 * (l % 4) & 7) << 8, h >> 15);
@@ -250,12 +331,12 @@ static inline void row_iq1_s(const void *block, struct row_k *o, int bias) {
     row_bias(o, bias);
 }
 
-static inline void row_iq1_m(const void *block, struct row_k *o, int bias) {
+static inline void row_iq1_m(const void *restrict block, struct row_k *restrict o, int bias) {
     const struct block_iq1_m *b = block;
     uint16_t w[4];
     memcpy(w, b->scales, sizeof w);
-    o->d = 0.125f * f16_to_f32((uint16_t)(w[0] >> 12 | (w[1] >> 12) << 4 | (w[2] >> 12) << 8 |
-                                          (w[3] >> 12) << 12));
+    o->d = 0.125f * row_half((uint16_t)(w[0] >> 12 | (w[1] >> 12) << 4 | (w[2] >> 12) << 8 |
+                                        (w[3] >> 12) << 12));
     for (int l = 0; l < 32; l++) {
         const int h = b->qh[l / 2] >> 4 * (l % 2) & 15;
         row_grid1(o->q + 8 * l, b->qs[l] | (h & 7) << 8, h >> 3);
@@ -267,19 +348,20 @@ static inline void row_iq1_m(const void *block, struct row_k *o, int bias) {
 /* ---- ternary: one scale for all ---- */
 
 static inline void row_ones(struct row_k *o, uint16_t d) {
-    o->d = f16_to_f32(d);
+    o->d = row_half(d);
     for (int j = 0; j < 16; j++)
         o->sc[j] = 1;
 }
 
-static inline void row_tq2_0(const void *block, struct row_k *o, int bias) {
+static inline void row_tq2_0(const void *restrict block, struct row_k *restrict o, int bias) {
     const struct block_tq2_0 *b = block;
     row_ones(o, b->d);
-    for (int h = 0; h < 2; h++)
+    for (int h = 0; h < 2; h++) {
+        const u8x32 v = row_load32(b->qs + 32 * h);
         for (int m = 0; m < 4; m++)
-            for (int l = 0; l < 32; l++)
-                o->q[128 * h + 32 * m + l] = (int8_t)((b->qs[32 * h + l] >> 2 * m & 3) - 1);
-    row_bias(o, bias);
+            row_put32(o->q + 128 * h + 32 * m, (v >> 2 * m & 3) + (uint8_t)(bias - 1));
+    }
+    row_mins(o, bias);
 }
 
 /* Trit k of a byte is the integer part of 3 * (byte * 3^k mod 256) / 256. */
@@ -290,7 +372,7 @@ static inline void row_trits(int8_t *q, const uint8_t *p, int n, int n_trit) {
             q[n * k + l] = (int8_t)(((uint8_t)(p[l] * pow3[k]) * 3 >> 8) - 1);
 }
 
-static inline void row_tq1_0(const void *block, struct row_k *o, int bias) {
+static inline void row_tq1_0(const void *restrict block, struct row_k *restrict o, int bias) {
     const struct block_tq1_0 *b = block;
     row_ones(o, b->d);
     row_trits(o->q, b->qs, 32, 5);
@@ -313,82 +395,82 @@ static inline row_k_fn *row_k_of(enum qtype t) {
 
 /* ---- 32-block types: 256 values to a row_q ---- */
 
-typedef void row_q_fn(const void *blocks, struct row_q *o);
+typedef void row_q_fn(const void *restrict blocks, struct row_q *restrict o);
 
-static inline void row_q8_0(const void *blocks, struct row_q *o) {
+static inline void row_q8_0(const void *restrict blocks, struct row_q *restrict o) {
     const struct block_q8_0 *b = blocks;
     for (int j = 0; j < 8; j++) {
-        o->d[j] = f16_to_f32(b[j].d);
+        o->d[j] = row_half(b[j].d);
         memcpy(o->q + 32 * j, b[j].qs, 32);
     }
 }
 
-static inline void row_q4_0(const void *blocks, struct row_q *o) {
+/* Nibbles, low ones first, less offset. */
+static inline void row_nibbles(int8_t *q, const uint8_t qs[16], int offset) {
+    const u8x16 v = row_load16(qs);
+    row_put16(q, (v & 15) - (uint8_t)offset);
+    row_put16(q + 16, (v >> 4) - (uint8_t)offset);
+}
+
+static inline void row_q4_0(const void *restrict blocks, struct row_q *restrict o) {
     const struct block_q4_0 *b = blocks;
     for (int j = 0; j < 8; j++) {
-        o->d[j] = f16_to_f32(b[j].d);
-        for (int l = 0; l < 16; l++) {
-            o->q[32 * j + l] = (int8_t)((b[j].qs[l] & 15) - 8);
-            o->q[32 * j + 16 + l] = (int8_t)((b[j].qs[l] >> 4) - 8);
-        }
+        o->d[j] = row_half(b[j].d);
+        row_nibbles(o->q + 32 * j, b[j].qs, 8);
     }
 }
 
-static inline void row_q4_1(const void *blocks, struct row_q *o) {
+static inline void row_q4_1(const void *restrict blocks, struct row_q *restrict o) {
     const struct block_q4_1 *b = blocks;
     for (int j = 0; j < 8; j++) {
-        o->d[j] = f16_to_f32(b[j].d);
-        o->m[j] = f16_to_f32(b[j].m);
-        for (int l = 0; l < 16; l++) {
-            o->q[32 * j + l] = (int8_t)(b[j].qs[l] & 15);
-            o->q[32 * j + 16 + l] = (int8_t)(b[j].qs[l] >> 4);
-        }
+        o->d[j] = row_half(b[j].d);
+        o->m[j] = row_half(b[j].m);
+        row_nibbles(o->q + 32 * j, b[j].qs, 0);
     }
 }
 
-/* Bits i of a 32-bit word as bit 4 of value i, added to the nibbles. */
+/* 16 where a bit of the two bytes is set: values in order. */
+static inline u8x16 row_bits16(const uint8_t p[2]) {
+    const u8x16 bit = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
+    const u8x16 two = {p[0], p[1]};
+    const u8x16 v =
+        __builtin_shufflevector(two, two, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+    return (u8x16)((v & bit) != 0) & 16;
+}
+
+/* Nibbles with a fifth bit on top, less offset. */
 static inline void row_fifth(int8_t *q, const uint8_t qh[4], const uint8_t qs[16], int offset) {
-    uint32_t w;
-    memcpy(&w, qh, sizeof w);
-    for (int l = 0; l < 16; l++) {
-        q[l] = (int8_t)((qs[l] & 15) + (int)((w >> l & 1) << 4) - offset);
-        q[l + 16] = (int8_t)((qs[l] >> 4) + (int)((w >> (l + 16) & 1) << 4) - offset);
-    }
+    const u8x16 v = row_load16(qs);
+    row_put16(q, ((v & 15) | row_bits16(qh)) - (uint8_t)offset);
+    row_put16(q + 16, (v >> 4 | row_bits16(qh + 2)) - (uint8_t)offset);
 }
 
-static inline void row_q5_0(const void *blocks, struct row_q *o) {
+static inline void row_q5_0(const void *restrict blocks, struct row_q *restrict o) {
     const struct block_q5_0 *b = blocks;
     for (int j = 0; j < 8; j++) {
-        o->d[j] = f16_to_f32(b[j].d);
+        o->d[j] = row_half(b[j].d);
         row_fifth(o->q + 32 * j, b[j].qh, b[j].qs, 16);
     }
 }
 
-static inline void row_q5_1(const void *blocks, struct row_q *o) {
+static inline void row_q5_1(const void *restrict blocks, struct row_q *restrict o) {
     const struct block_q5_1 *b = blocks;
     for (int j = 0; j < 8; j++) {
-        o->d[j] = f16_to_f32(b[j].d);
-        o->m[j] = f16_to_f32(b[j].m);
+        o->d[j] = row_half(b[j].d);
+        o->m[j] = row_half(b[j].m);
         row_fifth(o->q + 32 * j, b[j].qh, b[j].qs, 0);
     }
 }
 
-static inline void row_book(int8_t *q, const uint8_t qs[16], const int8_t book[16]) {
-    for (int l = 0; l < 16; l++) {
-        q[l] = book[qs[l] & 15];
-        q[l + 16] = book[qs[l] >> 4];
-    }
-}
-
-static inline void row_iq4_nl(const void *blocks, struct row_q *o) {
+static inline void row_iq4_nl(const void *restrict blocks, struct row_q *restrict o) {
     const struct block_iq4_nl *b = blocks;
     for (int j = 0; j < 8; j++) {
-        o->d[j] = f16_to_f32(b[j].d);
+        o->d[j] = row_half(b[j].d);
         row_book(o->q + 32 * j, b[j].qs, kvalues_iq4nl);
     }
 }
 
-static inline void row_mxfp4(const void *blocks, struct row_q *o) {
+static inline void row_mxfp4(const void *restrict blocks, struct row_q *restrict o) {
     const struct block_mxfp4 *b = blocks;
     for (int j = 0; j < 8; j++) { /* half the E8M0 scale, for doubled values */
         const uint32_t e = b[j].e;
@@ -397,18 +479,18 @@ static inline void row_mxfp4(const void *blocks, struct row_q *o) {
     }
 }
 
-static inline void row_q1_0(const void *blocks, struct row_q *o) {
+static inline void row_q1_0(const void *restrict blocks, struct row_q *restrict o) {
     const struct block_q1_0 *b = blocks;
     for (int j = 0; j < 8; j++)
-        o->d[j] = f16_to_f32(b[j / 4].d);
-    for (int i = 0; i < 256; i++)
-        o->q[i] = (int8_t)(2 * (b[i / 128].qs[i % 128 / 8] >> i % 8 & 1) - 1);
+        o->d[j] = row_half(b[j / 4].d);
+    for (int i = 0; i < 256; i += 16) /* 0 or 16 to -1 or 1 */
+        row_put16(o->q + i, (row_bits16(b[i / 128].qs + i % 128 / 8) >> 3) - 1);
 }
 
-static inline void row_q2_0(const void *blocks, struct row_q *o) {
+static inline void row_q2_0(const void *restrict blocks, struct row_q *restrict o) {
     const struct block_q2_0 *b = blocks;
     for (int j = 0; j < 8; j++)
-        o->d[j] = f16_to_f32(b[j / 2].d);
+        o->d[j] = row_half(b[j / 2].d);
     for (int i = 0; i < 256; i++)
         o->q[i] = (int8_t)((b[i / 64].qs[i % 64 / 4] >> 2 * (i % 4) & 3) - 1);
 }
