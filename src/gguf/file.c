@@ -58,7 +58,7 @@ static const uint8_t *take(struct reader *r, uint64_t n) {
         return NULL;
     }
     const uint8_t *p = r->base + r->at;
-    r->at += n;
+    r->at += n; /* <= size */
     return p;
 }
 

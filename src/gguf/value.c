@@ -63,11 +63,11 @@ int64_t gguf_int_at(const struct gguf_kv *kv, uint64_t i) {
 double gguf_float_at(const struct gguf_kv *kv, uint64_t i) {
     if (kv->elem_type == GGUF_F32) {
         float f;
-        memcpy(&f, kv->data + i * sizeof f, sizeof f);
+        memcpy(&f, kv->data + i * sizeof f, sizeof f); /* i < n, as above */
         return (double)f;
     }
     double d;
-    memcpy(&d, kv->data + i * sizeof d, sizeof d);
+    memcpy(&d, kv->data + i * sizeof d, sizeof d); /* i < n, as above */
     return d;
 }
 
@@ -155,6 +155,6 @@ struct str gguf_next_str(const struct gguf_kv *kv, uint64_t *cursor) {
     uint64_t n;
     memcpy(&n, kv->data + *cursor, sizeof n);
     const char *p = (const char *)kv->data + *cursor + sizeof n;
-    *cursor += sizeof n + n;
+    *cursor += sizeof n + n; /* <= n_bytes: walked with the file */
     return (struct str){p, (size_t)n};
 }
