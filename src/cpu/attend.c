@@ -53,6 +53,7 @@ struct tile {
 
 /* Where the work items are. */
 struct plan {
+    int tile;           /* queries in a tile, at most TILE */
     int n_tile;         /* over all sequences and KV heads */
     int n_chunk;        /* of the sequence with the most */
     bool split;         /* an item is one chunk of one tile, else a whole tile */
@@ -285,31 +286,43 @@ static void run_tile(const struct work *b, const struct tile *t) {
 
 /* ---- work items ---- */
 
-static int n_tile_of(const struct attn_job *j, const struct seq_rows *s) {
-    return (s->n_row * group_size(j) + TILE - 1) / TILE;
+static int n_tile_of(const struct attn_job *j, const struct seq_rows *s, int tile) {
+    return (s->n_row * group_size(j) + tile - 1) / tile * j->n_kv_head;
 }
 
 /* Tile `it` of the plan: the last rows of a sequence, which see most, come first, so that the
  * items drawn at the end are small. */
-static struct tile tile_at(const struct attn_job *j, int it) {
+static struct tile tile_at(const struct attn_job *j, const struct plan *p, int it) {
     const struct seq_rows *s = j->seq;
-    for (; it >= n_tile_of(j, s) * j->n_kv_head; s++)
-        it -= n_tile_of(j, s) * j->n_kv_head;
-    const int first = (n_tile_of(j, s) - 1 - it / j->n_kv_head) * TILE;
+    for (; it >= n_tile_of(j, s, p->tile); s++)
+        it -= n_tile_of(j, s, p->tile);
+    const int first = ((n_tile_of(j, s, p->tile) - 1 - it) / j->n_kv_head) * p->tile;
     return (struct tile){.j = j,
                          .s = s,
                          .kv_head = it % j->n_kv_head,
                          .first = first,
-                         .n = imin(TILE, s->n_row * group_size(j) - first)};
+                         .n = imin(p->tile, s->n_row * group_size(j) - first)};
+}
+
+static int count_tiles(const struct attn_job *j, int tile) {
+    int n = 0;
+    for (int i = 0; i < j->n_seq; i++)
+        n += n_tile_of(j, &j->seq[i], tile);
+    return n;
 }
 
 static struct plan make_plan(const struct worker *w, const struct attn_job *j) {
-    struct plan p = {0};
+    struct plan p = {.tile = TILE};
+    int most = 0;
     for (int i = 0; i < j->n_seq; i++) {
-        p.n_tile += n_tile_of(j, &j->seq[i]) * j->n_kv_head;
         p.n_chunk = imax(p.n_chunk, n_chunk_of(&j->seq[i]));
-        p.n_row = imax(p.n_row, imin(TILE, j->seq[i].n_row * group_size(j)));
+        most = imax(most, j->seq[i].n_row * group_size(j));
     }
+    /* Rather read K and V twice than leave workers without a tile or chunk. */
+    while (p.tile > 1 && count_tiles(j, p.tile) * p.n_chunk < w->n)
+        p.tile /= 2;
+    p.n_tile = count_tiles(j, p.tile);
+    p.n_row = imin(p.tile, most);
     p.part_floats = part_floats(p.n_row, j->v_dim);
     p.split = p.n_tile < 2 * w->n && w->n > 1 && p.n_chunk > 1 &&
               p.part_floats * sizeof(float) * p.n_tile * p.n_chunk <= w->shared_bytes;
@@ -325,11 +338,11 @@ static struct soft_sum partial(const struct worker *w, const struct plan *p, siz
 static void run_item(const struct worker *w, const struct plan *p, struct work *b,
                      const struct attn_job *j, int item) {
     if (!p->split) {
-        const struct tile t = tile_at(j, item);
+        const struct tile t = tile_at(j, p, item);
         run_tile(b, &t);
         return;
     }
-    const struct tile t = tile_at(j, item / p->n_chunk);
+    const struct tile t = tile_at(j, p, item / p->n_chunk);
     const int ic = item % p->n_chunk;
     if (ic >= n_chunk_of(t.s)) return;
     b->part = partial(w, p, (size_t)item, j->v_dim);
@@ -344,7 +357,7 @@ static void merge_partials(const struct worker *w, const struct plan *p, const s
     team_range(w, p->n_tile * p->n_row, 1, &lo, &hi);
     for (int u = lo; u < hi; u++) {
         const int it = u / p->n_row, r = u % p->n_row;
-        const struct tile t = tile_at(j, it);
+        const struct tile t = tile_at(j, p, it);
         if (r >= t.n) continue;
         sum_clear(&b->total, 1, j->v_dim);
         for (int ic = 0; ic < n_chunk_of(t.s); ic++) {
