@@ -513,7 +513,36 @@ static void adapters_reach_fused_rows(void **state) {
     const float *both = forward_run(r.f, b, 2);
     assert_true(worst(both, whole, 20) < 1e-4);
     assert_true(worst(both + 20 * N_COL, with, 20) < 1e-4);
+    kv_seq_truncate(&s[0], 0), kv_seq_truncate(&s[1], 0);
+    assert_int_equal(kv_seq_extend(&s[0], 20, &e) | kv_seq_extend(&s[1], 20, &e), 0);
+    const struct batch_seq last[] = {{&s[0], text(1, 20), 20, a, 1},
+                                     {&s[1], text(1, 20), 20, NULL, 1}};
+    both = forward_run(r.f, last, 2);
+    assert_true(worst(both, with + 19 * N_COL, 1) < 1e-4);
+    assert_true(worst(both + N_COL, whole + 19 * N_COL, 1) < 1e-4);
     kv_seq_fini(&s[0]), kv_seq_fini(&s[1]);
+    model_adapter_free(ad);
+    rig_close(&r);
+}
+
+/* Beside experts, which take none. */
+static void adapters_beside_experts(void **state) {
+    (void)state;
+    struct rig r;
+    struct err e;
+    struct kv_seq s;
+    open_toy(&r, &experts, (struct rig_opts){.max_rank = 4});
+    assert_null(model_adapter_open(
+        r.m, write_adapter("qwen3moe", "blk.0.ffn_up_exps.weight", 48, 32, 4, true), 1, &e));
+    assert_int_equal(e.code, ERR_UNSUPPORTED);
+    struct model_adapter *ad = model_adapter_open(
+        r.m, write_adapter("qwen3moe", "blk.2.attn_output.weight", 128, 48, 4, true), 1, &e);
+    assert_non_null(ad);
+    run_alone(&r, text(1, 20), 20, 0, whole);
+    kv_seq_init(&s, r.pool);
+    rig_feed(&r, &s, model_adapter_get(ad), text(1, 20), 20, 0, other);
+    assert_true(worst(other, whole, 20) > 0.05);
+    kv_seq_fini(&s);
     model_adapter_free(ad);
     rig_close(&r);
 }
@@ -568,6 +597,7 @@ int main(void) {
         cmocka_unit_test(sizes_are_those_of_the_weights),
         cmocka_unit_test(wrong_adapters_are_refused),
         cmocka_unit_test(adapters_reach_fused_rows),
+        cmocka_unit_test(adapters_beside_experts),
         cmocka_unit_test(points_have_the_same_names),
     };
     return cmocka_run_group_tests(tests, make_dir, remove_dir);
