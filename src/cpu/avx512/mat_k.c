@@ -12,15 +12,6 @@
 #include "cpu/avx512/tile.h"
 #include "quant/blocks.h"
 
-struct tile_k {
-    uint8_t w[64][64];
-    int32_t sc[16][16];  /* sub-block scales, 8 or 16 of them, by row */
-    int16_t m[8][16][2]; /* mins in pairs, as the order of act_q8_k's sums wants them */
-    float d[16], dmin[16];
-};
-
-_Static_assert(sizeof(struct tile_k) <= TILE_MAX_BYTES, "tile scratch");
-
 /* ---- the tile kernel ---- */
 
 /* What a family of formats needs; constants after inlining. */
@@ -117,7 +108,7 @@ static void mul_8_biased(const void *t, int n_group, const uint8_t *const *x, in
     mul_form(t, n_group, x, n, acc, (struct k_form){.n_sub = 8, .biased = 1});
 }
 
-static void mul_16_biased(const void *t, int n_group, const uint8_t *const *x, int n, float *acc) {
+void tile_k_mul_16(const void *t, int n_group, const uint8_t *const *x, int n, float *acc) {
     mul_form(t, n_group, x, n, acc, (struct k_form){.n_sub = 16, .biased = 1});
 }
 
@@ -318,10 +309,10 @@ static void unpack_iq4_xs(const uint8_t *p, size_t stride, const struct ahead *f
 
 static const struct tile_kind kind[QT_COUNT] = {
     [QT_Q2_K] = {unpack_q2_k, mul_16_mins, sizeof(struct tile_k)},
-    [QT_Q3_K] = {unpack_q3_k, mul_16_biased, sizeof(struct tile_k)},
+    [QT_Q3_K] = {unpack_q3_k, tile_k_mul_16, sizeof(struct tile_k)},
     [QT_Q4_K] = {unpack_q4_k, mul_8_mins, sizeof(struct tile_k)},
     [QT_Q5_K] = {unpack_q5_k, mul_8_mins, sizeof(struct tile_k)},
-    [QT_Q6_K] = {unpack_q6_k, mul_16_biased, sizeof(struct tile_k)},
+    [QT_Q6_K] = {unpack_q6_k, tile_k_mul_16, sizeof(struct tile_k)},
     [QT_IQ4_XS] = {unpack_iq4_xs, mul_8_biased, sizeof(struct tile_k)},
 };
 

@@ -127,8 +127,21 @@ struct tile_kind {
  * TILE_COLS. */
 void mul_tiles(enum qtype t, const struct mat_call *c, const struct tile_kind *k, enum act_enc enc);
 
-/* The halves of this folder's table. */
+/* A tile with integer scales, see mat_k.c. */
+struct tile_k {
+    uint8_t w[64][64];
+    int32_t sc[16][16];  /* sub-block scales, 8 or 16 of them, by row */
+    int16_t m[8][16][2]; /* mins in pairs, as the order of act_q8_k's sums wants them */
+    float d[16], dmin[16];
+};
+_Static_assert(sizeof(struct tile_k) <= TILE_MAX_BYTES, "tile scratch");
+
+/* 16 sub-blocks, weights stored + 128, no mins. */
+void tile_k_mul_16(const void *tile, int n_group, const uint8_t *const *x, int n, float *acc);
+
+/* The parts of this folder's table. */
 void kern_mat_avx512_k(struct kern_mat *k);
+void kern_mat_avx512_row(struct kern_mat *k);
 void kern_mat_avx512_q(struct kern_mat *k);
 void kern_mat_avx512_f(struct kern_mat *k);
 void kern_mat_avx512_act(struct kern_mat *k);
