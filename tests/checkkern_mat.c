@@ -186,7 +186,7 @@ TEST(mat_encode) {
             memset(a, 0, all), memset(b, 0, all);
             fill_normal(t, x, (size_t)n);
             if (n > 300) memset(x, 0, 260 * sizeof *x);
-            if (n > 600) x[400] = 1e-38f, x[550] = 1e30f;
+            if (n > 600) x[400] = 1e-38f, x[550] = 1e30f, x[33] = NAN;
             t->ref->mat.encode[e](x, n, a, bytes);
             t->cand->mat.encode[e](x, n, b, bytes);
             size_t at = 0;
@@ -275,6 +275,30 @@ static void bench_type(struct check *t, enum qtype type) {
     }
     printf("\n");
     guarded_free(t, mark);
+}
+
+struct timed_encode {
+    act_fn *fn;
+    float *x;
+    uint8_t *out;
+    size_t bytes;
+};
+
+static void encode_run(void *ctx) {
+    const struct timed_encode *b = ctx;
+    b->fn(b->x, BENCH_COLS, b->out, b->bytes);
+}
+
+BENCH(mat_encode) {
+    static const char *const name[] = {"f32", "q8", "q8_k"};
+    for (int e = 0; e < ACT_N_ENC; e++) {
+        const size_t bytes = act_bytes((enum act_enc)e);
+        struct timed_encode b = {t->cand->mat.encode[e], guarded_f32(t, BENCH_COLS),
+                                 guarded(t, bytes * BENCH_COLS / ACT_BLOCK), bytes};
+        fill_normal(t, b.x, BENCH_COLS);
+        printf("encode %-5s %-7s %5.2f ns a value\n", name[e], t->level,
+               bench_seconds(encode_run, &b) * 1e9 / BENCH_COLS);
+    }
 }
 
 BENCH(mat_mul) {
