@@ -3,7 +3,7 @@
  *     rope tables -> embed -> layers: x += mix(norm x), x += ffn(norm x) -> norm, head -> logits
  *
  * In the last layer only the rows whose logits are wanted go through the feed-forward; a prefill
- * chunk that wants none stops after the last attention has filled the cache. */
+ * chunk that wants none stops when the last layer's K and V are in the cache. */
 #include "model/forward.h"
 
 #include <assert.h>
@@ -121,11 +121,12 @@ static void head(struct worker *w, struct pass *p) {
 static void run(struct worker *w, void *arg) {
     struct forward *f = arg;
     const struct layer *first = f->m->layer, *last = first + f->m->hp.n_layer - 1;
-    struct pass p = {f, f->x, f->xf, f->n, f->rows, f->n_seq};
+    struct pass p = {f, f->x, f->xf, f->n, f->rows, f->n_seq, false};
     const bool early = !f->tap && f->n_out < f->n; /* a tap wants to see every row */
     fill_rope(w, f);
     embed(w, &p);
     for (const struct layer *l = first; l <= last; l++) {
+        p.cache_only = l == last && early && f->n_out == 0;
         l->mix(w, &p, l);
         if (l == last && early) {
             if (f->n_out == 0) return;

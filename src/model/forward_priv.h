@@ -51,6 +51,7 @@ struct pass {
     int n;
     const struct seq_rows *seq; /* [n_seq] */
     int n_seq;
+    bool cache_only; /* the mixer need only fill the cache: nobody reads x afterwards */
 };
 
 /* Show rows to the tap, if there is one; every worker calls. */

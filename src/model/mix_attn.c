@@ -67,6 +67,7 @@ void mix_attn(struct worker *w, struct pass *p, const struct layer *l) {
 
     const struct attn_job j = job_of(p, l);
     l->op->rope_store(w, &j);
+    if (p->cache_only) return;
     l->op->attend(w, &j);
     forward_point(w, p, "attn", l->il, f->att, p->n, f->n_att);
     forward_residual(w, p, l, &a->o, f->att, f->n_att, &l->attn_post_norm, "attn_out");

@@ -69,6 +69,7 @@ void mix_mla(struct worker *w, struct pass *p, const struct layer *l) {
     };
     kv_pool_layer(f->pool, l->il, &j);
     l->op->rope_store(w, &j);
+    if (p->cache_only) return;
     l->op->attend(w, &j);
     l->op->head_linear(w, &a->v_b, f->att, ld_latent, h->kv_rank, f->v, ld_v, h->v_dim, p->n);
     forward_point(w, p, "attn", l->il, f->v, p->n, ld_v);
