@@ -112,10 +112,11 @@ struct reading {
 void partition(const struct vocab *v, struct str text, const struct reading *how,
                struct fragments *out);
 
-/* A token that text may become by merging: any but control tokens, so that no text forges one. */
+/* A token that text may become by merging: no control token, so that nobody forges one by typing
+ * it, and not the byte that "<0x41>" names. */
 static inline int32_t vocab_find_plain(const struct vocab *v, struct str text) {
     const int32_t id = vocab_find(v, text);
-    return id >= 0 && v->attr[id] & ATTR_CONTROL ? -1 : id;
+    return id >= 0 && v->attr[id] & (ATTR_CONTROL | ATTR_BYTE) ? -1 : id;
 }
 
 /* vocab.c: a piece's id for text, adding it behind the tokens when it is new; -1: memory is out or

@@ -226,7 +226,8 @@ static int load_words(struct vocab *v, struct err *e) {
             if (a == ATTR_USER && t.n > 0 && !trie_add(&v->users, t, i)) goto nomem;
             if (!(a & (ATTR_NORMAL | ATTR_USER | ATTR_UNUSED))) continue;
         }
-        if (t.n > 0 && !trie_add(&v->words, t, i)) goto nomem;
+        if (a & ATTR_CONTROL || t.n == 0) continue; /* no text spells a control token */
+        if (!trie_add(&v->words, t, i)) goto nomem;
     }
     return 0;
 nomem:
