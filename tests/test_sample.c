@@ -327,14 +327,14 @@ static void test_dry(void **state) {
         const int n = (int)(rng_next(&r) % 60), n_id = 2 + (int)(rng_next(&r) % 5);
         int32_t h[60];
         float a[32] = {0}, b[32] = {0};
-        struct history hist;
+        struct recent hist;
         o.n_dry_breaker = round % 2;
-        assert_int_equal(history_init(&hist, 32, 0, 64, NULL), 0);
+        assert_int_equal(recent_init(&hist, 32, 0, 64, NULL), 0);
         int since = 0;
         for (int i = 0; i < n; i++) {
             h[i] = (int32_t)(rng_next(&r) % (uint64_t)n_id);
             since = o.n_dry_breaker && h[i] == 3 ? 0 : since + 1;
-            history_push(&hist, h[i]);
+            recent_push(&hist, h[i]);
         }
         penalty_dry(&hist, a, &o);
         slow_dry(h, n, b, &o, since);
@@ -342,7 +342,7 @@ static void test_dry(void **state) {
             assert_true(fabsf(a[i] - b[i]) <= 1e-4f * fabsf(b[i]));
             changed += b[i] != 0;
         }
-        history_fini(&hist);
+        recent_fini(&hist);
     }
     assert_true(changed > 100);
 }

@@ -75,11 +75,11 @@ static int run_history(struct chain *c, const json_t *st, bool dry) {
     const int n_all = (int)json_array_size(c->history);
     int last_n = fieldi(st, "last_n", -1);
     if (last_n < 0 || last_n > n_all) last_n = n_all;
-    struct history h;
-    if (history_init(&h, c->n_vocab, dry ? 0 : last_n, dry ? last_n : 0, c->e) != 0) return -1;
+    struct recent h;
+    if (recent_init(&h, c->n_vocab, dry ? 0 : last_n, dry ? last_n : 0, c->e) != 0) return -1;
     const json_t *id;
     size_t i;
-    json_array_foreach(c->history, i, id) history_push(&h, (int32_t)json_integer_value(id));
+    json_array_foreach(c->history, i, id) recent_push(&h, (int32_t)json_integer_value(id));
     to_logits(c);
     const struct sampler_opts o = {
         .dry_multiplier = fieldf(st, "multiplier", 0),
@@ -93,7 +93,7 @@ static int run_history(struct chain *c, const json_t *st, bool dry) {
         penalty_repeat(&h, c->logits, fieldf(st, "repeat", 1), fieldf(st, "presence", 0),
                        fieldf(st, "frequency", 0));
     from_logits(c);
-    history_fini(&h);
+    recent_fini(&h);
     return 0;
 }
 

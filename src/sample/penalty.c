@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-int history_init(struct history *h, int n_vocab, int n_count, int n_dry, struct err *e) {
-    *h = (struct history){.n_vocab = n_vocab, .n_count = n_count};
+int recent_init(struct recent *h, int n_vocab, int n_count, int n_dry, struct err *e) {
+    *h = (struct recent){.n_vocab = n_vocab, .n_count = n_count};
     h->cap = n_count > n_dry ? n_count : n_dry;
     if (h->cap == 0) return 0;
     h->ring = calloc((size_t)h->cap, sizeof *h->ring);
@@ -15,27 +15,27 @@ int history_init(struct history *h, int n_vocab, int n_count, int n_dry, struct 
     h->count = calloc((size_t)n_vocab, sizeof *h->count);
     h->longest = calloc((size_t)n_vocab, sizeof *h->longest);
     if (h->ring && h->z && h->count && h->longest) return 0;
-    history_fini(h);
+    recent_fini(h);
     return err_nomem(e, "sampler");
 }
 
-void history_fini(struct history *h) {
+void recent_fini(struct recent *h) {
     free(h->ring), free(h->z), free(h->count), free(h->longest);
-    *h = (struct history){0};
+    *h = (struct recent){0};
 }
 
-void history_clear(struct history *h) {
+void recent_clear(struct recent *h) {
     h->n = h->head = 0;
     if (h->count) memset(h->count, 0, (size_t)h->n_vocab * sizeof *h->count);
 }
 
 /* The token i steps back: 0 is the newest. */
-static int32_t back(const struct history *h, int i) {
+static int32_t back(const struct recent *h, int i) {
     const int at = h->head - 1 - i;
     return h->ring[at < 0 ? at + h->cap : at];
 }
 
-void history_push(struct history *h, int32_t id) {
+void recent_push(struct recent *h, int32_t id) {
     if (h->cap == 0 || id < 0 || id >= h->n_vocab) return;
     if (h->n_count > 0) {
         if (h->n >= h->n_count) h->count[back(h, h->n_count - 1)]--;
@@ -51,7 +51,7 @@ void penalty_bias(float *logits, const struct logit_bias *b, int n) {
         logits[b[i].id] += b[i].bias;
 }
 
-void penalty_repeat(const struct history *h, float *logits, float repeat, float presence,
+void penalty_repeat(const struct recent *h, float *logits, float repeat, float presence,
                     float frequency) {
     const int n = h->n < h->n_count ? h->n : h->n_count;
     /* Each token once: its count is made negative when it has been dealt with. */
@@ -69,7 +69,7 @@ void penalty_repeat(const struct history *h, float *logits, float repeat, float 
 }
 
 /* How many of the newest tokens stand after the last breaker, at most n. */
-static int since_breaker(const struct history *h, const struct sampler_opts *o, int n) {
+static int since_breaker(const struct recent *h, const struct sampler_opts *o, int n) {
     for (int i = 0; i < n; i++) {
         for (int b = 0; b < o->n_dry_breaker; b++) {
             const int len = o->dry_breaker_n[b];
@@ -85,7 +85,7 @@ static int since_breaker(const struct history *h, const struct sampler_opts *o, 
 
 /* z[i] = how many tokens, going back from i steps back, equal those going back from the newest:
  * the Z-function of the reversed history, linear in n. */
-static void z_function(const struct history *h, int n) {
+static void z_function(const struct recent *h, int n) {
     int *z = h->z, lo = 0, hi = 0;
     z[0] = n;
     for (int i = 1; i < n; i++) {
@@ -98,7 +98,7 @@ static void z_function(const struct history *h, int n) {
     }
 }
 
-void penalty_dry(const struct history *h, float *logits, const struct sampler_opts *o) {
+void penalty_dry(const struct recent *h, float *logits, const struct sampler_opts *o) {
     const int window = o->dry_penalty_last_n;
     const int n = window >= 0 && window < h->n ? window : h->n;
     const int limit = since_breaker(h, o, n);

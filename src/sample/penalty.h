@@ -4,8 +4,9 @@
 
 #include "sample/sampler.h"
 
-/* The last tokens, oldest overwritten first, with how often each occurs in the last n_count. */
-struct history {
+/* The last tokens, oldest overwritten first, with how often each occurs in the last n_count.  (Not
+ * "history": libedit and readline own that name, and a static library shares it.) */
+struct recent {
     int32_t *ring; /* [cap], owned */
     int *count;    /* [n_vocab], owned: occurrences among the last n_count */
     int *z;        /* [cap], owned: scratch of penalty_dry */
@@ -15,19 +16,19 @@ struct history {
 };
 
 /* n_count: window of the penalties; n_dry: window of DRY; both >= 0. */
-int history_init(struct history *h, int n_vocab, int n_count, int n_dry, struct err *e);
-void history_fini(struct history *h);
-void history_clear(struct history *h);
-void history_push(struct history *h, int32_t id); /* ids outside the vocabulary are ignored */
+int recent_init(struct recent *h, int n_vocab, int n_count, int n_dry, struct err *e);
+void recent_fini(struct recent *h);
+void recent_clear(struct recent *h);
+void recent_push(struct recent *h, int32_t id); /* ids outside the vocabulary are ignored */
 
 void penalty_bias(float *logits, const struct logit_bias *b, int n);
 
 /* For a token that occurs c > 0 times: divide a positive logit by repeat, multiply a negative
  * one; then subtract c * frequency + presence (CTRL, arXiv:1909.05858; OpenAI). */
-void penalty_repeat(const struct history *h, float *logits, float repeat, float presence,
+void penalty_repeat(const struct recent *h, float *logits, float repeat, float presence,
                     float frequency);
 
 /* Don't repeat yourself (github.com/oobabooga/text-generation-webui/pull/5677): a token that
  * would continue a repetition of the last n >= allowed_length tokens loses
  * multiplier * base^(n - allowed_length).  A repetition does not reach back over a breaker. */
-void penalty_dry(const struct history *h, float *logits, const struct sampler_opts *o);
+void penalty_dry(const struct recent *h, float *logits, const struct sampler_opts *o);

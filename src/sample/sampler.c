@@ -24,7 +24,7 @@ struct sampler {
     int n_vocab;
     float *work;        /* [n_vocab], owned */
     struct cands cands; /* buffers owned */
-    struct history history;
+    struct recent history;
     struct rng rng;
     float mu;            /* mirostat's state; starts at 2 tau */
     bool changes_logits; /* bias, a penalty or dry is on */
@@ -140,7 +140,7 @@ struct sampler *sampler_new(const struct sampler_opts *o, int n_vocab, struct er
     const int n_dry = !dry_on(o)                  ? 0
                       : o->dry_penalty_last_n < 0 ? HISTORY_ALL
                                                   : o->dry_penalty_last_n;
-    if (history_init(&s->history, n_vocab, n_count, n_dry, e) != 0) goto fail;
+    if (recent_init(&s->history, n_vocab, n_count, n_dry, e) != 0) goto fail;
     sampler_reset(s);
     return s;
 fail:
@@ -150,7 +150,7 @@ fail:
 
 void sampler_free(struct sampler *s) {
     if (!s) return;
-    history_fini(&s->history);
+    recent_fini(&s->history);
     free(s->work), free(s->cands.c), free(s->cands.tmp);
     free(s);
 }
@@ -163,13 +163,13 @@ static uint64_t system_seed(void) {
 }
 
 void sampler_reset(struct sampler *s) {
-    history_clear(&s->history);
+    recent_clear(&s->history);
     s->mu = 2.0f * s->o.mirostat_tau;
     rng_seed(&s->rng, s->o.seed < 0 ? system_seed() : (uint64_t)s->o.seed);
 }
 
 void sampler_accept(struct sampler *s, int32_t id) {
-    history_push(&s->history, id);
+    recent_push(&s->history, id);
 }
 
 /* The arg max, NaN never; the first of equals; 0 when nothing can be chosen. */
