@@ -117,6 +117,7 @@ static int measure(struct session *session, struct ids *text, struct err *e) {
     const int64_t t0 = os_now_ns();
     if (text->n < 4)
         return err_set(e, ERR_FORMAT, "text: %zu tokens; at least 4 are needed", text->n);
+    if (!flags.ctx && r.window > DEFAULT_WINDOW) r.window = DEFAULT_WINDOW;
     if ((size_t)r.window > text->n) r.window = (int)text->n;
     const size_t step = (size_t)r.window, n_window = text->n / step;
     progress_start(&bar, "perplexity", (double)(n_window * step), "tok");
@@ -137,11 +138,9 @@ static int measure(struct session *session, struct ids *text, struct err *e) {
     return 0;
 }
 
-/* The window is the context: at most what the model was trained for unless --ctx says more. */
 static int open_engine(const char *path, struct engine **g, struct err *e) {
     struct engine_opts o = {.n_threads = flags.threads, .n_batch = flags.batch, .n_ctx = flags.ctx};
     if (engine_user_opts(&o, e) != 0) return -1;
-    if (!flags.ctx) o.n_ctx = DEFAULT_WINDOW;
     *g = engine_open(path, &o, e);
     if (!*g) return -1;
     if (model_is_embedding(engine_model(*g)))
