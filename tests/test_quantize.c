@@ -401,6 +401,57 @@ static void test_requantize(void **state) {
     quantize_free(q);
 }
 
+/* The writer leaves split.* keys out: write them under another name, then patch the file. */
+static void write_split(const char *path, int no, int first, int end) {
+    struct err e;
+    size_t n;
+    struct gguf_writer *w = gguf_writer_new(path, 0, &e);
+    assert_non_null(w);
+    if (no == 0) gguf_set_str(w, "general.architecture", STR("llama"), &e);
+    gguf_set_u32(w, "xplit.no", (uint32_t)no, &e);
+    gguf_set_u32(w, "xplit.count", 2, &e);
+    gguf_set_u32(w, "xplit.tensors.count", N_MIXED, &e);
+    for (int pass = 0; pass < 2; pass++)
+        for (int i = first; i < end; i++) {
+            const struct matrix *m = &mixed[i];
+            const int64_t ne[3] = {m->cols, m->rows ? m->rows : 1, m->experts};
+            if (pass == 0) {
+                gguf_add_tensor(w, m->name, QT_F32, m->rows ? 3 : 1, ne, &e);
+                continue;
+            }
+            for (int64_t k = 0; k < ne[0] * ne[1] * ne[2]; k++) {
+                const float v = sinf((float)(k % 1009) * (float)(i + 1));
+                gguf_write_data(w, &v, sizeof v, &e);
+            }
+        }
+    if (gguf_writer_finish(w, &e) != 0) fail_msg("%s", e.msg);
+    uint8_t *b = slurp(path, &n);
+    for (size_t i = 0; i + 6 < n && i < 4096; i++)
+        if (memcmp(b + i, "xplit.", 6) == 0) b[i] = 's';
+    FILE *f = fopen(path, "wb");
+    fwrite(b, 1, n, f);
+    fclose(f);
+    free(b);
+}
+
+static void test_split(void **state) {
+    (void)state;
+    struct err e;
+    write_split(temp("s-00001-of-00002.gguf"), 0, 0, 3);
+    write_split(temp("s-00002-of-00002.gguf"), 1, 3, N_MIXED);
+    quantize(temp("s-00001-of-00002.gguf"), temp("out.gguf"), "Q8_0", false, NULL, 2);
+    struct gguf *g = open_or_fail(temp("out.gguf"));
+    assert_int_equal(gguf_n_split(g), 1);
+    assert_int_equal(gguf_n_tensor(g), N_MIXED);
+    assert_null(gguf_find(g, "split.count"));
+    gguf_close(g);
+    const struct quantize_opts o = {.mix = mix_by_name("Q8_0")};
+    struct quantizer *q = quantize_new(temp("s-00001-of-00002.gguf"), &o, &e);
+    assert_int_equal(quantize_run(q, temp("s-00002-of-00002.gguf"), 1, NULL, NULL, &e), -1);
+    assert_int_equal(e.code, ERR_USAGE);
+    quantize_free(q);
+}
+
 /* ---- importance ---- */
 
 /* Importance of the mixed model's matrices in both file formats: the same values. */
@@ -632,7 +683,8 @@ int main(void) {
         cmocka_unit_test(test_report),       cmocka_unit_test(test_requantize),
         cmocka_unit_test(test_importance),   cmocka_unit_test(test_bad_importance),
         cmocka_unit_test(test_refusals),     cmocka_unit_test(test_full_disk),
-        cmocka_unit_test(test_interrupt),    cmocka_unit_test(test_command),
+        cmocka_unit_test(test_interrupt),    cmocka_unit_test(test_split),
+        cmocka_unit_test(test_command),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -317,7 +317,8 @@ static enum qtype fitting(enum qtype t, int64_t n) {
 
 static int layer_of(const char *name) {
     if (strncmp(name, "blk.", 4) != 0) return -1;
-    return atoi(name + 4);
+    const long layer = strtol(name + 4, NULL, 10);
+    return layer >= 0 && layer < 1 << 24 ? (int)layer : -1;
 }
 
 struct place {

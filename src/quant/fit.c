@@ -119,9 +119,8 @@ float fit_scale(const struct fit_levels *lv, const float *x, const float *w, int
     /* The peak at, inside and outside of the end level, a fraction of a level at a time: outside
      * it is clipped, which pays with few levels.  Both signs: one end has a level more. */
     const bool few = lv->hi - lv->lo < 8;
-    const int n_step = few ? 16 : 24;
     const float step = lv->table ? 3.0f : few ? 0.1f : 0.17f;
-    for (int k = -n_step / 2; k <= n_step / 2; k++) {
+    for (int k = -12; k <= 12; k++) {
         try_inverse(&f, (lv->lo + (float)k * step) / peak);
         try_inverse(&f, (lv->hi + (float)k * step) / peak);
     }

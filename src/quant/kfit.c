@@ -7,7 +7,12 @@
 #include <math.h>
 #include <string.h>
 
-enum { N_ROUND = 4 };
+enum { N_ROUND = 4, NEAR = 3 };
+
+/* First factors to try, in parts of the one that makes the largest sub-block scale the largest
+ * integer: the integers are few enough for the grid they make to matter. */
+enum { N_START = 4, N_START_AFFINE = 2 };
+static const float starts[N_START] = {1.0f, 0.94f, 0.97f, 0.9f};
 
 static int clamp_int(float v, int lo, int hi) {
     const float r = rintf(v);
@@ -21,11 +26,6 @@ struct state {
     float q[256];
     float err;
 };
-
-static void keep_best(struct state *best, const struct state *s, bool *better) {
-    *better = s->err < best->err;
-    if (*better) *best = *s;
-}
 
 /* ---- linear ---- */
 
@@ -42,7 +42,7 @@ static void choose_scales(const struct linear *f, struct state *s, const float *
         const float *x = f->g->x + j * f->n_sub, *w = f->g->w + j * f->n_sub;
         const int mid = s->d != 0 ? clamp_int(want[j] / s->d, f->lo, f->hi) : 0;
         float best = INFINITY, q[FIT_MAX];
-        for (int c = mid - 2; c <= mid + 2; c++) {
+        for (int c = mid - NEAR; c <= mid + NEAR; c++) {
             if (c < f->lo || c > f->hi) continue;
             const float e = fit_error(f->lv, x, w, s->d * (float)c, q, f->n_sub);
             if (!(e < best)) continue;
@@ -76,16 +76,22 @@ void kfit_scales(struct kfit *k, const float *x, const float *w, int n_sub,
         want[j] = fit_scale(lv, g.x + j * n_sub, g.w + j * n_sub, n_sub);
         peak = fabsf(want[j]) > fabsf(peak) ? want[j] : peak;
     }
-    struct state s = {.d = peak / (float)lo}, best = {.err = INFINITY};
-    for (int r = 0; r < N_ROUND; r++) {
-        bool better;
+    struct state s, best = {.err = INFINITY};
+    for (int i = 0; i < N_START; i++) {
+        s.d = peak / ((float)lo * starts[i]);
         fit_half(&s.d, g.unit);
         choose_scales(&f, &s, want);
-        keep_best(&best, &s, &better);
-        if (!better) break;
+        if (s.err < best.err) best = s;
+    }
+    for (int r = 1; r < N_ROUND; r++) {
+        s = best;
         for (int j = 0; j < 256 / n_sub; j++)
             want[j] = s.d * (float)s.scale[j];
         s.d = refit_scale(&f, &s);
+        fit_half(&s.d, g.unit);
+        choose_scales(&f, &s, want);
+        if (!(s.err < best.err)) break;
+        best = s;
     }
     k->d = fit_half(&best.d, g.unit);
     memcpy(k->scale, best.scale, sizeof k->scale);
@@ -156,18 +162,25 @@ void kfit_affine(struct kfit *k, const float *x, const float *w, int n_sub, int 
         s_max = want[j].s > s_max ? want[j].s : s_max;
         m_end = fabsf(want[j].m) > fabsf(m_end) ? want[j].m : m_end;
     }
-    struct state s = {.d = s_max / (float)top, .dmin = -m_end / (float)top};
-    struct state best = {.err = INFINITY};
-    for (int r = 0; r < N_ROUND; r++) {
-        bool better;
+    struct state s, best = {.err = INFINITY};
+    for (int i = 0; i < N_START_AFFINE; i++) {
+        s.d = s_max / ((float)top * starts[i]);
+        s.dmin = -m_end / ((float)top * starts[i]);
         fit_half(&s.d, g.unit);
         fit_half(&s.dmin, g.unit);
         choose_pairs(&f, &s, want);
-        keep_best(&best, &s, &better);
-        if (!better) break;
+        if (s.err < best.err) best = s;
+    }
+    for (int r = 1; r < N_ROUND; r++) {
+        s = best;
         for (int j = 0; j < 256 / n_sub; j++)
             want[j] = (struct fit_line){s.d * (float)s.scale[j], -s.dmin * (float)s.min[j]};
         refit_pair(&f, &s);
+        fit_half(&s.d, g.unit);
+        fit_half(&s.dmin, g.unit);
+        choose_pairs(&f, &s, want);
+        if (!(s.err < best.err)) break;
+        best = s;
     }
     k->d = fit_half(&best.d, g.unit);
     k->dmin = fit_half(&best.dmin, g.unit);
