@@ -58,31 +58,45 @@ void vq_grid_build(struct vq_grid *g, const void *table, int n_dim, int n_point)
     }
 }
 
-/* Weighted squared distances of every half vector to t[0 .. n_dim / 2).  Written for constant
- * shapes, which the compiler unrolls: 4 dimensions of 3 levels, 2 of 8. */
+/* Weighted squared distances of all half vectors from a target, and the least of them. */
+struct half {
+    float cost[MAX_HALF];
+    float least;
+    int nearest; /* whose code has it */
+};
+
+/* Written for constant shapes, which the compiler unrolls: 4 dimensions of 3 levels, 2 of 8.  The
+ * distance is separable, so the least is found one dimension at a time. */
 static inline __attribute__((always_inline)) void
 half_costs_of(const float *restrict level, const float *restrict t, const float *restrict w,
-              float *restrict cost, int n_dim, int n_level) {
+              struct half *restrict out, int n_dim, int n_level) {
     float prefix[MAX_HALF] = {0};
     int n = 1;
+    out->least = 0;
+    out->nearest = 0;
     for (int k = 0; k < n_dim; k++) {
         float one[8];
-        for (int l = 0; l < n_level; l++)
+        int best = 0;
+        for (int l = 0; l < n_level; l++) {
             one[l] = w[k] * ((t[k] - level[l]) * (t[k] - level[l]));
+            best = one[l] < one[best] ? l : best;
+        }
+        out->least += one[best];
+        out->nearest = out->nearest * n_level + best;
         for (int i = 0; i < n; i++)
             for (int l = 0; l < n_level; l++)
-                cost[i * n_level + l] = prefix[i] + one[l];
+                out->cost[i * n_level + l] = prefix[i] + one[l];
         n *= n_level;
-        if (k + 1 < n_dim) memcpy(prefix, cost, (size_t)n * sizeof *cost);
+        if (k + 1 < n_dim) memcpy(prefix, out->cost, (size_t)n * sizeof *prefix);
     }
 }
 
-static int half_costs(const struct vq_grid *g, const float *t, const float *w, float *cost) {
+static int half_costs(const struct vq_grid *g, const float *t, const float *w, struct half *out) {
     if (g->n_dim == 8) {
-        half_costs_of(g->level, t, w, cost, 4, 3);
+        half_costs_of(g->level, t, w, out, 4, 3);
         return 81;
     }
-    half_costs_of(g->level, t, w, cost, 2, 8);
+    half_costs_of(g->level, t, w, out, 2, 8);
     return 64;
 }
 
@@ -102,19 +116,13 @@ static void scan_bucket(const struct vq_grid *g, int h, float first, const float
 }
 
 static struct found nearest(const struct vq_grid *g, const float *t, const float *w) {
-    float first[MAX_HALF], second[MAX_HALF];
-    const int n = half_costs(g, t, w, first);
-    half_costs(g, t + g->n_dim / 2, w + g->n_dim / 2, second);
+    struct half a, b;
     struct found best = {.cost = INFINITY};
-    float least = second[0];
-    int h0 = 0;
-    for (int h = 1; h < n; h++) {
-        least = second[h] < least ? second[h] : least;
-        h0 = first[h] < first[h0] ? h : h0;
-    }
-    scan_bucket(g, h0, first[h0], second, &best); /* may be empty */
+    const int n = half_costs(g, t, w, &a);
+    half_costs(g, t + g->n_dim / 2, w + g->n_dim / 2, &b);
+    scan_bucket(g, a.nearest, a.cost[a.nearest], b.cost, &best); /* may be empty */
     for (int h = 0; h < n; h++)
-        if (first[h] + least < best.cost) scan_bucket(g, h, first[h], second, &best);
+        if (a.cost[h] + b.least < best.cost) scan_bucket(g, h, a.cost[h], b.cost, &best);
     return best;
 }
 
