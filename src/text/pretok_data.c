@@ -89,7 +89,7 @@ P(deepseek_llm) = {{"[\\r\\n]", "[" WS "]?[" CASED_LETTERS "]+",
 P(deepseek_coder) = {{"[\\r\\n]", "[" WS "]?\\p{L}+", "[" WS "]?\\p{P}+", CJK_WIDE, "\\p{N}"}};
 P(deepseek3) = {{"\\p{N}{1,3}", CJK, DEEPSEEK3("[\\r\\n]*|" LINES)}};
 P(spark) = {{"\\p{N}{1,3}", CJK, DEEPSEEK3("|[\\r\\n]"), "\\p{N}"}};
-P(youtu) = {{"[\\x{ac00}-\\x{d7a3}\\x{3131}-\\x{318e}]+|[!\\x{2026}\\x{201c}\\x{201d}\\x{2018}"
+P(youtu) = {{"[\\x{ac00}-\\x{d7a3}\\x{3131}-\\x{318e}]+|[\\x{ff01}\\x{2026}\\x{201c}\\x{201d}\\x{2018}"
              "\\x{2019}\\x{2014}\\x{ff1a}\\x{ff1b}\\x{ff0c}\\x{3001}-\\x{303f}\\x{fe30}-\\x{fe4f}]+"
              "|[\\x{3105}-\\x{312f}]+|" CJK,
              MARKED "|\\p{N}|" OTHER "[\\r\\n/]*|" LINES "|" BLANKS}};
@@ -111,7 +111,8 @@ P(superbpe) = {{"\\p{N}+", PRETOK_DIGITS_ASCII}};
 P(bailing) = {{CONTRACTION "|" WORD "|\\p{N}|" OTHER "[\\r\\n]*|[" WS "]*[\\r\\n]|" BLANKS}};
 P(seed) = {{CONTRACTION "|" WORD "|\\p{N}| ?[^" WS "\\p{L}\\p{N}\\r\\n]+|" LINES "|" BLANKS}};
 P(afmoe) = {{PRETOK_DIGITS_TAIL,
-             "[\\x{4e00}-\\x{9fff}\\x{3400}-\\x{4dbf}\\x{f900}-\\x{faff}\\x{3040}-\\x{30ff}"
+             /* The third range was meant to be U+F900..U+FAFF; the reference has it wider. */
+             "[\\x{4e00}-\\x{9fff}\\x{3400}-\\x{4dbf}\\x{8c48}-\\x{faff}\\x{3040}-\\x{30ff}"
              "\\x{ff65}-\\x{ff9f}\\x{2f00}-\\x{2fdf}\\x{e40}-\\x{eff}\\x{1780}-\\x{17ff}"
              "\\x{1000}-\\x{109f}\\x{aa60}-\\x{aa7f}\\x{a9e0}-\\x{a9ff}\\x{ac00}-\\x{d7af}"
              "\\x{1100}-\\x{11ff}]+",
