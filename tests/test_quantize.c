@@ -655,6 +655,11 @@ static void test_command(void **state) {
     json_decref(j);
     ran_fini(&r);
 
+    run_cria(&r, (const char *[]){"quantize", "--types", NULL}, NULL, 0, 20);
+    assert_int_equal(r.code, 0);
+    assert_non_null(strstr(r.out.p, "IQ3_XXS"));
+    ran_fini(&r);
+
     const struct {
         const char *args[8], *says;
         int code;

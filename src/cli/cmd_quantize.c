@@ -7,10 +7,11 @@
 #include "cli/commands.h"
 #include "cli/text.h"
 #include "engine/quantize.h"
+#include "quant/quant.h"
 
 static const char *imatrix_path;
 static int n_threads;
-static bool pure, as_json, verbose, dry_run;
+static bool pure, as_json, verbose, dry_run, list_types;
 
 const struct opt *cmd_quantize_options(void) {
     static const struct opt table[] = {
@@ -19,6 +20,7 @@ const struct opt *cmd_quantize_options(void) {
         {"threads", 't', OPT_INT, &n_threads, 1, 512, "N", "worker threads"},
         {"verbose", 'v', OPT_FLAG, &verbose, 0, 0, NULL, "every tensor: types, sizes, error"},
         {"dry-run", 0, OPT_FLAG, &dry_run, 0, 0, NULL, "only show what would be done"},
+        {"types", 0, OPT_FLAG, &list_types, 0, 0, NULL, "list the file types and stop"},
         {"json", 0, OPT_FLAG, &as_json, 0, 0, NULL, "one JSON object"},
         {0},
     };
@@ -31,6 +33,16 @@ static int parse_mix(const char *name, int *mix, struct err *e) {
     if (*mix >= 0 && mix_base_type(*mix) >= 0) return 0;
     mix_list(known, sizeof known);
     return err_set(e, ERR_USAGE, "type \"%s\"; one of %s is accepted", name, known);
+}
+
+static void print_types(void) {
+    printf("%-8s  %-8s  %s\n", "TYPE", "mostly", "bits per value of that");
+    for (int id = 0; id <= MIX_Q2_0; id++) {
+        const int base = mix_base_type(id);
+        if (base >= 0)
+            printf("%-8s  %-8s  %g\n", gguf_file_type_name((uint32_t)id),
+                   qtype_name((uint32_t)base), quant_type((enum qtype)base)->bits);
+    }
 }
 
 static void shape_text(const struct gguf_tensor *t, char out[64]) {
@@ -160,9 +172,15 @@ int cmd_quantize(int argc, char **argv, struct err *e) {
     const char *args[CLI_MAX_ARGS];
     int n_args, mix;
     if (cli_parse(argc, argv, cmd_quantize_options(), args, &n_args, e) != 0) return -1;
+    if (list_types) {
+        print_types();
+        return 0;
+    }
     if (n_args != 3)
-        return err_set(e, ERR_USAGE, "quantize: found %d arguments; IN OUT TYPE are needed",
-                       n_args);
+        return err_set(
+            e, ERR_USAGE,
+            "quantize: found %d arguments; IN OUT TYPE are needed (--types lists the types)",
+            n_args);
     if (parse_mix(args[2], &mix, e) != 0) return -1;
     const struct quantize_opts o = {.mix = mix, .pure = pure, .imatrix_path = imatrix_path};
     struct quantizer *q = quantize_new(args[0], &o, e);
