@@ -265,14 +265,14 @@ static void bad_layout(struct maker *m) {
         m->d.kv[3].key = (struct str){names[i], lengths[i]}, m->d.kv[3].key_bytes = lengths[i];
         NAME(m, "key name %zu", i), emit(m, "F11", BAD_FILE, "key 3");
     }
-    static char many[2 << 20];
+    static char many[(1 << 20) + 1]; /* the most that is padding, and one more */
     draft_encode(&m->d, &m->out);
     put(&m->out, many, sizeof many);
-    NAME(m, "2 MiB after the last tensor");
+    NAME(m, "1 MiB + 1 after the last tensor");
     emit_bytes(m, "F11", BAD_FILE, "follow the last tensor", m->out.p, m->out.n);
     draft_encode(&m->d, &m->out);
-    put(&m->out, many, 4096);
-    NAME(m, "4 KiB of padding after the last tensor");
+    put(&m->out, many, 1 << 20);
+    NAME(m, "1 MiB of padding after the last tensor");
     emit_bytes(m, "F11", MAY_LOAD, NULL, m->out.p, m->out.n);
 }
 
@@ -302,6 +302,7 @@ static void split_keys(struct draft *d, int no, int n, int n_tensor, enum split_
     if (second && odd == SPLIT_NO_RANGE) u16[0] = (uint16_t)n;
     if (second && odd == SPLIT_COUNT) u16[1]++;
     if (odd == SPLIT_MANY) u16[1] = GGUF_MAX_SPLITS + 1;
+    if (odd == SPLIT_MOST) u16[1] = GGUF_MAX_SPLITS;
     if (odd == SPLIT_TOTAL || (second && odd == SPLIT_TOTAL_DIFFERS)) u32[0]++;
     if (no != 0 || odd != SPLIT_NO_ABSENT) set_value(add_kv(d, "split.no"), GGUF_U16, &u16[0], 2);
     set_value(add_kv(d, "split.count"), GGUF_U16, &u16[1], 2);

@@ -47,7 +47,8 @@ enum split_odd {
     SPLIT_SAME_TENSOR,   /* a tensor is in two files */
     SPLIT_NAME,          /* the files are not named as splits */
     SPLIT_TYPE,          /* split.count is a string */
-    SPLIT_MANY,          /* split.count is 1000 */
+    SPLIT_MANY,          /* split.count is 1000, one too many */
+    SPLIT_MOST,          /* split.count is 999, but there are three files */
     SPLIT_ODD_COUNT,
 };
 /* The path of the first file in first[n_first]. */

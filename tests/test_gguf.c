@@ -68,6 +68,22 @@ static void seed_reads_back(void **s) {
     gguf_close(NULL);
 }
 
+/* Version 2 has the same layout. */
+static void version_2_opens(void **s) {
+    (void)s;
+    struct err e = {0};
+    size_t n;
+    seed_gguf_write(in_dir("seed.gguf"), SEED_SPM);
+    uint8_t *bytes = slurp(in_dir("seed.gguf"), &n);
+    bytes[4] = 2;
+    struct gguf *g = gguf_open_bytes("v2", bytes, n, &e);
+    if (!g) fail_msg("%s", e.msg);
+    assert_int_equal(gguf_version(g), 2);
+    assert_int_equal(gguf_n_tensor(g), SEED_N_TENSOR);
+    gguf_close(g);
+    free(bytes);
+}
+
 static void values_are_typed(void **s) {
     (void)s;
     struct err e = {0};
@@ -485,15 +501,11 @@ static int teardown(void **s) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(seed_reads_back),
-        cmocka_unit_test(values_are_typed),
-        cmocka_unit_test(big_vocabulary_is_fast),
-        cmocka_unit_test(copies_are_equal),
-        cmocka_unit_test(golden_models_open_and_copy),
-        cmocka_unit_test(setting_again_replaces),
-        cmocka_unit_test(writer_refuses),
-        cmocka_unit_test(old_file_stays),
-        cmocka_unit_test(limit_of_counts),
+        cmocka_unit_test(seed_reads_back),        cmocka_unit_test(version_2_opens),
+        cmocka_unit_test(values_are_typed),       cmocka_unit_test(big_vocabulary_is_fast),
+        cmocka_unit_test(copies_are_equal),       cmocka_unit_test(golden_models_open_and_copy),
+        cmocka_unit_test(setting_again_replaces), cmocka_unit_test(writer_refuses),
+        cmocka_unit_test(old_file_stays),         cmocka_unit_test(limit_of_counts),
         cmocka_unit_test(limit_of_lengths),
     };
     return cmocka_run_group_tests(tests, setup, teardown);

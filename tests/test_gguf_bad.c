@@ -185,12 +185,19 @@ static void splits_open(void **state) {
 static void bad_splits_are_refused(void **state) {
     (void)state;
     static const char *const blame[SPLIT_ODD_COUNT] = {
-        [SPLIT_MISSING] = "00003-of-00003",  [SPLIT_COUNT] = "00002-of-00003",
-        [SPLIT_NO_TWICE] = "00002-of-00003", [SPLIT_NO_RANGE] = "split.no",
-        [SPLIT_NO_ABSENT] = "split.no",      [SPLIT_TOTAL] = "split.tensors.count",
-        [SPLIT_TOTAL_DIFFERS] = "00002-of",  [SPLIT_OTHER_MODEL] = "general.architecture",
-        [SPLIT_SAME_TENSOR] = "token_embd",  [SPLIT_NAME] = "must end in",
-        [SPLIT_TYPE] = "split.count",        [SPLIT_MANY] = "split.count",
+        [SPLIT_MISSING] = "00003-of-00003",
+        [SPLIT_COUNT] = "00002-of-00003",
+        [SPLIT_NO_TWICE] = "00002-of-00003",
+        [SPLIT_NO_RANGE] = "split.no",
+        [SPLIT_NO_ABSENT] = "split.no",
+        [SPLIT_TOTAL] = "split.tensors.count",
+        [SPLIT_TOTAL_DIFFERS] = "00002-of",
+        [SPLIT_OTHER_MODEL] = "general.architecture",
+        [SPLIT_SAME_TENSOR] = "token_embd",
+        [SPLIT_NAME] = "must end in",
+        [SPLIT_TYPE] = "split.count",
+        [SPLIT_MANY] = "at most 999",
+        [SPLIT_MOST] = "must end in -00001-of-00999.gguf",
     };
     for (int odd = SPLIT_GOOD + 1; odd < SPLIT_ODD_COUNT; odd++) {
         char first[700], *folder = temp_folder();
