@@ -9,6 +9,7 @@
 enum bad_kind {
     BAD_FILE,  /* gguf_open() must refuse it */
     BAD_MODEL, /* the file is sound, what it says is not: loading must refuse it */
+    BAD_KIND,  /* nothing that this build runs; other commands may accept it */
     MAY_LOAD,  /* harmless; whatever happens must be orderly */
 };
 

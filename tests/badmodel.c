@@ -189,7 +189,7 @@ static void bad_missing(struct maker *m) {
     m->d.n_kv = 0, m->d.n_kv_declared = 0;
     NAME(m, "no keys at all"), emit(m, "F8", BAD_MODEL, "key '");
     m->d.n_tensor = 0, m->d.n_tensor_declared = 0;
-    NAME(m, "no tensors at all"), emit(m, "F8", BAD_MODEL, NULL);
+    NAME(m, "no tensors at all"), emit(m, "F8", BAD_KIND, NULL);
     static const char *const archs[] = {"", "unheard-of", "LLAMA", "%s%n", "../x", "llama\0x"};
     static const size_t lengths[] = {0, 10, 5, 4, 4, 7};
     for (size_t i = 0; i < sizeof archs / sizeof *archs; i++) {
@@ -197,7 +197,8 @@ static void bad_missing(struct maker *m) {
         memcpy(value, &lengths[i], 8);
         memcpy(value + 8, archs[i], lengths[i]);
         set_value(need_kv(&m->d, "general.architecture"), GGUF_STR, value, 8 + lengths[i]);
-        NAME(m, "architecture %zu", i), emit(m, "F8", BAD_MODEL, "general.architecture");
+        NAME(m, "architecture %zu", i);
+        emit(m, "F8", i == 0 ? BAD_MODEL : BAD_KIND, "general.architecture");
     }
 }
 
@@ -430,7 +431,7 @@ static void bad_vocab_names(struct maker *m) {
             memcpy(value + 8, names[k], n);
             set_value(need_kv(&m->d, keys[i]), GGUF_STR, value, 8 + n);
             /* A new pre-tokenizer: a warning, and the default one. */
-            NAME(m, "%s %zu", keys[i], k), emit(m, "F12", i ? MAY_LOAD : BAD_MODEL, keys[i]);
+            NAME(m, "%s %zu", keys[i], k), emit(m, "F12", i ? MAY_LOAD : BAD_KIND, keys[i]);
         }
 }
 

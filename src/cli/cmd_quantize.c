@@ -6,6 +6,7 @@
 #include "base/os.h"
 #include "cli/commands.h"
 #include "cli/text.h"
+#include "engine/check.h"
 #include "engine/quantize.h"
 #include "quant/quant.h"
 
@@ -183,6 +184,7 @@ int cmd_quantize(int argc, char **argv, struct err *e) {
             n_args);
     if (parse_mix(args[2], &mix, e) != 0) return -1;
     const struct quantize_opts o = {.mix = mix, .pure = pure, .imatrix_path = imatrix_path};
+    if (engine_check_file(args[0], e) != 0) return -1; /* no second file that does not run */
     struct quantizer *q = quantize_new(args[0], &o, e);
     if (!q) return -1;
     const int rc = run(q, args, mix, e);

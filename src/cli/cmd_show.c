@@ -4,6 +4,7 @@
 #include "cli/commands.h"
 #include "cli/show.h"
 #include "cli/text.h"
+#include "engine/check.h"
 
 static bool as_json, verbose, only_metadata, only_tensors, only_license, only_template;
 
@@ -37,6 +38,8 @@ static int show(const struct gguf *g, struct err *e) {
     if (show_read(&s, g, e) != 0) return -1;
     if (only_license) return print_text(g, s.license, "license", e);
     if (only_template) return print_text(g, s.chat_template, "chat template", e);
+    const bool raw = only_metadata || only_tensors; /* a look inside, whatever it is */
+    if (!raw && engine_check_model(g, e) != 0) return -1;
     if (as_json) {
         show_json(&s, g, verbose);
         return 0;
