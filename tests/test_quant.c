@@ -187,6 +187,16 @@ static void test_round_trip(void **state) {
     }
 }
 
+/* Just below a half: 0.49999997 rounds to 0, as roundf does. */
+static void test_q8_0_rounding(void **state) {
+    (void)state;
+    float x[32] = {127.0f, nextafterf(0.5f, 0), -nextafterf(0.5f, 0), 0.5f, -0.5f, 1.5f};
+    static const int8_t want[6] = {127, 0, 0, 1, -1, 2};
+    struct block_q8_0 b;
+    quant_type(QT_Q8_0)->encode(x, &b, 32, NULL);
+    assert_memory_equal(b.qs, want, 6);
+}
+
 static void test_scale_packing(void **state) {
     (void)state;
     uint8_t p[12], s[8], m[8], s2[8], m2[8];
@@ -299,10 +309,11 @@ static void test_doors_refuse(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_table),    cmocka_unit_test(test_decode),
-        cmocka_unit_test(test_encode),   cmocka_unit_test(test_round_trip),
-        cmocka_unit_test(test_odd_rows), cmocka_unit_test(test_scale_packing),
-        cmocka_unit_test(test_doors),    cmocka_unit_test(test_doors_refuse),
+        cmocka_unit_test(test_table),         cmocka_unit_test(test_decode),
+        cmocka_unit_test(test_encode),        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_odd_rows),      cmocka_unit_test(test_scale_packing),
+        cmocka_unit_test(test_q8_0_rounding), cmocka_unit_test(test_doors),
+        cmocka_unit_test(test_doors_refuse),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -215,8 +215,11 @@ void q8_0_encode(const float *restrict x, void *restrict blocks, size_t n,
             peak = fabsf(x[i + (size_t)j]) > peak ? fabsf(x[i + (size_t)j]) : peak;
         const float d = peak / 127.0f, inv = inverse(d);
         for (int j = 0; j < 32; j++) {
+            /* Half away from zero.  Adding 0.5 first would round 0.49999997 up to 1. */
             const float t = x[i + (size_t)j] * inv;
-            b->qs[j] = (int8_t)(int)(t + (t < 0 ? -0.5f : 0.5f));
+            const int whole = (int)t;
+            const float rest = t - (float)whole;
+            b->qs[j] = (int8_t)(whole + (rest >= 0.5f) - (rest <= -0.5f));
         }
         b->d = scale_half(d);
     }
