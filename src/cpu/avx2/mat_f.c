@@ -6,11 +6,9 @@
 
 #include "base/f16.h"
 #include "cpu/act.h"
+#include "cpu/inline.h"
 #include "cpu/avx2/mat.h"
 #include "quant/quant.h"
-
-#define UNROLL _Pragma("GCC unroll 8")
-#define INLINE static inline __attribute__((always_inline))
 
 enum { CHUNK = 1024, ROWS = 2, COLS = 6 };
 

@@ -9,10 +9,8 @@
 #include <immintrin.h>
 
 #include "cpu/avx2/mat.h"
+#include "cpu/inline.h"
 #include "cpu/rowmul.h"
-
-#define UNROLL _Pragma("GCC unroll 8")
-#define INLINE static inline __attribute__((always_inline))
 
 enum { ROWS = 2, COLS = 4 };
 

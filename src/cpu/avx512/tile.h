@@ -12,10 +12,8 @@
 #include <stdint.h>
 
 #include "cpu/act.h"
+#include "cpu/inline.h"
 #include "cpu/kern_mat.h"
-
-#define UNROLL _Pragma("GCC unroll 16")
-#define INLINE static inline __attribute__((always_inline))
 
 /* dot += w (unsigned bytes) . x (signed bytes), four at a time.  Not the intrinsic: GCC 12 puts
  * register copies around it and halves the tile kernels. */
@@ -92,7 +90,7 @@ INLINE __m512 half_to_f32(__m512i v) {
 }
 
 /* What to fetch while a tile is unpacked: the same rows further on, at two distances.  A prefetch
- * is dropped when the miss queue is full, hence the second try (measured: bench/NOTES.md). */
+ * is dropped when the miss queue is full, hence the second try (4 and 2 blocks ahead were best). */
 struct ahead {
     const uint8_t *far, *near; /* of row 0 */
 };

@@ -5,11 +5,9 @@
 #include <string.h>
 
 #include "cpu/act.h"
+#include "cpu/inline.h"
 #include "cpu/neon/mat.h"
 #include "quant/quant.h"
-
-#define UNROLL _Pragma("GCC unroll 8")
-#define INLINE static inline __attribute__((always_inline))
 
 enum { CHUNK = 1024, ROWS = 4, COLS = 4 };
 

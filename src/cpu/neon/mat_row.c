@@ -5,10 +5,8 @@
 #include <arm_neon.h>
 
 #include "cpu/neon/mat.h"
+#include "cpu/inline.h"
 #include "cpu/rowmul.h"
-
-#define UNROLL _Pragma("GCC unroll 8")
-#define INLINE static inline __attribute__((always_inline))
 
 enum { ROWS = 4, COLS = 4 };
 
