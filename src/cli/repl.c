@@ -11,11 +11,12 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <wchar.h>
 
 #include "base/os.h"
 #include "cli/cli.h"
 
-enum { HISTORY_LINES = 100 };
+enum { HISTORY_LINES = 100, CTRL_C = 3 };
 
 static struct {
     EditLine *el;
@@ -31,10 +32,26 @@ static const char *prompt(EditLine *el) {
     return repl.more ? "... " : ">>> ";
 }
 
-static unsigned char on_interrupt(EditLine *el, int ch) {
-    (void)el, (void)ch;
-    repl.interrupted = true;
-    return CC_NEWLINE;
+/* One character for the editor.  Ctrl-C becomes the end of a line that read_line() then drops: with
+ * a key function of libedit's own (EL_ADDFN) it would leak that function's name. */
+static int read_key(EditLine *el, wchar_t *out) {
+    mbstate_t partial = {0};
+    (void)el;
+    for (;;) {
+        char c;
+        const ssize_t n = read(STDIN_FILENO, &c, 1);
+        if (n == 0) return 0;
+        if (n < 0 && errno != EINTR) return -1;
+        if (n < 0 || c == CTRL_C) { /* EINTR: somebody sent SIGINT */
+            repl.interrupted = true;
+            *out = L'\n';
+            return 1;
+        }
+        const size_t len = mbrtowc(out, &c, 1, &partial);
+        if (len == (size_t)-2) continue; /* the character goes on */
+        if (len == (size_t)-1) *out = L'?';
+        return 1;
+    }
 }
 
 /* ---- history ---- */
@@ -299,8 +316,7 @@ static int editor_open(struct err *e) {
     el_set(repl.el, EL_PROMPT, prompt);
     el_set(repl.el, EL_EDITOR, "emacs");
     el_set(repl.el, EL_SETTY, "-d", "-isig", NULL); /* Ctrl-C comes as a key while editing */
-    el_set(repl.el, EL_ADDFN, "cria-interrupt", "clear the line", on_interrupt);
-    el_set(repl.el, EL_BIND, "^C", "cria-interrupt", NULL);
+    el_set(repl.el, EL_GETCFN, read_key);
     el_set(repl.el, EL_BIND, "^R", "em-inc-search-prev", NULL);
     el_set(repl.el, EL_BIND, "^W", "ed-delete-prev-word", NULL);
     el_set(repl.el, EL_BIND, "^U", "vi-kill-line-prev", NULL);
