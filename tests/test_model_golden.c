@@ -181,7 +181,7 @@ static bool has_gelu(const char *name) {
 
 static void f32_models(void **state) {
     (void)state;
-    char **names = golden_names("models", ".gguf", golden_is_full() ? 29 : 4);
+    char **names = golden_names("models", ".json", golden_is_full() ? 29 : 4);
     for (char **n = names; *n; n++) {
         char name[128], outputs[256];
         snprintf(name, sizeof name, "%.*s", (int)strlen(*n) - 5, *n);
@@ -218,7 +218,7 @@ static struct bounds twice(struct bounds g) {
 
 static void quantized_models(void **state) {
     (void)state;
-    char **names = golden_names("models-quant", ".gguf", golden_is_full() ? 48 : 2);
+    char **names = golden_names("models-quant", ".json", golden_is_full() ? 48 : 2);
     for (char **n = names; *n; n++) {
         char name[128], outputs[256];
         snprintf(name, sizeof name, "%.*s", (int)strlen(*n) - 5, *n);
