@@ -49,11 +49,32 @@ static bool split(struct str line, struct str *left, struct str *right) {
     return true;
 }
 
+/* Merges on their way into the table, whose slots are fetched from memory meanwhile: the table of a
+ * large vocabulary has 8 MB and every slot is a miss. */
+struct queue {
+    struct merge m[16];
+    int n;
+};
+
+static bool flush(struct vocab *v, struct queue *q) {
+    for (int i = 0; i < q->n; i++)
+        if (!mergetab_add(&v->merges, q->m[i])) return false;
+    q->n = 0;
+    return true;
+}
+
+static bool enqueue(struct vocab *v, struct queue *q, struct merge m) {
+    mergetab_prefetch(&v->merges, m.left, m.right);
+    q->m[q->n++] = m;
+    return q->n < 16 || flush(v, q);
+}
+
 static int add_merges(struct vocab *v, const struct gguf_kv *kv, const char *path, struct err *e) {
+    struct queue q = {.n = 0};
     uint64_t cursor = 0;
-    uint32_t n_bad = 0;
+    uint32_t n_bad = 0, rank = 0;
     int32_t result = 0;
-    for (uint32_t rank = 0; rank < kv->n; rank++) {
+    for (; rank < kv->n; rank++) {
         struct str left, right;
         if (!split(gguf_next_str(kv, &cursor), &left, &right)) {
             n_bad++;
@@ -61,15 +82,18 @@ static int add_merges(struct vocab *v, const struct gguf_kv *kv, const char *pat
         }
         const int32_t l = vocab_intern(v, left), r = vocab_intern(v, right);
         result = l < 0 || r < 0 ? -1 : result_of(v, v->text[l], v->text[r], result);
-        if (result < 0 || !mergetab_add(&v->merges, (struct merge){(uint32_t)l, (uint32_t)r, rank,
-                                                                   (uint32_t)result}))
-            return err_set(e, ERR_FORMAT, "%s: key '%s': entry %u cannot be indexed", path, KEY,
-                           rank);
+        if (result < 0) goto fail;
+        if (!enqueue(v, &q, (struct merge){(uint32_t)l, (uint32_t)r, rank, (uint32_t)result}))
+            goto fail;
     }
+    if (!flush(v, &q)) goto fail;
     if (n_bad > 0)
         log_msg(LOG_WARN, "%s: key '%s': %u entries are no pair of pieces and are left out", path,
                 KEY, n_bad);
     return 0;
+fail:
+    return err_set(e, ERR_FORMAT, "%s: key '%s': entry %u or one before cannot be indexed", path,
+                   KEY, rank);
 }
 
 int vocab_load_merges(struct vocab *v, const struct gguf *g, struct err *e) {

@@ -53,6 +53,11 @@ static inline uint32_t mergetab_hash(uint32_t left, uint32_t right) {
     return (uint32_t)(k >> 32) ^ (uint32_t)k >> 15;
 }
 
+/* A hint that the pair's slot is needed soon. */
+static inline void mergetab_prefetch(const struct mergetab *t, uint32_t left, uint32_t right) {
+    __builtin_prefetch(&t->slot[mergetab_hash(left, right) & t->mask], 1);
+}
+
 /* The merge of two neighbours, or NULL. */
 static inline const struct merge *mergetab_find(const struct mergetab *t, int32_t left,
                                                 int32_t right) {
