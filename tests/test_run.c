@@ -510,6 +510,19 @@ static void test_ctrl_c_without_chat(void **state) {
     assert_int_equal(term_close(&t), 130);
 }
 
+static void test_chat_needs_a_template(void **state) {
+    (void)state;
+    const char *const models[] = {llama, golden("models/bert.gguf")};
+    static const char *const word[] = {"use --raw", "does not chat"};
+    for (int m = 0; m < 2; m++) {
+        struct term t;
+        const char *args[] = {"run", models[m], NULL};
+        term_open(&t, args, 200);
+        assert_true(term_wait(&t, 0, word[m]));
+        assert_int_equal(term_close(&t), 1);
+    }
+}
+
 /* The id of the one token that stands for a byte. */
 static int byte_token(char c) {
     struct err e;
@@ -616,6 +629,7 @@ int main(void) {
         cmocka_unit_test(test_chat),
         cmocka_unit_test(test_chat_ctrl_keys),
         cmocka_unit_test(test_ctrl_c_without_chat),
+        cmocka_unit_test(test_chat_needs_a_template),
         cmocka_unit_test(test_control_characters),
         cmocka_unit_test(test_word_wrap),
     };

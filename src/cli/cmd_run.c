@@ -105,6 +105,14 @@ static int print_embedding(struct chat *c, struct str text, struct err *e) {
     return rc;
 }
 
+/* Say at once what every question would run into. */
+static int check_can_chat(const struct chat *c, struct err *e) {
+    if (model_is_embedding(engine_model(c->engine)))
+        return err_set(e, ERR_UNSUPPORTED,
+                       "%s: an embedding model does not chat; give it a text to embed", c->path);
+    return c->raw || engine_template(c->engine, e) ? 0 : -1;
+}
+
 static int run(struct chat *c, const char *const *words, int n_word, struct err *e) {
     const bool interactive = n_word == 0 && isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
     struct buf prompt = {0};
@@ -112,7 +120,7 @@ static int run(struct chat *c, const char *const *words, int n_word, struct err 
     if (!interactive) rc = read_prompt(words, n_word, &prompt, e);
     if (rc == 0) rc = chat_open(c, e);
     if (rc == 0 && interactive)
-        rc = repl_run(c, e);
+        rc = check_can_chat(c, e) == 0 ? repl_run(c, e) : -1;
     else if (rc == 0 && prompt.n > 0) /* an empty prompt only loads the model */
         rc = model_is_embedding(engine_model(c->engine)) ? print_embedding(c, buf_view(&prompt), e)
                                                          : chat_ask(c, buf_view(&prompt), e);
