@@ -15,6 +15,7 @@
 
 #include "cpu/act.h"
 #include "cpu/kern.h"
+#include "cpu/op.h"
 
 enum {
     OWN_BLOCKS = 64, /* activation blocks that each worker encodes for itself: a few us */
@@ -84,18 +85,6 @@ void cpu_linear_scratch(const struct op_limits *lim, size_t *scratch_bytes, size
 
 /* ---- encode ---- */
 
-static void row_norm(const struct kern_vec *k, const struct norm *m, int n, const float *x,
-                     float *y) {
-    for (int at = 0; at < n; at += m->dim) {
-        const int wat = m->n_weight == m->dim ? 0 : at;
-        const float *w = m->w ? m->w + wat : NULL, *b = m->b ? m->b + wat : NULL;
-        if (m->kind == NORM_RMS)
-            k->rms_norm(m->dim, x + at, w, m->eps, y + at);
-        else
-            k->layer_norm(m->dim, x + at, w, b, m->eps, y + at);
-    }
-}
-
 /* Lay the wanted encodings of n_x rows out from p on. */
 static void place(struct plan *p, uint8_t *at) {
     for (int e = 0; e < ACT_N_ENC; e++) {
@@ -111,7 +100,7 @@ static void place(struct plan *p, uint8_t *at) {
 
 static void encode_row(const struct plan *p, const struct norm *norm, const float *x, int i) {
     if (norm && norm->kind != NORM_NONE) {
-        row_norm(&p->k->vec, norm, p->n_col, x, p->room.row);
+        cpu_norm_row(&p->k->vec, norm, p->n_col, x, p->room.row);
         x = p->room.row;
     }
     for (int e = 0; e < ACT_N_ENC; e++) {
