@@ -296,9 +296,8 @@ static void test_shift(void **state) {
     close_model(&p);
 }
 
-/* Relative positions are what counts: after a shift the logits are those of a fresh sequence whose
- * cache was computed in the same sight, here with one layer's worth of noise: only that the answer
- * stays finite and the session goes on is exact, so compare the reused prefix instead. */
+/* What was computed before a shift, in sight of tokens that are gone, is not reused: the answer is
+ * that of a fresh session. */
 static void test_reuse_after_shift_is_exact(void **state) {
     (void)state;
     struct open a = open_model(llama, (struct engine_opts){.n_ctx = 64}),
