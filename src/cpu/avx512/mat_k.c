@@ -5,9 +5,10 @@
  * Dots, scales and mins stay exact integers over the whole block (worst case 1.4e8 for Q6_K as
  * stored here, within int32); then come five float operations, the same in every kernel here.
  *
- * Tile 32 rows x 6 columns: 12 dots and 12 sums in registers, 2 weights, 1 broadcast.  Measured on
- * Zen 5: 79 % of the int8 peak (32x5 78, 48x4 78, sums in memory 74; the limit of the multiplier
- * ports is 81 %: of 79 slots 64 are dots). */
+ * Tile 32 rows x 6 columns: 12 dots and 12 sums in registers, 2 weights, 1 broadcast.  A prototype
+ * of the tile alone, operands in L1, reached 79 % of a Zen 5 core's int8 peak (32x5 78, 48x4 78,
+ * sums in memory 74; of 79 multiplier slots 64 are dots).  This kernel with its unpacking: 67 % at
+ * 512 columns, see bench/NOTES.md. */
 #include "base/f16.h"
 #include "cpu/avx512/tile.h"
 #include "quant/blocks.h"

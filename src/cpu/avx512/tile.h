@@ -90,7 +90,7 @@ INLINE __m512 half_to_f32(__m512i v) {
 }
 
 /* What to fetch while a tile is unpacked: the same rows further on, at two distances.  A prefetch
- * is dropped when the miss queue is full, hence the second try (4 and 2 blocks ahead were best). */
+ * is dropped when the miss queue is full, hence the second try (distances from a prototype). */
 struct ahead {
     const uint8_t *far, *near; /* of row 0 */
 };
