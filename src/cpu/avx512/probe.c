@@ -4,6 +4,8 @@
 
 #include <immintrin.h>
 
+#include "cpu/avx512/tile.h"
+
 enum { N_ACC = 16 }; /* of 32 registers; gcc unrolls no more */
 
 static uint64_t read_avx512(const uint8_t *p, size_t n) {
@@ -45,7 +47,7 @@ static double int8_vnni(long n_round, volatile double *sink) {
     for (long r = 0; r < n_round; r++) {
         __asm__ volatile("" : "+v"(u));
         for (int k = 0; k < N_ACC; k++)
-            acc[k] = _mm512_dpbusd_epi32(acc[k], u, v);
+            acc[k] = dpbusd(acc[k], u, v);
     }
     *sink += sum_i32(acc);
     return 2.0 * 64 * N_ACC * (double)n_round;
