@@ -12,6 +12,11 @@
 
 static const char *const granite_keys[] = {"embedding_scale=1.5", "residual_scale=0.8",
                                            "attention.scale=0.3", "logit_scale=1.3", NULL};
+/* Written by converters, read by nobody: see read_rope(). */
+static const char *const yarn_keys[] = {
+    "rope.scaling.yarn_attn_factor=1.2079", "rope.scaling.yarn_ext_factor=0.5",
+    "rope.scaling.yarn_beta_fast=8",        "rope.scaling.yarn_beta_slow=2",
+    "rope.scaling.yarn_log_multiplier=0.1", NULL};
 static const char *const cohere_keys[] = {"logit_scale=0.7", NULL};
 
 #define LAYERED .layer_norm = true, .norm_bias = true
@@ -19,7 +24,7 @@ static const char *const cohere_keys[] = {"logit_scale=0.7", NULL};
 /* clang-format off */
 static const struct toy cases[] = {
     {.arch = "llama", .rope = 'p'},
-    {.arch = "llama", .rope = 'p', .yarn = 8, .yarn_orig = 32, .tied = true},
+    {.arch = "llama", .rope = 'p', .yarn = 8, .yarn_orig = 32, .tied = true, .keys = yarn_keys},
     {.arch = "llama", .rope = 'p', .n_expert = 5, .n_used = 2, .n_ff_exp = 40, .renorm = true},
     {.arch = "qwen2", .rope = 'h', .qkv_bias = true},
     {.arch = "qwen3", .rope = 'h', .qk_norm = TOY_QK_HEAD, .head_dim = 20},

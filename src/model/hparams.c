@@ -157,7 +157,10 @@ static void read_scales(struct reader *r, struct hparams *h, const struct arch *
 }
 
 /* Which way positions are stretched.  The reference's rules: a type it does not know counts as
- * linear, "none" switches scaling off. */
+ * linear, "none" switches scaling off.  Converters also write rope.scaling.yarn_attn_factor,
+ * _ext_factor, _beta_fast and _beta_slow; these stay unread for these architectures: the first
+ * repeats what the factor implies (OLMo 3: 1.2079 = 1 + 0.1 ln 8), so using it would count twice.
+ */
 static void read_rope(struct reader *r, struct hparams *h, const struct arch *a) {
     struct rope_params *p = &h->rope_set[0];
     p->base = get_num(r, "rope.freq_base", 10000, 1e-3f, 1e18f);
@@ -170,12 +173,12 @@ static void read_rope(struct reader *r, struct hparams *h, const struct arch *a)
     struct str type = STR("linear");
     if (gguf_get_str(r->g, key_of(r, "rope.scaling.type", key), &type, r->e) < 0) r->failed = true;
     if (str_is(type, "none")) p->factor = 1;
-    p->ext = get_num(r, "rope.scaling.yarn_ext_factor", str_is(type, "yarn") ? 1 : 0, 0, 1);
-    p->beta_fast = get_num(r, "rope.scaling.yarn_beta_fast", 32, 1e-3f, 1e6f);
-    p->beta_slow = get_num(r, "rope.scaling.yarn_beta_slow", 1, 1e-3f, 1e6f);
-    p->magnitude = get_num(r, "rope.scaling.yarn_attn_factor", 1, 1e-3f, 1e3f) *
-                   get_num(r, "rope.scaling.attn_factor", 1, 1e-3f, 1e3f);
-    const float log_mul = get_num(r, "rope.scaling.yarn_log_multiplier", 0, -10, 10) * 10;
+    p->ext = str_is(type, "yarn") ? 1 : 0;
+    p->beta_fast = 32, p->beta_slow = 1;
+    p->magnitude = get_num(r, "rope.scaling.attn_factor", 1, 1e-3f, 1e3f);
+    h->rope_set[1] = *p; /* the magnitude without YaRN's share */
+    const float log_mul =
+        h->kv_rank ? get_num(r, "rope.scaling.yarn_log_multiplier", 0, -10, 10) * 10 : 0;
     const float stretch = 0.1f * logf(p->factor);
     /* YaRN raises the temperature by enlarging q and k alike.  With a log multiplier (DeepSeek)
      * the enlargement is in the scale of q k instead, squared, and cos and sin stay as they are. */
@@ -184,9 +187,11 @@ static void read_rope(struct reader *r, struct hparams *h, const struct arch *a)
         const float m = p->ext != 0 && log_mul != 0 ? 1 + log_mul * stretch : 1 + stretch;
         h->attn_scale *= m * m;
     }
-    h->rope_set[1] = *p;
     if (!a->window.period) return;
-    if (a->window.rope_plain) h->rope_set[1].factor = 1;
+    if (a->window.rope_plain)
+        h->rope_set[1].factor = 1, h->rope_set[1].ext = 0;
+    else
+        h->rope_set[1] = *p;
     h->rope_set[1].base = get_num(
         r, "rope.freq_base_swa", a->window.rope_base ? a->window.rope_base : p->base, 1e-3f, 1e18f);
 }
