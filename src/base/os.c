@@ -65,12 +65,6 @@ void os_map_close(struct os_map *m) {
     *m = (struct os_map){.fd = -1};
 }
 
-void os_map_willneed(const void *p, size_t n) {
-    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    const uintptr_t lo = (uintptr_t)p & ~(page - 1);
-    if (n) madvise((void *)lo, (uintptr_t)p + n - lo, MADV_WILLNEED);
-}
-
 int os_read_file(const char *path, size_t max_bytes, struct buf *out, struct err *e) {
     const bool is_stdin = strcmp(path, "-") == 0;
     const int fd =
@@ -163,13 +157,6 @@ void *os_reserve(size_t n) {
 
 void os_unreserve(void *p, size_t n) {
     if (p) munmap(p, n);
-}
-
-void os_discard(void *p, size_t n) {
-    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-    const uintptr_t lo = ((uintptr_t)p + page - 1) & ~(page - 1),
-                    hi = ((uintptr_t)p + n) & ~(page - 1);
-    if (hi > lo) madvise((void *)lo, hi - lo, MADV_DONTNEED);
 }
 
 int64_t os_now_ns(void) {

@@ -20,11 +20,8 @@ struct os_map {
 int os_map_open(struct os_map *m, const char *path, struct err *e);
 void os_map_close(struct os_map *m);
 
-/* Tell the kernel that [p, p+n) of a mapping will be needed soon.  A hint. */
-void os_map_willneed(const void *p, size_t n);
-
-/* Append the whole of a regular file, a pipe or a terminal to out; ERR_LIMIT over max_bytes.
- * PATH "-" is standard input. */
+/* Append the whole of a regular file to out; PATH "-" is standard input, whatever that is.
+ * Errors: as os_map_open, and ERR_LIMIT over max_bytes. */
 int os_read_file(const char *path, size_t max_bytes, struct buf *out, struct err *e);
 
 /* Write bytes to PATH so that a crash leaves either the old file or the new one: a temporary
@@ -39,9 +36,6 @@ int os_sync_folder(const char *path);
  * NULL when the address space is out.  Freed with os_unreserve. */
 void *os_reserve(size_t n);
 void os_unreserve(void *p, size_t n);
-
-/* Give the pages wholly inside [p, p+n) of a reservation back; they read as zero afterwards. */
-void os_discard(void *p, size_t n);
 
 /* Monotonic time. */
 int64_t os_now_ns(void);

@@ -285,7 +285,8 @@ static bool is_one_of(const char *w, const char *a, const char *b) {
     return strcmp(w, a) == 0 || strcmp(w, b) == 0;
 }
 
-int repl_command(struct chat *c, char *line) {
+/* One line that begins with '/'.  1: leave; 0: go on. */
+static int command(struct chat *c, char *line) {
     char *rest = line;
     const char *cmd = word(&rest);
     if (is_one_of(cmd, "/bye", "/exit")) return 1;
@@ -387,7 +388,7 @@ int repl_run(struct chat *c, struct err *e) {
     while (read_message(&text)) {
         if (text.n == 0) continue;
         if (text.p[0] == '/') {
-            if (repl_command(c, text.p)) break;
+            if (command(c, text.p)) break;
             continue;
         }
         ask(c, &text);

@@ -5,6 +5,3 @@
 
 /* Until /bye or the end of input.  Answers that fail are reported and the chat goes on. */
 int repl_run(struct chat *c, struct err *e);
-
-/* One line that begins with '/'.  1: leave; 0: go on. */
-int repl_command(struct chat *c, char *line);

@@ -2,9 +2,10 @@
 #include "model/forward_priv.h"
 
 /* act(...) of the first matrices into f->h. */
-static void widen(struct worker *w, const struct pass *p, const struct layer *l,
-                  const struct ffn_weights *ffn, const float *in, const struct norm *norm) {
+static void widen(struct worker *w, const struct pass *p, const struct layer *l, const float *in,
+                  const struct norm *norm) {
     const struct forward *f = p->f;
+    const struct ffn_weights *ffn = &l->ffn;
     const enum act act = f->m->arch->act;
     const bool gated = ffn->gate.w.data != NULL;
     struct linear_job j = forward_job(p, in, f->m->hp.n_embd);
@@ -17,17 +18,13 @@ static void widen(struct worker *w, const struct pass *p, const struct layer *l,
     l->op->linear(w, &j);
 }
 
-void forward_ffn(struct worker *w, const struct pass *p, const struct layer *l,
-                 const struct ffn_weights *ffn, const float *in, const struct norm *norm) {
-    widen(w, p, l, ffn, in, norm);
-    forward_residual(w, p, l, &ffn->down, p->f->h, ffn->up.w.n_row, &l->ffn_post_norm, "ffn_out");
-}
-
 void ffn_dense(struct worker *w, struct pass *p, const struct layer *l) {
     const int n_embd = p->f->m->hp.n_embd;
     const struct norm *norm = l->parallel ? NULL : &l->ffn_norm;
     const float *in = l->parallel ? p->xf : forward_normed(w, p, &norm, "ffn_norm", l->il);
-    forward_ffn(w, p, l, &l->ffn, in, norm);
+    widen(w, p, l, in, norm);
+    forward_residual(w, p, l, &l->ffn.down, p->f->h, l->ffn.up.w.n_row, &l->ffn_post_norm,
+                     "ffn_out");
     if (l->ffn_out_norm.kind != NORM_NONE)
         l->op->norm(w, p->x, n_embd, p->x, n_embd, p->n, n_embd, &l->ffn_out_norm);
 }

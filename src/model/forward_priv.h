@@ -71,10 +71,6 @@ void forward_residual(struct worker *w, const struct pass *p, const struct layer
 const float *forward_normed(struct worker *w, const struct pass *p, const struct norm **norm,
                             const char *name, int il);
 
-/* The feed-forward's three matrices, into out ([n][ffn->down.n_row]) or onto x. */
-void forward_ffn(struct worker *w, const struct pass *p, const struct layer *l,
-                 const struct ffn_weights *ffn, const float *in, const struct norm *norm);
-
 /* For context shift: can this model's positions move?  And rotate the K rows of n_span spans by
  * `by` positions. */
 int forward_check_shift(const struct forward *f, struct err *e);

@@ -9,7 +9,6 @@
 #include "base/err.h"
 #include "gguf/read.h"
 
-struct hparams; /* model/hparams.h: what the metadata says, validated */
 struct model;
 
 /* Bind the tensors of g for the kernels of ops.  g is borrowed and must outlive the model.
@@ -18,7 +17,6 @@ struct model;
 struct model *model_open(const struct gguf *g, const struct ops *ops, struct err *e);
 void model_free(struct model *m);
 
-const struct hparams *model_hparams(const struct model *m);
 const char *model_arch(const struct model *m);  /* "llama", "qwen2"... */
 bool model_is_embedding(const struct model *m); /* bert and its kin: no logits, rows instead */
 int model_n_vocab(const struct model *m);       /* rows of the head */

@@ -65,7 +65,9 @@ static void round_integers(float lo, float hi, const float *restrict x, float in
     }
 }
 
-void fit_round(const struct fit_levels *lv, const float *x, float inv, float *q, int n) {
+/* q[i] = the level nearest to x[i] * inv. */
+static void nearest_levels(const struct fit_levels *lv, const float *x, float inv, float *q,
+                           int n) {
     if (!lv->table) {
         round_integers(lv->lo, lv->hi, x, inv, q, n);
         return;
@@ -102,7 +104,7 @@ struct scale_search {
 
 static bool try_inverse(struct scale_search *f, float inv) {
     float q[FIT_MAX], xq, qq;
-    fit_round(f->lv, f->x, inv, q, f->n);
+    nearest_levels(f->lv, f->x, inv, q, f->n);
     sums_xq_qq(f->x, f->w, q, f->n, &xq, &qq);
     if (!(qq > 0) || !(xq * xq > f->best * qq)) return false;
     f->best = xq * xq / qq;
@@ -140,7 +142,7 @@ static float error_of(const float *x, const float *w, const float *q, float s, f
 
 float fit_error(const struct fit_levels *lv, const float *x, const float *w, float s, float *q,
                 int n) {
-    fit_round(lv, x, s != 0 ? 1.0f / s : 0.0f, q, n);
+    nearest_levels(lv, x, s != 0 ? 1.0f / s : 0.0f, q, n);
     return error_of(x, w, q, s, 0, n);
 }
 

@@ -33,9 +33,6 @@ struct fit_levels {
     const float *table; /* NULL: every integer in between; else see fit_table_* */
 };
 
-/* q[i] = the level nearest to x[i] * inv. */
-void fit_round(const struct fit_levels *lv, const float *x, float inv, float *q, int n);
-
 /* The scale s (either sign) that makes sum w (x - s q)^2 least over s and levels q: candidates
  * around "the largest value is the end level", then alternating refinement.  0 for x = 0. */
 float fit_scale(const struct fit_levels *lv, const float *x, const float *w, int n);

@@ -36,7 +36,7 @@ void iq4_xs_decode(const void *restrict blocks, float *restrict out, size_t n) {
     }
 }
 
-/* Nearest levels for fit_round: entry i is for -127 + i / 2 up to the next half.  The midpoints of
+/* Nearest levels for fit.c: entry i is for -127 + i / 2 up to the next half.  The midpoints of
  * the levels are the borders. */
 static const float nearest[481] = {
     [0 ... 22] = -127,   [23 ... 66] = -104,  [67 ... 105] = -83,  [106 ... 139] = -65,

@@ -9,7 +9,7 @@ static int printable(unsigned b) {
 }
 
 /* The others follow from U+0100 in byte order: 00-20, 7F-A0, AD. */
-uint32_t bytemap_char(uint8_t byte) {
+static uint32_t char_of(uint8_t byte) {
     if (printable(byte)) return byte;
     if (byte <= 0x20) return 0x100u + byte;
     if (byte <= 0xa0) return 0x121u + (byte - 0x7fu);
@@ -26,7 +26,7 @@ int bytemap_byte(uint32_t ch) {
 size_t bytemap_encode(const char *p, size_t n, char *out) {
     char *o = out;
     for (size_t i = 0; i < n; i++) {
-        const uint32_t c = bytemap_char((uint8_t)p[i]);
+        const uint32_t c = char_of((uint8_t)p[i]);
         if (c < 0x80) {
             *o++ = (char)c;
         } else {

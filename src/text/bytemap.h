@@ -5,9 +5,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* The character of a byte: below 0x800, so one or two bytes of UTF-8. */
-uint32_t bytemap_char(uint8_t byte);
-
 /* The byte of a character, or -1 when it stands for none. */
 int bytemap_byte(uint32_t ch);
 

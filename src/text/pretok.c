@@ -26,7 +26,7 @@ struct pretok {
     struct stage stage[PRETOK_MAX_STAGES];
 };
 
-void cuts_push(struct cuts *c, size_t end) {
+static void push_cut(struct cuts *c, size_t end) {
     if (c->n == c->cap) {
         const size_t cap = c->cap ? 2 * c->cap : 64;
         size_t *p = realloc(c->end, cap * sizeof *p);
@@ -132,11 +132,11 @@ static void split_regex(const struct matcher *m, struct str text, size_t lo, siz
     const struct str piece = {text.p + lo, hi - lo};
     size_t pos = 0, start, end;
     while (pos < piece.n && next_match(m, piece, pos, &start, &end)) {
-        if (start > pos) cuts_push(out, lo + start);
-        cuts_push(out, lo + end);
+        if (start > pos) push_cut(out, lo + start);
+        push_cut(out, lo + end);
         pos = end;
     }
-    if (pos < piece.n) cuts_push(out, hi);
+    if (pos < piece.n) push_cut(out, hi);
 }
 
 /* Groups of three from the right: in a run of k digits a cut falls wherever a multiple of three
@@ -148,12 +148,12 @@ static void split_digits_ascii(struct str text, size_t lo, size_t hi, struct cut
         while (end < hi && text.p[end] >= '0' && text.p[end] <= '9')
             end++;
         for (size_t cut = i + (end - i) % 3; cut < end; cut += 3) {
-            if (cut > done) cuts_push(out, cut);
+            if (cut > done) push_cut(out, cut);
             done = cut;
         }
         i = end > i ? end : i + 1;
     }
-    if (done < hi) cuts_push(out, hi);
+    if (done < hi) push_cut(out, hi);
 }
 
 /* The same for all numbers, as the reference does it: a cut falls after each group only, so what
@@ -175,10 +175,10 @@ static void split_digits_tail(struct str text, size_t lo, size_t hi, struct cuts
         }
         for (size_t left = count; i < end;) {
             i += (size_t)utf8_decode(text.p + i, end - i, &cp);
-            if (--left % 3 == 0) cuts_push(out, done = i);
+            if (--left % 3 == 0) push_cut(out, done = i);
         }
     }
-    if (done < hi) cuts_push(out, hi);
+    if (done < hi) push_cut(out, hi);
 }
 
 static void run_stage(const struct matcher *m, struct str text, const struct cuts *in,
@@ -198,7 +198,7 @@ static void run_stage(const struct matcher *m, struct str text, const struct cut
 void pretok_split(const struct pretok *p, struct str text, struct cuts *out, struct cuts *tmp) {
     out->n = 0;
     if (text.n == 0) return;
-    cuts_push(out, text.n);
+    push_cut(out, text.n);
     pcre2_match_data *data = pcre2_match_data_create(1, NULL);
     if (!data) out->failed = true;
     for (int i = 0; i < p->n_stage && !out->failed; i++) {

@@ -31,7 +31,6 @@ struct cuts {
     bool failed; /* memory ran out */
 };
 
-void cuts_push(struct cuts *c, size_t end);
 void cuts_fini(struct cuts *c);
 
 /* Compile the pre-tokenizer of this name; *known tells whether the name is one.  An unknown or

@@ -27,7 +27,7 @@ static uint64_t mix(uint64_t a, uint64_t b) {
     return (uint64_t)r ^ (uint64_t)(r >> 64);
 }
 
-uint64_t symtab_hash(const char *p, size_t n) {
+static uint64_t hash_of(const char *p, size_t n) {
     const uint64_t k0 = 0xa0761d6478bd642fu, k1 = 0xe7037ed1a0b428dbu;
     uint64_t h = k0 ^ n;
     size_t left = n;
@@ -58,7 +58,7 @@ void symtab_fini(struct symtab *t) {
 
 int32_t symtab_find(const struct symtab *t, const struct str *text, struct str key) {
     if (!t->slot) return -1;
-    const uint64_t h = symtab_hash(key.p, key.n);
+    const uint64_t h = hash_of(key.p, key.n);
     for (uint32_t i = (uint32_t)h;; i++) {
         const uint64_t s = t->slot[i & t->mask];
         if (s == 0) return -1;
@@ -85,7 +85,7 @@ static bool grow(struct symtab *t, const struct str *text) {
     for (uint32_t i = 0; i <= t->mask; i++) {
         if (t->slot[i] == 0) continue;
         const struct str key = text[(uint32_t)t->slot[i] - 1];
-        const uint32_t to = probe(&bigger, text, key, symtab_hash(key.p, key.n));
+        const uint32_t to = probe(&bigger, text, key, hash_of(key.p, key.n));
         if (to == UINT32_MAX) {
             symtab_fini(&bigger);
             return false;
@@ -100,7 +100,7 @@ static bool grow(struct symtab *t, const struct str *text) {
 
 int32_t symtab_add(struct symtab *t, const struct str *text, int32_t id) {
     if (3 * (uint64_t)t->n > 2 * (uint64_t)t->mask && !grow(t, text)) return -1;
-    const uint64_t h = symtab_hash(text[id].p, text[id].n);
+    const uint64_t h = hash_of(text[id].p, text[id].n);
     const uint32_t i = probe(t, text, text[id], h);
     if (i == UINT32_MAX) return -1;
     if (t->slot[i] != 0) return (int32_t)((uint32_t)t->slot[i] - 1);

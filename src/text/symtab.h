@@ -18,8 +18,6 @@ struct symtab {
     uint32_t n;
 };
 
-uint64_t symtab_hash(const char *p, size_t n);
-
 /* Room for n_keys without growing.  false: memory is out. */
 bool symtab_init(struct symtab *t, uint32_t n_keys);
 void symtab_fini(struct symtab *t);

@@ -365,10 +365,6 @@ const char *vocab_model(const struct vocab *v) {
     return v->model;
 }
 
-const char *vocab_pre(const struct vocab *v) {
-    return v->pre;
-}
-
 const struct vocab_special *vocab_special(const struct vocab *v) {
     return &v->special;
 }

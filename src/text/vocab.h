@@ -43,7 +43,6 @@ struct str vocab_text(const struct vocab *v, int32_t id); /* as stored in the fi
 enum token_attr vocab_attr(const struct vocab *v, int32_t id);
 float vocab_score(const struct vocab *v, int32_t id);
 const char *vocab_model(const struct vocab *v); /* "gpt2", "llama", "bert", "t5" */
-const char *vocab_pre(const struct vocab *v);   /* pre-tokenizer name, "" when it has none */
 
 /* Special ids; -1 when the model has none. */
 struct vocab_special {
