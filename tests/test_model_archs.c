@@ -87,6 +87,8 @@ static const struct toy cases[] = {
      .gelu = true, .qkv_bias = true, .o_bias = true},
     {.arch = "jina-bert-v2", LAYERED, .norms = TOY_OUTER, .encoder = true, .types = true, .n_kv = 4, .alibi = true,
      .gelu = true, .fused_up = true, .qkv_bias = true, .o_bias = true},
+    {.arch = "olmo2", .norms = TOY_AFTER, .rope = 'h', .qk_norm = TOY_QK_ROW, .window = 9, .window_period = 4, .n_layer = 6,
+     .yarn = 8, .yarn_orig = 32, .rope_plain_windowed = true, .keys = yarn_keys},
 };
 /* clang-format on */
 

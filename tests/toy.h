@@ -27,7 +27,7 @@ struct toy {
     bool fused_qkv, fused_up, mlp, gelu;
     char rope; /* 'p' pairs, 'h' halves, 0 none */
     int no_rope_period, window, window_period;
-    bool rope_only_windowed;
+    bool rope_only_windowed, rope_plain_windowed;
     enum toy_qk_norm qk_norm;
     double embed_scale, residual_scale, logit_mul, attn_scale, clamp; /* 0: off */
     int n_expert, n_used, n_ff_exp, n_ff_shared, n_dense;

@@ -55,17 +55,17 @@ static double activate(const struct toy *t, double x) {
 }
 
 /* YaRN as in its paper, section 3: by wavelength against the original context. */
-static void rotate(const struct toy *t, double *x, int pos) {
+static void rotate(const struct toy *t, bool stretch, double *x, int pos) {
     const int half = t->n_rot / 2;
     const double pi = 3.141592653589793, base = 10000;
     double low = floor(t->n_rot * log(t->yarn_orig / (32 * 2 * pi)) / (2 * log(base)));
     double high = ceil(t->n_rot * log(t->yarn_orig / (1 * 2 * pi)) / (2 * log(base)));
     low = fmax(low, 0), high = fmin(high, t->n_rot - 1);
     double size = 1;
-    if (t->yarn > 1 && t->yarn_log == 0) size = 1 + 0.1 * log(t->yarn);
+    if (stretch && t->yarn_log == 0) size = 1 + 0.1 * log(t->yarn);
     for (int i = 0; i < half; i++) {
         double f = pow(base, -2.0 * i / t->n_rot);
-        if (t->yarn > 1) {
+        if (stretch) {
             const double ramp = fmin(1, fmax(0, (i - low) / fmax(0.001, high - low)));
             f = f / t->yarn * ramp + f * (1 - ramp);
         }
@@ -81,11 +81,14 @@ struct state {
     double *x, *k, *v; /* [n][n_embd], [n][n_head][head_dim], [n][n_head][v_dim] of this layer */
 };
 
+static bool slides(const struct toy *t, int il) {
+    return t->window && (il + 1) % t->window_period != 0;
+}
+
 static bool rotates(const struct toy *t, int il) {
     if (!t->rope) return false;
     if (t->no_rope_period && (il + 1) % t->no_rope_period == 0) return false;
-    const bool slides = t->window && (il + 1) % t->window_period != 0;
-    return !t->rope_only_windowed || slides;
+    return !t->rope_only_windowed || slides(t, il);
 }
 
 static void head_norms(const struct toy_model *m, int il, const char *name, int n_head, double *x) {
@@ -103,6 +106,7 @@ static void head_norms(const struct toy_model *m, int il, const char *name, int 
 static void project(struct state *s, const double *in, int pos, double *q, double *k, double *v) {
     const struct toy *t = &s->m->t;
     const int d = t->head_dim, n_q = t->n_head * d, n_k = t->n_kv * d, il = s->il;
+    const bool stretch = t->yarn > 1 && !(t->rope_plain_windowed && slides(t, il));
     double kk[512], vv[512];
     const char *f = t->fused_qkv ? "attn_qkv" : NULL;
     linear(s->m, il, f ? f : "attn_q", 0, 0, n_q, in, q);
@@ -119,9 +123,9 @@ static void project(struct state *s, const double *in, int pos, double *q, doubl
     head_norms(s->m, il, "attn_q_norm", t->n_head, q);
     head_norms(s->m, il, "attn_k_norm", t->n_kv, kk);
     for (int h = 0; h < t->n_head && rotates(t, il); h++)
-        rotate(t, q + h * d, pos);
+        rotate(t, stretch, q + h * d, pos);
     for (int h = 0; h < t->n_kv && rotates(t, il); h++)
-        rotate(t, kk + h * d, pos);
+        rotate(t, stretch, kk + h * d, pos);
     for (int h = 0; h < t->n_head; h++) {
         const int g = h / (t->n_head / t->n_kv);
         memcpy(k + h * d, kk + g * d, (size_t)d * sizeof *k);
@@ -142,9 +146,9 @@ static void project_latent(struct state *s, const double *in, int pos, double *q
     linear(s->m, il, t->q_rank ? "attn_q_b" : "attn_q", 0, 0, t->n_head * d, t->q_rank ? a : in, q);
     linear(s->m, il, "attn_kv_a_mqa", 0, 0, t->kv_rank + t->n_rot, in, kv);
     norm(s->m, il, "attn_kv_a_norm", 0, t->kv_rank, kv, kv);
-    rotate(t, kv + t->kv_rank, pos);
+    rotate(t, t->yarn > 1, kv + t->kv_rank, pos);
     for (int h = 0; h < t->n_head; h++) {
-        rotate(t, q + h * d + plain, pos);
+        rotate(t, t->yarn > 1, q + h * d + plain, pos);
         if (t->kv_b) {
             const int row = h * (plain + t->v_dim);
             linear(s->m, il, "attn_kv_b", 0, row, plain, kv, k + h * d);
@@ -174,12 +178,11 @@ static double score_scale(const struct toy *t) {
 static void attend(struct state *s, int i, const double *q, double *out) {
     const struct toy *t = &s->m->t;
     const int d = t->head_dim, dv = t->v_dim;
-    const bool slides = t->window && (s->il + 1) % t->window_period != 0;
     for (int h = 0; h < t->n_head; h++) {
         double p[TOY_CTX], most = -INFINITY, sum = 0;
         for (int j = 0; j < s->n; j++) {
             p[j] = -INFINITY;
-            if ((!t->encoder && j > i) || (slides && j <= i - t->window)) continue;
+            if ((!t->encoder && j > i) || (slides(t, s->il) && j <= i - t->window)) continue;
             double dot = 0;
             for (int c = 0; c < d; c++)
                 dot += q[h * d + c] * s->k[(j * t->n_head + h) * d + c];
