@@ -17,6 +17,17 @@ static const char *const yarn_keys[] = {
     "rope.scaling.yarn_attn_factor=1.2079", "rope.scaling.yarn_ext_factor=0.5",
     "rope.scaling.yarn_beta_fast=8",        "rope.scaling.yarn_beta_slow=2",
     "rope.scaling.yarn_log_multiplier=0.1", NULL};
+/* Keys that mean nothing in these architectures. */
+static const char *const foreign_keys[] = {"attention.scale=0.5",
+                                           "embedding_scale=3",
+                                           "residual_scale=0.5",
+                                           "logit_scale=3",
+                                           "expert_weights_scale=2.5",
+                                           "expert_weights_norm=false",
+                                           NULL};
+static const char *const granite_rope_keys[] = {
+    "embedding_scale=1.5", "residual_scale=0.8",           "attention.scale=0.3",
+    "logit_scale=1.3",     "rope.scaling.finetuned=false", NULL};
 static const char *const cohere_keys[] = {"logit_scale=0.7", NULL};
 
 #define LAYERED .layer_norm = true, .norm_bias = true
@@ -25,7 +36,7 @@ static const char *const cohere_keys[] = {"logit_scale=0.7", NULL};
 static const struct toy cases[] = {
     {.arch = "llama", .rope = 'p'},
     {.arch = "llama", .rope = 'p', .yarn = 8, .yarn_orig = 32, .tied = true, .keys = yarn_keys},
-    {.arch = "llama", .rope = 'p', .n_expert = 5, .n_used = 2, .n_ff_exp = 40, .renorm = true},
+    {.arch = "llama", .rope = 'p', .n_expert = 5, .n_used = 2, .n_ff_exp = 40, .renorm = true, .keys = foreign_keys},
     {.arch = "qwen2", .rope = 'h', .qkv_bias = true},
     {.arch = "qwen3", .rope = 'h', .qk_norm = TOY_QK_HEAD, .head_dim = 20},
     {.arch = "qwen3moe", .rope = 'h', .qk_norm = TOY_QK_HEAD, .n_expert = 6, .n_used = 3, .n_ff_exp = 24, .renorm = true},
@@ -34,7 +45,7 @@ static const struct toy cases[] = {
     {.arch = "phi3", .rope = 'h', .n_rot = 8, .fused_qkv = true, .fused_up = true},
     {.arch = "gemma", .rope = 'h', .gelu = true, .head_dim = 16, .n_kv = 1, .tied = true, .embed_scale = 6.928203230275509},
     {.arch = "gemma2", .rope = 'h', .gelu = true, .norms = TOY_BOTH, .tied = true, .embed_scale = 6.928203230275509,
-     .window = 10, .window_period = 2, .n_layer = 4},
+     .window = 10, .window_period = 2, .n_layer = 4, .attn_cap = 50, .logit_cap = 30},
     {.arch = "granite", .rope = 'p', .keys = granite_keys, .embed_scale = 1.5, .residual_scale = 0.8, .attn_scale = 0.3,
      .logit_mul = 1 / 1.3},
     {.arch = "granitemoe", .rope = 'p', .keys = granite_keys, .embed_scale = 1.5, .residual_scale = 0.8, .attn_scale = 0.3,
@@ -89,6 +100,10 @@ static const struct toy cases[] = {
      .gelu = true, .fused_up = true, .qkv_bias = true, .o_bias = true},
     {.arch = "olmo2", .norms = TOY_AFTER, .rope = 'h', .qk_norm = TOY_QK_ROW, .window = 9, .window_period = 4, .n_layer = 6,
      .yarn = 8, .yarn_orig = 32, .rope_plain_windowed = true, .keys = yarn_keys},
+    {.arch = "granite", .keys = granite_rope_keys, .embed_scale = 1.5, .residual_scale = 0.8, .attn_scale = 0.3,
+     .logit_mul = 1 / 1.3, .n_expert = 6, .n_used = 3, .n_ff_exp = 32, .renorm = true},
+    {.arch = "granitemoe", .rope = 'p', .keys = granite_rope_keys, .embed_scale = 1.5, .residual_scale = 0.8,
+     .attn_scale = 0.3, .logit_mul = 1 / 1.3, .n_expert = 6, .n_used = 3, .n_ff_exp = 32, .renorm = true},
 };
 /* clang-format on */
 

@@ -30,6 +30,7 @@ struct toy {
     bool rope_only_windowed, rope_plain_windowed;
     enum toy_qk_norm qk_norm;
     double embed_scale, residual_scale, logit_mul, attn_scale, clamp; /* 0: off */
+    double attn_cap, logit_cap;                                       /* soft caps; 0: none */
     int n_expert, n_used, n_ff_exp, n_ff_shared, n_dense;
     bool renorm, sigmoid, select_bias, shared_gate;
     double expert_scale;
@@ -39,7 +40,8 @@ struct toy {
     double yarn, yarn_log;      /* factor; yarn_log_multiplier */
     int yarn_orig;
     bool encoder, positions, types, alibi;
-    const char *const *keys; /* further "name=value" metadata: floats; NULL-terminated */
+    const char *const
+        *keys; /* further "name=value" metadata: floats, true, false; NULL-terminated */
 };
 
 enum { TOY_VOCAB = 96, TOY_CTX = 128 };

@@ -175,6 +175,10 @@ static double score_scale(const struct toy *t) {
     return s;
 }
 
+static double soft_cap(double x, double cap) {
+    return cap > 0 ? cap * tanh(x / cap) : x;
+}
+
 static void attend(struct state *s, int i, const double *q, double *out) {
     const struct toy *t = &s->m->t;
     const int d = t->head_dim, dv = t->v_dim;
@@ -186,7 +190,7 @@ static void attend(struct state *s, int i, const double *q, double *out) {
             double dot = 0;
             for (int c = 0; c < d; c++)
                 dot += q[h * d + c] * s->k[(j * t->n_head + h) * d + c];
-            p[j] = dot * score_scale(t);
+            p[j] = soft_cap(dot * score_scale(t), t->attn_cap);
             if (t->alibi) p[j] -= pow(2, -8.0 * (h + 1) / t->n_head) * abs(i - j);
             most = fmax(most, p[j]);
         }
@@ -352,7 +356,7 @@ void toy_forward(const struct toy_model *m, const int32_t *tok, int n, double *o
         norm(m, -1, "output_norm", 0, t->n_embd, x, x);
         linear(m, -1, t->tied ? "token_embd" : "output", 0, 0, TOY_VOCAB, x, out + i * TOY_VOCAB);
         for (int c = 0; c < TOY_VOCAB; c++)
-            out[i * TOY_VOCAB + c] *= t->logit_mul;
+            out[i * TOY_VOCAB + c] = soft_cap(t->logit_mul * out[i * TOY_VOCAB + c], t->logit_cap);
     }
     free(s.x), free(s.k), free(s.v);
 }

@@ -29,6 +29,10 @@ struct arch {
     bool untied;        /* output.weight must be there; else token_embd may stand in for it */
     bool expert_renorm; /* chosen experts' weights sum to 1, when the file does not say */
     enum gate gate;
+    /* Keys with a general name that only some models' files mean: others ignore them, as the
+     * reference does. */
+    bool scale_keys;  /* attention.scale, embedding_scale, residual_scale, logit_scale */
+    bool router_keys; /* expert_gating_func, expert_weights_norm, expert_weights_scale */
     /* Sliding windows: layers il % period != period - 1 see `attention.sliding_window` positions.
      * period 0: the key, where present, is ignored, as the reference does. */
     struct {

@@ -138,7 +138,7 @@ static void read_heads(struct reader *r, struct hparams *h, const struct arch *a
     h->rope = a->rope;
     h->n_rot = a->rope == ROPE_NONE ? 0 : get_int(r, "rope.dimension_count", h->k_dim, 1, h->k_dim);
     if (h->n_rot % 2) bad(r, "rope.dimension_count", "is %d; even numbers are accepted", h->n_rot);
-    h->attn_scale = get_num(r, "attention.scale", 0, 0, 1e6f);
+    if (a->scale_keys) h->attn_scale = get_num(r, "attention.scale", 0, 0, 1e6f);
     if (h->attn_scale == 0) h->attn_scale = 1.0f / sqrtf((float)h->k_dim);
     h->attn_softcap = get_num(r, "attn_logit_softcapping", 0, 0, 1e9f);
     h->logit_softcap = get_num(r, "final_logit_softcapping", 0, 0, 1e9f);
@@ -150,8 +150,10 @@ static void read_heads(struct reader *r, struct hparams *h, const struct arch *a
 }
 
 static void read_scales(struct reader *r, struct hparams *h, const struct arch *a) {
-    const float root = a->embed_sqrt ? sqrtf((float)h->n_embd) : 1.0f;
-    h->embed_scale = get_num(r, "embedding_scale", root, 1e-9f, 1e9f);
+    h->embed_scale = a->embed_sqrt ? sqrtf((float)h->n_embd) : 1;
+    h->residual_scale = h->logit_scale = 1;
+    if (!a->scale_keys) return;
+    h->embed_scale = get_num(r, "embedding_scale", h->embed_scale, 1e-9f, 1e9f);
     h->residual_scale = get_num(r, "residual_scale", 1, 1e-9f, 1e9f);
     h->logit_scale = get_num(r, "logit_scale", 1, 1e-9f, 1e9f);
 }
@@ -220,6 +222,15 @@ static void read_windows(struct reader *r, struct hparams *h, const struct arch 
     }
 }
 
+/* How the router's logits become the chosen experts' weights. */
+static void read_router(struct reader *r, struct hparams *h) {
+    const enum gate gates[] = {h->gate, GATE_SOFTMAX, GATE_SIGMOID, GATE_SOFTMAX_TOPK};
+    h->gate = gates[get_int(r, "expert_gating_func", 0, 0, 3)];
+    h->expert_renorm = get_flag(r, "expert_weights_norm", h->expert_renorm);
+    h->expert_scale = get_num(r, "expert_weights_scale", 1, 0, 1e6f);
+    if (h->expert_scale == 0) h->expert_scale = 1;
+}
+
 static void read_experts(struct reader *r, struct hparams *h, const struct arch *a) {
     h->n_expert = get_int(r, "expert_count", 0, 0, HP_MAX_EXPERT);
     if (!h->n_expert) return;
@@ -230,12 +241,10 @@ static void read_experts(struct reader *r, struct hparams *h, const struct arch 
     h->n_ff_shared =
         get_int(r, "expert_shared_feed_forward_length", n_shared * h->n_ff_exp, 0, HP_MAX_FF);
     h->n_dense_lead = get_int(r, "leading_dense_block_count", 0, 0, h->n_layer);
-    h->expert_renorm = get_flag(r, "expert_weights_norm", a->expert_renorm);
-    h->expert_scale = get_num(r, "expert_weights_scale", 1, 0, 1e6f);
-    if (h->expert_scale == 0) h->expert_scale = 1;
-    const int gate = get_int(r, "expert_gating_func", 0, 0, 3);
-    const enum gate gates[] = {a->gate, GATE_SOFTMAX, GATE_SIGMOID, GATE_SOFTMAX_TOPK};
-    h->gate = gates[gate];
+    h->expert_renorm = a->expert_renorm;
+    h->expert_scale = 1;
+    h->gate = a->gate;
+    if (a->router_keys) read_router(r, h);
     h->n_group = get_int(r, "expert_group_count", 0, 0, h->n_expert);
     h->n_group_used = get_int(r, "expert_group_used_count", h->n_group, 0, h->n_group);
     if (h->n_group > 1 && (h->n_expert % h->n_group || h->n_expert / h->n_group < 2 ||

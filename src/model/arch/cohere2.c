@@ -4,6 +4,7 @@
 const struct arch arch_cohere2 = {
     .name = "cohere2",
     .rope = ROPE_PAIRS,
+    .scale_keys = true,
     .norm = NORM_LAYER,
     .norms = NORMS_SHARED,
     .window = {.period = 4, .size = -1, .rope_only = true},

@@ -4,6 +4,7 @@
 const struct arch arch_command_r = {
     .name = "command-r",
     .rope = ROPE_PAIRS,
+    .scale_keys = true,
     .norm = NORM_LAYER,
     .norms = NORMS_SHARED,
 };

@@ -4,10 +4,12 @@
 
 #include <math.h>
 
-/* The 27B model scales queries by n_embd / n_head (config.json: query_pre_attn_scalar); the others
- * by head_dim, which is the default. */
+/* Old files leave the soft caps out.  The 27B model scales queries by n_embd / n_head (config.json:
+ * query_pre_attn_scalar); the others by head_dim, which is the default. */
 static int adjust(struct hparams *h, const struct gguf *g, struct err *e) {
-    (void)g, (void)e;
+    (void)e;
+    if (!gguf_find(g, "gemma2.attn_logit_softcapping")) h->attn_softcap = 50;
+    if (!gguf_find(g, "gemma2.final_logit_softcapping")) h->logit_softcap = 30;
     if (h->n_layer == 46) h->attn_scale = 1.0f / sqrtf((float)(h->n_embd / h->layer[0].n_head));
     return 0;
 }

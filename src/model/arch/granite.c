@@ -14,5 +14,7 @@ static int adjust(struct hparams *h, const struct gguf *g, struct err *e) {
 const struct arch arch_granite = {
     .name = "granite",
     .rope = ROPE_PAIRS,
+    .scale_keys = true,
+    .expert_renorm = true,
     .adjust = adjust,
 };

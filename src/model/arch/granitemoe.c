@@ -1,12 +1,9 @@
-/* Granite 3 with experts; see granite.c. */
+/* Granite 3 with experts; see granite.c.  RoPE cannot be switched off here. */
 #include "model/arch.h"
 
-/* The file's logit_scale is a divisor; RoPE can be switched off. */
+/* The file's logit_scale is a divisor. */
 static int adjust(struct hparams *h, const struct gguf *g, struct err *e) {
-    bool rope = true;
-    if (hparams_bool(h, g, "rope.scaling.finetuned", &rope, e) < 0) return -1;
-    for (int il = 0; il < h->n_layer && !rope; il++)
-        h->layer[il].rope_set = -1;
+    (void)g, (void)e;
     h->logit_scale = 1.0f / h->logit_scale;
     return 0;
 }
@@ -14,6 +11,7 @@ static int adjust(struct hparams *h, const struct gguf *g, struct err *e) {
 const struct arch arch_granitemoe = {
     .name = "granitemoe",
     .rope = ROPE_PAIRS,
+    .scale_keys = true,
     .expert_renorm = true,
     .adjust = adjust,
 };
