@@ -129,16 +129,19 @@ static void wrong_words_beside_a_model(void **s) {
 
 /* ---- signals and full disks ---- */
 
-/* Start the program with stdout on fd `out`, send it `sig` after a while (0: none); its wait
- * status. */
+/* Start the program with stdout on fd `out` (-1: closed), send it `sig` after a while (0: none);
+ * its wait status. */
 static int run_with(const char *const *args, int out, int sig) {
     const char *argv[MAX_WORDS + 1] = {getenv("CRIA") ? getenv("CRIA") : "build/cria"};
     for (int i = 0; args[i]; i++)
         argv[i + 1] = args[i];
     const pid_t pid = fork();
     if (pid == 0) {
-        dup2(out, 1);
         dup2(open("/dev/null", O_WRONLY), 2);
+        if (out < 0)
+            close(1);
+        else
+            dup2(out, 1);
         execv(argv[0], (char *const *)(uintptr_t)argv);
         _exit(127);
     }
@@ -170,7 +173,19 @@ static void output_that_cannot_be_written(void **s) {
     assert_true(full >= 0);
     const int status = run_with(args, full, 0);
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+    /* An answer of ten contexts that nobody can read is not computed. */
+    const char *const run[] = {"run",   golden("models/llama32.gguf"),
+                               "--raw", "hi",
+                               "-o",    "ignore_eos=true",
+                               "-o",    "num_ctx=100000",
+                               NULL};
+    const int64_t t0 = os_now_ns();
+    const int stopped = run_with(run, full, 0);
+    assert_true(WIFEXITED(stopped) && WEXITSTATUS(stopped) == 1);
+    assert_true(os_now_ns() - t0 < 10ll * 1000000000);
     close(full);
+    const int closed = run_with(args, -1, 0); /* as `>&-` leaves it */
+    assert_true(WIFEXITED(closed) && WEXITSTATUS(closed) == 1);
     int p[2]; /* a reader that has gone: `cria ... | head` */
     assert_int_equal(pipe(p), 0);
     close(p[0]);
@@ -191,7 +206,8 @@ static void settings_that_do_not_parse(void **s) {
                                          {"CRIA_CPU", "avx2|ref"},
                                          {"CRIA_THREADS", "=2"},
                                          {"CRIA_KV_CACHE_TYPE", "q9"},
-                                         {"CRIA_CONTEXT_LENGTH", "many"}};
+                                         {"CRIA_CONTEXT_LENGTH", "many"},
+                                         {"CRIA_CONTEXT_LENGTH", "3"}};
     const char *const door[] = {"debug", "sampler", NULL};
     const char *const doctor[] = {"doctor", NULL};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

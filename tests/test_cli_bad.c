@@ -51,7 +51,7 @@ static int n_line(const char *text) {
     int n = 0;
     for (const char *p = text; *p;) {
         const char *nl = strchr(p, '\n');
-        if (strncmp(p, "warning: ", 9) != 0 && strncmp(p, "cria: warning: ", 15) != 0) n++;
+        if (strncmp(p, "warning: ", 9) != 0) n++;
         p = nl ? nl + 1 : p + strlen(p);
     }
     return n;

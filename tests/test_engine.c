@@ -524,8 +524,17 @@ static void test_open_errors(void **state) {
     const char *none = "/nowhere/lora.gguf";
     o = (struct engine_opts){.lora = &none, .n_lora = 1};
     assert_null(engine_open(golden(llama), &o, &e));
-    assert_non_null(strstr(e.msg, none));
+    assert_non_null(strstr(e.msg, none)); /* the adapter is at fault, and named alone */
+    assert_null(strstr(e.msg, golden(llama)));
     temp_remove(dir);
+}
+
+/* A context beyond learned positions would only fail in the middle of an answer. */
+static void test_learned_positions_bound_the_context(void **state) {
+    (void)state;
+    struct open p = open_model("models/bert.gguf", (struct engine_opts){.n_ctx = 100000});
+    assert_int_equal(engine_n_ctx(p.g), 384);
+    close_model(&p);
 }
 
 static void test_settings(void **state) {
@@ -675,6 +684,7 @@ int main(void) {
         cmocka_unit_test(test_vocab_only),
         cmocka_unit_test(test_pooling_golden),
         cmocka_unit_test(test_pooling),
+        cmocka_unit_test(test_learned_positions_bound_the_context),
         cmocka_unit_test(test_embedding_model_does_not_generate),
         cmocka_unit_test(test_begin_token_not_doubled),
     };

@@ -458,6 +458,7 @@ static void test_chat(void **state) {
     expect(&t, "/help set\r", "/set parameter");
     expect(&t, "\"\"\"first\r", "... ");
     expect(&t, "second\"\"\"\r", "\n>>> ");
+    expect(&t, "\"\"\"/bye\"\"\"\r", "\n>>> "); /* text, not a command */
     expect(&t, "abc\003", "Use Ctrl + d or /bye to exit.");
     expect(&t, "/clear\r", "Cleared session context");
     term_send(&t, "/bye\r");
@@ -554,6 +555,14 @@ static void test_control_characters(void **state) {
     assert_int_equal(run_cria(&r, args, "", 0, 30), 0);
     assert_string_equal(r.out.p, "\033\033\033\033\033\033\n");
     ran_fini(&r);
+
+    char id[16];
+    snprintf(id, sizeof id, "%d", byte_token('\033'));
+    const char *decode[] = {"tokenize", llama, "--decode", id, NULL};
+    term_open(&t, decode, 80);
+    assert_true(term_wait(&t, 0, "\xe2\x90\x9b"));
+    assert_null(strchr(t.out.p, '\033'));
+    assert_int_equal(term_close(&t), 0);
 }
 
 /* Play the output on a small terminal: no line is longer than it is wide, no word is lost. */

@@ -128,16 +128,16 @@ static int on_event(void *ctx, const struct gen_event *ev) {
     struct listener *l = ctx;
     if (ev->text.n == 0) return 0;
     buf_append(&l->said, ev->text.p, ev->text.n);
-    if (!l->chat->json) {
+    if (l->chat->json) {
+        json_t *j = stamp(l->chat);
+        json_object_set_new(j, "response", json_stringn(ev->text.p, ev->text.n));
+        json_object_set_new(j, "done", json_false());
+        cli_print_json(j);
+        fflush(stdout);
+    } else {
         display_text(&l->chat->display, ev->text);
-        return 0;
     }
-    json_t *j = stamp(l->chat);
-    json_object_set_new(j, "response", json_stringn(ev->text.p, ev->text.n));
-    json_object_set_new(j, "done", json_false());
-    cli_print_json(j);
-    fflush(stdout);
-    return 0;
+    return ferror(stdout); /* a full disk: nobody will read the rest */
 }
 
 /* As Go prints a duration, which is what Ollama shows: 1.5s, 12.345ms, 2m3.5s. */
@@ -224,7 +224,7 @@ int chat_ask(struct chat *c, struct str text, struct err *e) {
     if (rc == 0 && !c->raw) rc = add_turn(c, "assistant", buf_view(&l.said), e);
     /* A question that could not be asked is not part of the conversation. */
     if (rc != 0 && c->n_turn % 2 == 1) drop_turns(c, c->n_turn - 1, 1);
-    if (rc == 0 && st.why == GEN_CANCELLED) rc = err_set(e, ERR_CANCELLED, "interrupted");
+    if (rc == 0 && st.why == GEN_CANCELLED && cli_interrupted) rc = err_set(e, ERR_CANCELLED, "interrupted");
     ids_fini(&prompt);
     buf_fini(&l.said);
     return rc;

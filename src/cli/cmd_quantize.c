@@ -122,21 +122,21 @@ static void print_summary(const struct quantize_summary *s, const char *const *a
 static void warn(const struct quantize_summary *s) {
     if (s->n_requantize)
         fprintf(stderr,
-                "cria: warning: %d tensors were quantized already; their errors add up, an F16 or "
+                "warning: %d tensors were quantized already; their errors add up, an F16 or "
                 "BF16 file is a better source\n",
                 s->n_requantize);
     if (s->n_fallback)
         fprintf(stderr,
-                "cria: warning: %d tensors have rows that fill no block of the type and get "
+                "warning: %d tensors have rows that fill no block of the type and get "
                 "another one\n",
                 s->n_fallback);
     if (s->n_blind)
         fprintf(stderr,
-                "cria: warning: %d tensors get fewer than 2.4 bits per value without importance "
+                "warning: %d tensors get fewer than 2.4 bits per value without importance "
                 "values; use --imatrix\n",
                 s->n_blind);
     if (s->n_unweighted)
-        fprintf(stderr, "cria: warning: the importance file has nothing on %d tensors\n",
+        fprintf(stderr, "warning: the importance file has nothing on %d tensors\n",
                 s->n_unweighted);
 }
 

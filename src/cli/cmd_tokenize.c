@@ -4,6 +4,7 @@
 
 #include "base/os.h"
 #include "cli/commands.h"
+#include "cli/display.h"
 #include "cli/text.h"
 #include "cli/text_json.h"
 #include "text/vocab.h"
@@ -112,7 +113,10 @@ static int decode_ids(const struct vocab *v, const char *text, struct err *e) {
         text_json_set(o, "text", buf_view(&out));
         cli_print_json(o);
     } else if (rc == 0) {
-        fwrite(buf_view(&out).p, 1, out.n, stdout);
+        struct display d;
+        display_init(&d, false);
+        display_text(&d, buf_view(&out));
+        display_fini(&d);
         putchar('\n');
     }
     ids_fini(&ids);

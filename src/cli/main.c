@@ -28,11 +28,11 @@ static void set_signals(void) {
 }
 
 /* A closed descriptor 0, 1 or 2 would be given to the next file that is opened, and output would
- * go into it. */
+ * go into it.  Read-only, so that what is written to a closed output fails instead of vanishing. */
 static void fill_std_fds(void) {
     int fd;
     do
-        fd = open("/dev/null", O_RDWR);
+        fd = open("/dev/null", O_RDONLY);
     while (fd >= 0 && fd <= STDERR_FILENO);
     if (fd > STDERR_FILENO) close(fd);
 }

@@ -23,7 +23,7 @@ static struct {
     History *history;
     char path[512]; /* of the history file; "" when there is none */
     bool keep_history;
-    bool more;        /* inside """: the continuation prompt */
+    bool more;        /* this message is inside """: the continuation prompt */
     bool interrupted; /* Ctrl-C at the prompt */
 } repl;
 
@@ -387,7 +387,7 @@ int repl_run(struct chat *c, struct err *e) {
     if (c->display.terminal) fputs("Send a message (/? for help)\n", stderr);
     while (read_message(&text)) {
         if (text.n == 0) continue;
-        if (text.p[0] == '/') {
+        if (text.p[0] == '/' && !repl.more) { /* inside """ it is text */
             if (command(c, text.p)) break;
             continue;
         }

@@ -76,18 +76,20 @@ void cria_model_options_init(cria_model_options *o, size_t size) {
 }
 
 static int engine_options(const cria_model_options *in, struct engine_opts *out, struct err *e) {
+    const int max_sessions = 1023; /* of the engine's 1024 */
+    if (in->n_sessions < 0 || in->n_sessions > max_sessions)
+        return err_set(e, ERR_USAGE, "n_sessions: %d; accepted: 0 to %d", in->n_sessions,
+                       max_sessions);
     *out = (struct engine_opts){
         .n_ctx = in->n_ctx,
         .n_batch = in->n_batch,
         .n_threads = in->n_threads,
         /* One more for cria_embed, which has a session of its own. */
-        .n_parallel = (in->n_sessions > 0 ? in->n_sessions : 1) + 1,
+        .n_parallel = (in->n_sessions ? in->n_sessions : 1) + 1,
         .k_type = QT_F16,
         .v_type = QT_F16,
         .vocab_only = in->vocab_only != 0,
     };
-    if (in->n_sessions < 0)
-        return err_set(e, ERR_USAGE, "n_sessions: %d; accepted: 0 or more", in->n_sessions);
     if (!in->kv_type) return 0;
     const int t = qtype_by_name(in->kv_type);
     if (t != QT_F32 && t != QT_F16 && t != QT_BF16 && t != QT_Q8_0 && t != QT_Q4_0)

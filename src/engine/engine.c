@@ -48,11 +48,11 @@ int engine_user_opts(struct engine_opts *o, struct err *e) {
     }
     if (o->n_ctx == 0 && os_setting("CONTEXT_LENGTH", v, sizeof v)) {
         const long n = strtol(v, &end, 10);
-        if (end == v || *end || n < 0 || n > MAX_CTX)
+        if (end == v || *end || (n != 0 && (n < MIN_CTX || n > MAX_CTX)))
             return err_set(e, ERR_USAGE,
-                           "setting CRIA_CONTEXT_LENGTH: found \"%s\"; a whole number from 0 to "
-                           "%d is accepted",
-                           v, MAX_CTX);
+                           "setting CRIA_CONTEXT_LENGTH: found \"%s\"; 0 (the default) or a whole "
+                           "number from %d to %d is accepted",
+                           v, MIN_CTX, MAX_CTX);
         o->n_ctx = (int)n;
     }
     return 0;
@@ -77,9 +77,13 @@ static void choose_sizes(struct engine *g, const struct engine_opts *o) {
     const int train = model_n_ctx_train(g->model), n_parallel = o->n_parallel ? o->n_parallel : 1;
     g->n_ctx = o->n_ctx;
     if (g->n_ctx == 0) g->n_ctx = train > 0 && train < DEFAULT_CTX ? train : DEFAULT_CTX;
-    if (train > 0 && g->n_ctx > train)
-        log_msg(LOG_WARN, "%s: a context of %d tokens is more than the model was trained for (%d)",
-                gguf_path(g->gguf), g->n_ctx, train);
+    if (train > 0 && g->n_ctx > train) {
+        const bool ends = model_positions_end(g->model);
+        log_msg(LOG_WARN, "%s: a context of %d tokens is more than the model %s (%d)",
+                gguf_path(g->gguf), g->n_ctx, ends ? "has positions for" : "was trained for",
+                train);
+        if (ends) g->n_ctx = train; /* there is nothing to compute beyond */
+    }
     g->n_batch = o->n_batch ? o->n_batch : DEFAULT_BATCH;
     /* A model that looks both ways must see a text at once. */
     if (g->n_batch > g->n_ctx || model_is_embedding(g->model)) g->n_batch = g->n_ctx;
@@ -136,9 +140,13 @@ static void open_template(struct engine *g) {
     if (!g->chat) err_prefix(e, gguf_path(g->gguf));
 }
 
-/* The layers below know the file's tensors and keys but not all its name. */
-static void name_file(const char *path, struct err *e) {
-    if (e && e->code != ERR_USAGE && !strstr(e->msg, path)) err_prefix(e, path);
+/* The layers below know the file's tensors and keys but not all its name.  An adapter's errors
+ * name the adapter. */
+static void name_file(const char *path, const struct engine_opts *o, struct err *e) {
+    if (!e || e->code == ERR_USAGE || strstr(e->msg, path)) return;
+    for (int i = 0; i < o->n_lora; i++)
+        if (strstr(e->msg, o->lora[i])) return;
+    err_prefix(e, path);
 }
 
 struct engine *engine_open(const char *path, const struct engine_opts *o, struct err *e) {
@@ -159,7 +167,7 @@ struct engine *engine_open(const char *path, const struct engine_opts *o, struct
     g->load_s = (double)(os_now_ns() - t0) * 1e-9;
     return g;
 fail:
-    name_file(path, e);
+    name_file(path, o, e);
     engine_close(g);
     return NULL;
 }

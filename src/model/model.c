@@ -60,6 +60,10 @@ int model_n_ctx_train(const struct model *m) {
     return m->hp.n_ctx_train;
 }
 
+bool model_positions_end(const struct model *m) {
+    return m->pos_embed.data != NULL;
+}
+
 size_t model_weight_bytes(const struct model *m) {
     return m->weight_bytes;
 }

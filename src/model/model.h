@@ -23,6 +23,8 @@ int model_n_vocab(const struct model *m);       /* rows of the head */
 int model_n_embd(const struct model *m);
 int model_n_layer(const struct model *m);
 int model_n_ctx_train(const struct model *m);
+bool model_positions_end(
+    const struct model *m); /* learned ones (GPT-2, BERT): n_ctx_train of them */
 size_t model_weight_bytes(const struct model *m);    /* read for one token: all but the embedding
                                                       * table (unless tied), routed experts only */
 double model_flops_per_token(const struct model *m); /* 2 x parameters used; attention apart */

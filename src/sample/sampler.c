@@ -58,15 +58,15 @@ struct range {
 
 static int check_range(const struct range *r, struct err *e) {
     if (isfinite(r->value) && r->value >= r->min && r->value <= r->max) return 0;
-    return err_set(e, ERR_USAGE, "%s: %g; accepted: %s", r->name, r->value, r->accepted);
+    return err_set(e, ERR_USAGE, "%s: %.10g; accepted: %s", r->name, r->value, r->accepted);
 }
 
 int sampler_check(const struct sampler_opts *o, struct err *e) {
     const double big = 1e30;
     const struct range all[] = {
-        {"temperature", (double)o->temperature, 0, big, "a number >= 0"},
-        {"dynatemp_range", (double)o->dynatemp_range, 0, big, "a number >= 0"},
-        {"dynatemp_exponent", (double)o->dynatemp_exponent, 0, big, "a number >= 0"},
+        {"temperature", (double)o->temperature, 0, big, "a number from 0 to 1e30"},
+        {"dynatemp_range", (double)o->dynatemp_range, 0, big, "a number from 0 to 1e30"},
+        {"dynatemp_exponent", (double)o->dynatemp_exponent, 0, big, "a number from 0 to 1e30"},
         {"top_k", o->top_k, 0, big, "an integer >= 0 (0: off)"},
         {"top_p", (double)o->top_p, 0, 1, "a number from 0 to 1"},
         {"min_p", (double)o->min_p, 0, 1, "a number from 0 to 1"},
@@ -76,18 +76,20 @@ int sampler_check(const struct sampler_opts *o, struct err *e) {
         {"xtc_threshold", (double)o->xtc_threshold, 0, 1, "a number from 0 to 1"},
         {"repeat_last_n", o->repeat_last_n, -1, HISTORY_ALL,
          "an integer from -1 (whole context) to 262144"},
-        {"repeat_penalty", (double)o->repeat_penalty, 1e-6, big, "a number > 0 (1: off)"},
-        {"presence_penalty", (double)o->presence_penalty, -big, big, "a number"},
-        {"frequency_penalty", (double)o->frequency_penalty, -big, big, "a number"},
-        {"dry_multiplier", (double)o->dry_multiplier, 0, big, "a number >= 0 (0: off)"},
+        {"repeat_penalty", (double)o->repeat_penalty, 1e-6, big,
+         "a number from 1e-6 to 1e30 (1: off)"},
+        {"presence_penalty", (double)o->presence_penalty, -big, big, "a number from -1e30 to 1e30"},
+        {"frequency_penalty", (double)o->frequency_penalty, -big, big,
+         "a number from -1e30 to 1e30"},
+        {"dry_multiplier", (double)o->dry_multiplier, 0, big, "a number from 0 (off) to 1e30"},
         {"dry_base", (double)o->dry_base, o->dry_multiplier > 0.0f ? 1 : -big, big,
-         "a number >= 1"},
+         "a number from 1 to 1e30"},
         {"dry_allowed_length", o->dry_allowed_length, 0, big, "an integer >= 0"},
         {"dry_penalty_last_n", o->dry_penalty_last_n, -1, HISTORY_ALL,
          "an integer from -1 (whole context) to 262144"},
         {"mirostat", o->mirostat, 0, 2, "0, 1 or 2"},
-        {"mirostat_tau", (double)o->mirostat_tau, 0, big, "a number >= 0"},
-        {"mirostat_eta", (double)o->mirostat_eta, 0, big, "a number >= 0"},
+        {"mirostat_tau", (double)o->mirostat_tau, 0, big, "a number from 0 to 1e30"},
+        {"mirostat_eta", (double)o->mirostat_eta, 0, big, "a number from 0 to 1e30"},
         {"min_keep", o->min_keep, 0, big, "an integer >= 0"},
     };
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
