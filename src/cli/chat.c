@@ -224,7 +224,8 @@ int chat_ask(struct chat *c, struct str text, struct err *e) {
     if (rc == 0 && !c->raw) rc = add_turn(c, "assistant", buf_view(&l.said), e);
     /* A question that could not be asked is not part of the conversation. */
     if (rc != 0 && c->n_turn % 2 == 1) drop_turns(c, c->n_turn - 1, 1);
-    if (rc == 0 && st.why == GEN_CANCELLED && cli_interrupted) rc = err_set(e, ERR_CANCELLED, "interrupted");
+    if (rc == 0 && st.why == GEN_CANCELLED && cli_interrupted)
+        rc = err_set(e, ERR_CANCELLED, "interrupted");
     ids_fini(&prompt);
     buf_fini(&l.said);
     return rc;

@@ -58,11 +58,14 @@ struct range {
 
 static int check_range(const struct range *r, struct err *e) {
     if (isfinite(r->value) && r->value >= r->min && r->value <= r->max) return 0;
-    return err_set(e, ERR_USAGE, "%s: %.10g; accepted: %s", r->name, r->value, r->accepted);
+    /* Integers in full; a float has no more digits than the user wrote. */
+    const int digits = r->value == trunc(r->value) ? 10 : 6;
+    return err_set(e, ERR_USAGE, "%s: %.*g; accepted: %s", r->name, digits, r->value, r->accepted);
 }
 
 int sampler_check(const struct sampler_opts *o, struct err *e) {
-    const double big = 1e30;
+    const double big = (double)1e30f; /* the floats nearest to what the messages say */
+    const double small = (double)1e-6f;
     const struct range all[] = {
         {"temperature", (double)o->temperature, 0, big, "a number from 0 to 1e30"},
         {"dynatemp_range", (double)o->dynatemp_range, 0, big, "a number from 0 to 1e30"},
@@ -76,7 +79,7 @@ int sampler_check(const struct sampler_opts *o, struct err *e) {
         {"xtc_threshold", (double)o->xtc_threshold, 0, 1, "a number from 0 to 1"},
         {"repeat_last_n", o->repeat_last_n, -1, HISTORY_ALL,
          "an integer from -1 (whole context) to 262144"},
-        {"repeat_penalty", (double)o->repeat_penalty, 1e-6, big,
+        {"repeat_penalty", (double)o->repeat_penalty, small, big,
          "a number from 1e-6 to 1e30 (1: off)"},
         {"presence_penalty", (double)o->presence_penalty, -big, big, "a number from -1e30 to 1e30"},
         {"frequency_penalty", (double)o->frequency_penalty, -big, big,
