@@ -54,14 +54,16 @@ static int check_tokens(const struct session *s, const int32_t *tok, int n, stru
     return 0;
 }
 
+typedef const float *run_fn(struct forward *f, const struct batch_seq *seq, int n_seq);
+
 /* One batch; n_out rows of output, or NULL with e set. */
-static const float *run_chunk(struct session *s, const int32_t *tok, int n, int n_out,
+static const float *run_chunk(struct session *s, run_fn *run, const int32_t *tok, int n, int n_out,
                               struct err *e) {
     if (kv_seq_extend(&s->kv, n, e) != 0) return NULL;
     memcpy(s->tok + s->kv.n_tok - n, tok, (size_t)n * sizeof *tok);
     const struct batch_seq b = {
         .kv = &s->kv, .tok = tok, .n = n, .adapter = engine_adapter(s->engine), .n_out = n_out};
-    return forward_run(engine_forward(s->engine), &b, 1);
+    return run(engine_forward(s->engine), &b, 1);
 }
 
 int session_feed(struct session *s, const int32_t *tok, int n, const float **logits,
@@ -76,7 +78,7 @@ int session_feed(struct session *s, const int32_t *tok, int n, const float **log
         const int chunk = n - at < n_batch ? n - at : n_batch;
         const bool last = at + chunk == n;
         struct err why = {0};
-        const float *out = run_chunk(s, tok + at, chunk, last && logits, &why);
+        const float *out = run_chunk(s, forward_run, tok + at, chunk, last && logits, &why);
         if (why.code) {
             if (e) *e = why;
             return -1;
@@ -87,24 +89,42 @@ int session_feed(struct session *s, const int32_t *tok, int n, const float **log
     return 0;
 }
 
-int session_feed_all(struct session *s, const int32_t *tok, int n, session_row_fn *row, void *ctx,
-                     struct err *e) {
-    const struct model *m = engine_model(s->engine);
-    const bool rows_are_states = model_is_embedding(m);
-    const int n_col = rows_are_states ? model_n_embd(m) : model_n_vocab(m);
-    const int n_out = engine_n_out(s->engine);
+/* Feed in chunks, of which tokens [from, n) give rows of n_col. */
+static int feed_rows(struct session *s, run_fn *run, const int32_t *tok, int n, int from, int n_col,
+                     session_row_fn *row, void *ctx, struct err *e) {
+    const int n_batch = engine_n_batch(s->engine), n_out = engine_n_out(s->engine);
     if (check_tokens(s, tok, n, e) != 0) return -1;
-    if (rows_are_states && s->kv.n_tok > 0)
+    if (model_is_embedding(engine_model(s->engine)) && s->kv.n_tok > 0)
         return err_set(e, ERR_USAGE, "session: this model must see a text at once");
     for (int at = 0; at < n;) {
-        const int chunk = n - at < n_out ? n - at : n_out;
-        const float *out = run_chunk(s, tok + at, chunk, chunk, e);
-        if (!out) return -1;
-        for (int i = 0; i < chunk; i++)
-            row(ctx, at + i, out + (size_t)i * n_col, n_col);
+        int chunk = n - at < n_batch ? n - at : n_batch;
+        const int first = at > from ? at : from; /* row */
+        if (at + chunk - first > n_out) chunk = first + n_out - at;
+        const int rows = at + chunk > first ? at + chunk - first : 0;
+        struct err why = {0};
+        const float *out = run_chunk(s, run, tok + at, chunk, rows, &why);
+        if (why.code) {
+            if (e) *e = why;
+            return -1;
+        }
+        for (int i = 0; i < rows; i++)
+            row(ctx, first - from + i, out + (size_t)i * n_col, n_col);
         at += chunk;
     }
     return 0;
+}
+
+int session_feed_all(struct session *s, const int32_t *tok, int n, session_row_fn *row, void *ctx,
+                     struct err *e) {
+    const struct model *m = engine_model(s->engine);
+    const int n_col = model_is_embedding(m) ? model_n_embd(m) : model_n_vocab(m);
+    return feed_rows(s, forward_run, tok, n, 0, n_col, row, ctx, e);
+}
+
+int session_feed_states(struct session *s, const int32_t *tok, int n, int from, session_row_fn *row,
+                        void *ctx, struct err *e) {
+    const int n_col = model_n_embd(engine_model(s->engine));
+    return feed_rows(s, forward_run_states, tok, n, from, n_col, row, ctx, e);
 }
 
 int session_n_tok(const struct session *s) {

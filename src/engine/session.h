@@ -24,6 +24,11 @@ typedef void session_row_fn(void *ctx, int i, const float *row, int n_col);
 int session_feed_all(struct session *s, const int32_t *tok, int n, session_row_fn *row, void *ctx,
                      struct err *e);
 
+/* The same with the final rows [n_embd] of tokens [from, n), i counting from `from`: embeddings.
+ * The head is not computed. */
+int session_feed_states(struct session *s, const int32_t *tok, int n, int from, session_row_fn *row,
+                        void *ctx, struct err *e);
+
 int session_n_tok(const struct session *s);
 const int32_t *session_tokens(const struct session *s); /* [n_tok] now in the cache */
 void session_truncate(struct session *s, int n);

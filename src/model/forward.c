@@ -1,6 +1,7 @@
 /* The forward pass.  forward_run() lays out the batch, then every worker runs the same lines:
  *
  *     rope tables -> embed -> layers: x += mix(norm x), x += ffn(norm x) -> norm, head -> logits
+ *                                                                        \-> final rows
  *
  * In the last layer only the rows whose logits are wanted go through the feed-forward; a prefill
  * chunk that wants none stops when the last layer's K and V are in the cache. */
@@ -118,6 +119,15 @@ static void head(struct worker *w, struct pass *p) {
     forward_point(w, p, "logits", -1, f->logits, p->n, m->hp.n_vocab);
 }
 
+/* The head's input instead of its output. */
+static void final_norm(struct worker *w, const struct pass *p) {
+    const struct model *m = p->f->m;
+    const int n_embd = m->hp.n_embd;
+    if (m->out_norm.kind != NORM_NONE)
+        m->ops->norm(w, p->x, n_embd, p->x, n_embd, p->n, n_embd, &m->out_norm);
+    forward_point(w, p, "out_norm", -1, p->x, p->n, n_embd);
+}
+
 static void run(struct worker *w, void *arg) {
     struct forward *f = arg;
     const struct layer *first = f->m->layer, *last = first + f->m->hp.n_layer - 1;
@@ -137,7 +147,8 @@ static void run(struct worker *w, void *arg) {
     }
     if (f->n_out == 0) return;
     if (!early) keep_outputs(w, &p, false);
-    if (!f->m->arch->encoder) head(w, &p);
+    if (f->m->arch->encoder) return; /* its last layer ends with a norm */
+    f->states ? final_norm(w, &p) : head(w, &p);
 }
 
 /* ---- the batch ---- */
@@ -162,7 +173,7 @@ static void add_sequence(struct forward *f, const struct batch_seq *s) {
     if (s->adapter) f->adapters = true;
 }
 
-const float *forward_run(struct forward *f, const struct batch_seq *seq, int n_seq) {
+static void run_batch(struct forward *f, const struct batch_seq *seq, int n_seq) {
     assert(n_seq > 0 && n_seq <= f->o.max_rows);
     f->n = f->n_seq = f->n_out = f->n_out_seq = 0;
     f->adapters = false;
@@ -170,7 +181,18 @@ const float *forward_run(struct forward *f, const struct batch_seq *seq, int n_s
     for (int i = 0; i < n_seq; i++)
         add_sequence(f, &seq[i]);
     team_run(f->team, run, f);
+}
+
+const float *forward_run(struct forward *f, const struct batch_seq *seq, int n_seq) {
+    f->states = false;
+    run_batch(f, seq, n_seq);
     return f->m->arch->encoder ? f->xo : f->logits;
+}
+
+const float *forward_run_states(struct forward *f, const struct batch_seq *seq, int n_seq) {
+    f->states = true;
+    run_batch(f, seq, n_seq);
+    return f->xo;
 }
 
 void forward_set_tap(struct forward *f, forward_tap *tap, void *ctx) {

@@ -40,3 +40,7 @@ struct batch_seq {
  * [sum n_out][n_embd]); valid until the next call.  Allocates nothing.  Token ids must be within
  * the vocabulary (asserted; callers check). */
 const float *forward_run(struct forward *f, const struct batch_seq *seq, int n_seq);
+
+/* The same without the head, for every model: the final rows [sum n_out][n_embd], after the last
+ * norm. */
+const float *forward_run_states(struct forward *f, const struct batch_seq *seq, int n_seq);

@@ -15,6 +15,7 @@ struct forward {
     /* The batch of this run; written before the team starts, read by all. */
     int n, n_seq, n_out;
     const struct kv_pool *pool;
+    bool states;               /* final rows are wanted, not logits */
     bool adapters;             /* some sequence has one */
     struct seq_rows *rows;     /* [max_rows] */
     struct seq_rows *out_rows; /* [max_rows] the rows that get logits, after gathering */
