@@ -636,6 +636,75 @@ static void test_pooling(void **state) {
     }
 }
 
+static void count_heads(void *ctx, const char *name, int il, const float *x, int n, int n_col,
+                        int ld) {
+    (void)il, (void)x, (void)n, (void)n_col, (void)ld;
+    ((int *)ctx)[0] += strcmp(name, "logits") == 0;
+    ((int *)ctx)[1] += strcmp(name, "out_norm") == 0;
+}
+
+struct rows {
+    float v[40 * 64];
+    int n;
+};
+
+static void keep_row(void *ctx, int i, const float *row, int n_col) {
+    struct rows *r = ctx;
+    assert_int_equal(i, r->n++);
+    assert_int_equal(n_col, 64);
+    memcpy(r->v + (size_t)i * 64, row, 64 * sizeof *row);
+}
+
+/* Final rows come from the forward without its head, the same ones however the text is cut into
+ * batches and however many of them are asked for. */
+static void test_states_without_head(void **state) {
+    (void)state;
+    struct rows whole = {0};
+    for (int batch = 40; batch >= 7; batch -= 11) {
+        struct open p =
+            open_model("models/llama32.gguf", (struct engine_opts){.n_ctx = 128, .n_batch = batch});
+        int points[2] = {0};
+        int32_t tok[40];
+        make_prompt(tok, 40, engine_n_vocab(p.g));
+        forward_set_tap(engine_forward(p.g), count_heads, points);
+        for (int from = 0; from < 40; from += 13) {
+            struct rows some = {0};
+            session_truncate(p.s, 0);
+            assert_int_equal(session_feed_states(p.s, tok, 40, from, keep_row, &some, NULL), 0);
+            assert_int_equal(some.n, 40 - from);
+            if (whole.n == 0) whole = some;
+            check_row(some.v, whole.v + (size_t)from * 64, (40 - from) * 64, 1e-4);
+            if (from == 26) forward_set_tap(engine_forward(p.g), NULL, NULL); /* last rows only */
+        }
+        assert_int_equal(points[0], 0);
+        assert_true(points[1] >= 3);
+        close_model(&p);
+    }
+}
+
+/* What is cut leaves the token that ends every text. */
+static void test_truncate(void **state) {
+    (void)state;
+    static const char *const model[] = {"models/bert.gguf", "models/llama32.gguf"};
+    for (int m = 0; m < 2; m++) {
+        struct open p = open_model(model[m], (struct engine_opts){.n_ctx = 16});
+        struct ids ids = {0}, cut = {0};
+        const struct tok_opts with = {.add_special = true};
+        const struct str text =
+            STR("one two three four five six seven eight nine ten eleven twelve");
+        assert_int_equal(tok_encode(engine_vocab(p.g), text, with, &ids, NULL), 0);
+        assert_int_equal(tok_encode(engine_vocab(p.g), text, with, &cut, NULL), 0);
+        assert_true(ids.n > 16);
+        assert_int_equal(embed_truncate(p.g, &cut), ids.n - 16);
+        assert_int_equal(cut.n, 16);
+        assert_memory_equal(cut.v, ids.v, 15 * sizeof *ids.v);
+        assert_int_equal(cut.v[15], ids.v[m == 0 ? ids.n - 1 : 15]);
+        assert_int_equal(embed_truncate(p.g, &cut), 0);
+        ids_fini(&ids), ids_fini(&cut);
+        close_model(&p);
+    }
+}
+
 static void test_embedding_model_does_not_generate(void **state) {
     (void)state;
     struct open p = open_model("models/bert.gguf", (struct engine_opts){.n_ctx = 64});
@@ -685,6 +754,8 @@ int main(void) {
         cmocka_unit_test(test_pooling_golden),
         cmocka_unit_test(test_pooling),
         cmocka_unit_test(test_learned_positions_bound_the_context),
+        cmocka_unit_test(test_states_without_head),
+        cmocka_unit_test(test_truncate),
         cmocka_unit_test(test_embedding_model_does_not_generate),
         cmocka_unit_test(test_begin_token_not_doubled),
     };

@@ -305,6 +305,28 @@ static void test_embed(void **state) {
     ran_fini(&r);
 }
 
+/* Longer than the context: cut with a warning, which gives the vector of what is left; or refused.
+ */
+static void test_embed_truncates(void **state) {
+    (void)state;
+    struct ran cut, whole, r;
+    const char *const model = golden("models/bert.gguf");
+    static const char text[] = "the dog and the cat and the dog and the cat";
+    assert_int_equal(RUN(cut, "", "embed", model, text, "--ctx", "8", "--json"), 0);
+    assert_non_null(strstr(cut.err.p, "longer than the context"));
+    json_t *j = lines(&cut);
+    assert_int_equal(json_integer_value(json_object_get(json_array_get(j, 0), "prompt_eval_count")),
+                     8);
+    json_decref(j);
+    assert_int_equal(RUN(whole, "", "embed", model, text, "--json", "--no-truncate"), 0);
+    assert_int_equal(whole.err.n, 0);
+    assert_string_not_equal(cut.out.p, whole.out.p);
+    assert_int_equal(RUN(r, "", "embed", model, text, "--ctx", "8", "--no-truncate"), 5);
+    assert_non_null(strstr(r.err.p, "the input length exceeds the context length"));
+    assert_int_equal(r.out.n, 0);
+    ran_fini(&cut), ran_fini(&whole), ran_fini(&r);
+}
+
 struct nll {
     const int32_t *tok;
     int n, from;
@@ -634,6 +656,7 @@ int main(void) {
         cmocka_unit_test(test_old_options_warn),
         cmocka_unit_test(test_empty_prompt_only_loads),
         cmocka_unit_test(test_embed),
+        cmocka_unit_test(test_embed_truncates),
         cmocka_unit_test(test_perplexity),
         cmocka_unit_test(test_chat),
         cmocka_unit_test(test_chat_ctrl_keys),

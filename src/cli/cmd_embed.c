@@ -10,13 +10,15 @@
 static struct {
     const char *pooling;
     int threads, ctx;
-    bool json, as_is;
+    bool json, as_is, whole;
 } flags;
 
 const struct opt *cmd_embed_options(void) {
     static const struct opt table[] = {
         {"json", 0, OPT_FLAG, &flags.json, 0, 0, NULL,
          "one object for all texts: model, embeddings, prompt_eval_count"},
+        {"no-truncate", 0, OPT_FLAG, &flags.whole, 0, 0, NULL,
+         "a text longer than the context is an error; default: its end is cut, with a warning"},
         {"no-normalize", 0, OPT_FLAG, &flags.as_is, 0, 0, NULL, "do not scale to length 1"},
         {"pooling", 0, OPT_STR, &flags.pooling, 0, 0, "mean|cls|last",
          "how tokens become one vector (default: as the model says)"},
@@ -50,10 +52,25 @@ static int set_pooling(enum pooling *p, struct err *e) {
                    flags.pooling);
 }
 
+static int fit(const struct engine *g, struct ids *ids, struct err *e) {
+    const size_t n = ids->n;
+    const int n_ctx = engine_n_ctx(g);
+    if (n <= (size_t)n_ctx) return 0;
+    if (flags.whole)
+        return err_set(e, ERR_LIMIT,
+                       "embed: the input length exceeds the context length: %zu tokens; it holds "
+                       "%d (--ctx; without --no-truncate the end is cut)",
+                       n, n_ctx);
+    fprintf(stderr, "Warning: the text is longer than the context: its last %d tokens are cut\n",
+            embed_truncate(g, ids));
+    return 0;
+}
+
 static int embed_text(struct work *w, struct str text, struct err *e) {
     struct ids ids = {0};
     const struct tok_opts opts = {.add_special = true};
     int rc = tok_encode(engine_vocab(w->engine), text, opts, &ids, e);
+    if (rc == 0) rc = fit(w->engine, &ids, e);
     if (rc == 0)
         rc = embed_tokens(w->session, ids.v, (int)ids.n, w->pooling, !flags.as_is, w->vector, e);
     w->n_tok += (long)ids.n;

@@ -92,6 +92,10 @@ static int print_embedding(struct chat *c, struct str text, struct err *e) {
     if (rc == 0)
         rc = tok_encode(engine_vocab(c->engine), text, (struct tok_opts){.add_special = true}, &ids,
                         e);
+    const int cut = rc == 0 ? embed_truncate(c->engine, &ids) : 0;
+    if (cut > 0)
+        fprintf(stderr,
+                "Warning: the text is longer than the context: its last %d tokens are cut\n", cut);
     if (rc == 0) rc = embed_tokens(c->session, ids.v, (int)ids.n, POOL_MODEL, true, v, e);
     json_t *list = json_array();
     for (int i = 0; rc == 0 && i < n; i++)

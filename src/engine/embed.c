@@ -1,5 +1,4 @@
-/* See embed.h.  An embedding model returns its final rows; of a model that generates they are
- * taken where they pass, at the debug point before the head. */
+/* See embed.h. */
 #include "engine/embed.h"
 
 #include <math.h>
@@ -22,18 +21,6 @@ static void pool_row(void *ctx, int i, const float *row, int n_col) {
         p->sum[j] = (double)row[j] + (p->kind == POOL_MEAN ? p->sum[j] : 0.0);
 }
 
-static void pool_tap(void *ctx, const char *name, int il, const float *x, int n, int n_col,
-                     int ld) {
-    (void)il;
-    if (strcmp(name, "out_norm") != 0) return;
-    for (int i = 0; i < n; i++)
-        pool_row(ctx, i, x + (size_t)i * ld, n_col);
-}
-
-static void ignore_row(void *ctx, int i, const float *row, int n_col) {
-    (void)ctx, (void)i, (void)row, (void)n_col;
-}
-
 static int model_pooling(const struct engine *g, enum pooling *kind, struct err *e) {
     static const enum pooling by_file[] = {POOL_MODEL, POOL_MEAN, POOL_CLS, POOL_LAST};
     char key[128];
@@ -49,16 +36,15 @@ static int model_pooling(const struct engine *g, enum pooling *kind, struct err 
     return 0;
 }
 
-/* Feed a model that generates with the debug point open. */
-static int feed_causal(struct session *s, const int32_t *tok, int n, struct pool *p,
-                       struct err *e) {
-    struct forward *f = engine_forward(session_engine(s));
-    const float *logits;
-    forward_set_tap(f, pool_tap, p);
-    const int rc = p->kind == POOL_LAST ? session_feed(s, tok, n, &logits, NULL, e)
-                                        : session_feed_all(s, tok, n, ignore_row, NULL, e);
-    forward_set_tap(f, NULL, NULL);
-    return rc;
+int embed_truncate(const struct engine *g, struct ids *text) {
+    const size_t n_ctx = (size_t)engine_n_ctx(g), n = text->n;
+    const struct vocab_special *sp = vocab_special(engine_vocab(g));
+    if (n <= n_ctx) return 0;
+    const int32_t last = text->v[n - 1];
+    if ((sp->add_eos && last == sp->eos) || (sp->add_sep && last == sp->sep))
+        text->v[n_ctx - 1] = last;
+    text->n = n_ctx;
+    return (int)(n - n_ctx);
 }
 
 int embed_tokens(struct session *s, const int32_t *tok, int n, enum pooling pooling, bool normalize,
@@ -70,9 +56,10 @@ int embed_tokens(struct session *s, const int32_t *tok, int n, enum pooling pool
     p.sum = calloc((size_t)p.n_embd, sizeof *p.sum);
     if (!p.sum) return err_nomem(e, "embed");
     session_truncate(s, 0);
-    const int rc = model_is_embedding(engine_model(g))
-                       ? session_feed_all(s, tok, n, pool_row, &p, e)
-                       : feed_causal(s, tok, n, &p, e);
+    /* An encoder sees the whole text at once; of other models only the rows that count go through
+     * the last layer's feed-forward. */
+    const int from = p.kind == POOL_LAST ? n - 1 : 0;
+    const int rc = session_feed_states(s, tok, n, from, pool_row, &p, e);
     double sq = 0.0;
     const double share = p.kind == POOL_MEAN && p.n > 0 ? 1.0 / p.n : 1.0;
     for (int j = 0; j < p.n_embd; j++)
