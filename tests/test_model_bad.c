@@ -13,6 +13,7 @@
 #include "badgguf.h"
 #include "base/os.h"
 #include "engine/session.h"
+#include "gguf/write.h"
 #include "seedgguf.h"
 
 static char *dir;
@@ -126,6 +127,35 @@ static void odd_keys_of_architectures(void **state) {
     if (s.n_wrong) fail_msg("%d cases went wrong", s.n_wrong);
 }
 
+/* The golden model's metadata with twice the heads in each further layer, and one key more. */
+static void refuse_growing_heads(const char *key, uint32_t u, float f) {
+    struct err e = {0};
+    char path[700];
+    int32_t n_head[64];
+    for (int i = 0; i < 64; i++)
+        n_head[i] = i ? 8 : 4;
+    snprintf(path, sizeof path, "%s/heads.gguf", dir);
+    struct gguf *g = gguf_open(golden("models/llama32.gguf"), &e);
+    assert_non_null(g);
+    struct gguf_writer *w = gguf_writer_new(path, 0, &e);
+    assert_non_null(w);
+    for (int i = 0; i < gguf_n_kv(g); i++)
+        assert_int_equal(gguf_copy_kv(w, gguf_kv_at(g, i), &e), 0);
+    assert_int_equal(gguf_set_arr(w, "llama.attention.head_count", GGUF_I32, n_head, 64, &e), 0);
+    assert_int_equal(u ? gguf_set_u32(w, key, u, &e) : gguf_set_f32(w, key, f, &e), 0);
+    assert_int_equal(gguf_writer_finish(w, &e), 0);
+    gguf_close(g);
+    assert_null(engine_open(path, &(struct engine_opts){.n_ctx = 32}, &e));
+    if (!strstr(e.msg, "attention.head_count' is 8 for layer 1")) fail_msg("%s", e.msg);
+}
+
+/* Buffers that are sized once for all layers must fit every layer. */
+static void heads_that_differ(void **state) {
+    (void)state;
+    refuse_growing_heads("llama.attention.max_alibi_bias", 0, 8);
+    refuse_growing_heads("llama.attention.kv_lora_rank", 16, 0);
+}
+
 static int setup(void **state) {
     (void)state;
     dir = temp_folder();
@@ -142,6 +172,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_seeds_are_refused),
         cmocka_unit_test(odd_keys_of_architectures),
+        cmocka_unit_test(heads_that_differ),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

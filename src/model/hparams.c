@@ -265,6 +265,11 @@ static void check(struct reader *r, const struct hparams *h) {
             bad(r, "attention.head_count_kv",
                 "is %d, which does not divide the %d heads of layer %d", l->n_kv_head, l->n_head,
                 il);
+        /* The forward's buffers for latent heads and ALiBi's slopes are one for all layers. */
+        if ((h->kv_rank || h->alibi) && l->n_head != h->layer[0].n_head)
+            bad(r, "attention.head_count",
+                "is %d for layer %d and %d for layer 0; the same is needed", l->n_head, il,
+                h->layer[0].n_head);
         if (l->n_head > HP_MAX_FF / h->k_dim || l->n_head > HP_MAX_FF / h->v_dim)
             bad(r, "attention.head_count", "is %d, too many heads of %d values", l->n_head,
                 h->k_dim);
