@@ -2,7 +2,6 @@
 #include "engine/embed.h"
 
 #include <math.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -21,19 +20,19 @@ static void pool_row(void *ctx, int i, const float *row, int n_col) {
         p->sum[j] = (double)row[j] + (p->kind == POOL_MEAN ? p->sum[j] : 0.0);
 }
 
-static int model_pooling(const struct engine *g, enum pooling *kind, struct err *e) {
-    static const enum pooling by_file[] = {POOL_MODEL, POOL_MEAN, POOL_CLS, POOL_LAST};
-    char key[128];
-    uint32_t type = 0; /* 0 in the file: none */
-    snprintf(key, sizeof key, "%s.pooling_type", model_arch(engine_model(g)));
-    if (gguf_get_u32(engine_gguf(g), key, &type, e) < 0) return -1;
-    if (type >= sizeof by_file / sizeof *by_file)
-        return err_set(e, ERR_UNSUPPORTED,
-                       "%s: %u; 1 (mean), 2 (first token) and 3 (last token) are supported", key,
-                       (unsigned)type);
-    *kind = by_file[type];
-    if (*kind == POOL_MODEL) *kind = model_is_embedding(engine_model(g)) ? POOL_MEAN : POOL_LAST;
-    return 0;
+static int choose_pooling(const struct model *m, enum pooling *kind, struct err *e) {
+    switch (model_pooling(m)) {
+    case 1: *kind = POOL_MEAN; return 0;
+    case 2: *kind = POOL_CLS; return 0;
+    case 3: *kind = POOL_LAST; return 0;
+    case 4:
+        return err_set(
+            e, ERR_UNSUPPORTED,
+            "key '%s.pooling_type' is 4 (ranking); 1 (mean), 2 (first token) and 3 (last "
+            "token) are supported",
+            model_arch(m));
+    default: *kind = model_is_embedding(m) ? POOL_MEAN : POOL_LAST; return 0;
+    }
 }
 
 int embed_truncate(const struct engine *g, struct ids *text) {
@@ -51,7 +50,7 @@ int embed_tokens(struct session *s, const int32_t *tok, int n, enum pooling pool
                  float *out, struct err *e) {
     struct engine *g = session_engine(s);
     struct pool p = {.kind = pooling, .n_embd = model_n_embd(engine_model(g))};
-    if (pooling == POOL_MODEL && model_pooling(g, &p.kind, e) != 0) return -1;
+    if (pooling == POOL_MODEL && choose_pooling(engine_model(g), &p.kind, e) != 0) return -1;
     if (n <= 0) return err_set(e, ERR_USAGE, "embed: an empty text; at least one token is needed");
     p.sum = calloc((size_t)p.n_embd, sizeof *p.sum);
     if (!p.sum) return err_nomem(e, "embed");

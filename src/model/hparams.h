@@ -55,8 +55,8 @@ struct hparams {
     struct rope_params rope_set[ROPE_SETS];
     bool causal;
     bool alibi;
-    int pooling;      /* embedding models: 0 none, 1 mean, 2 first, 3 last; -1 not given */
-    float attn_scale; /* of q k */
+    int pooling;                                    /* see model_pooling */
+    float attn_scale;                               /* of q k */
     float attn_softcap, logit_softcap;              /* 0: none */
     float clamp_qkv;                                /* 0: none */
     float embed_scale, residual_scale, logit_scale; /* multipliers; 1 by default */

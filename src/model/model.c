@@ -44,6 +44,10 @@ bool model_is_embedding(const struct model *m) {
     return m->arch->encoder;
 }
 
+int model_pooling(const struct model *m) {
+    return m->hp.pooling;
+}
+
 int model_n_vocab(const struct model *m) {
     return m->hp.n_vocab;
 }

@@ -19,7 +19,9 @@ void model_free(struct model *m);
 
 const char *model_arch(const struct model *m);  /* "llama", "qwen2"... */
 bool model_is_embedding(const struct model *m); /* bert and its kin: no logits, rows instead */
-int model_n_vocab(const struct model *m);       /* rows of the head */
+int model_pooling(const struct model *m); /* pooling_type: 0 none, 1 mean, 2 first token, 3 last, 4
+                                           * rank; -1: the file says nothing */
+int model_n_vocab(const struct model *m); /* rows of the head */
 int model_n_embd(const struct model *m);
 int model_n_layer(const struct model *m);
 int model_n_ctx_train(const struct model *m);
