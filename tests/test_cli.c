@@ -166,6 +166,20 @@ static void interrupt_ends_a_long_run(void **s) {
     close(null);
 }
 
+/* Reading lines from a terminal or a slow pipe ends as well, and not as if all was read. */
+static void interrupt_ends_a_wait_for_input(void **s) {
+    (void)s;
+    const char *const args[] = {"embed", golden("models/bert.gguf"), NULL};
+    const int null = open("/dev/null", O_WRONLY), in = dup(0);
+    int p[2];
+    assert_int_equal(pipe2(p, O_CLOEXEC), 0);
+    dup2(p[0], 0);
+    const int status = run_with(args, null, SIGINT);
+    dup2(in, 0);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 130);
+    close(in), close(null), close(p[0]), close(p[1]);
+}
+
 static void output_that_cannot_be_written(void **s) {
     (void)s;
     const char *const args[] = {"doctor", NULL};
@@ -411,6 +425,7 @@ int main(void) {
         cmocka_unit_test(wrong_words),
         cmocka_unit_test(wrong_words_beside_a_model),
         cmocka_unit_test(interrupt_ends_a_long_run),
+        cmocka_unit_test(interrupt_ends_a_wait_for_input),
         cmocka_unit_test(output_that_cannot_be_written),
         cmocka_unit_test(settings_that_do_not_parse),
         cmocka_unit_test(wrong_options_of_every_command),

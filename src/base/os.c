@@ -67,6 +67,7 @@ void os_map_close(struct os_map *m) {
 
 int os_read_file(const char *path, size_t max_bytes, struct buf *out, struct err *e) {
     const bool is_stdin = strcmp(path, "-") == 0;
+    const char *name = is_stdin ? "standard input" : path;
     const int fd =
         is_stdin ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     struct stat st;
@@ -76,13 +77,13 @@ int os_read_file(const char *path, size_t max_bytes, struct buf *out, struct err
     for (size_t total = 0;;) {
         char *at = buf_room(out, 64 * 1024);
         if (!at) {
-            err_nomem(e, path);
+            err_nomem(e, name);
             goto done;
         }
         const ssize_t n = read(fd, at, 64 * 1024);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0) {
-            err_errno(e, path);
+            err_errno(e, name);
             goto done;
         }
         if (n == 0) break;
@@ -90,7 +91,7 @@ int os_read_file(const char *path, size_t max_bytes, struct buf *out, struct err
         out->p[out->n] = 0;
         total += (size_t)n;
         if (total > max_bytes) {
-            err_set(e, ERR_LIMIT, "%s: more than the %zu bytes that are accepted here", path,
+            err_set(e, ERR_LIMIT, "%s: more than the %zu bytes that are accepted here", name,
                     max_bytes);
             goto done;
         }

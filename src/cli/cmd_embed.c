@@ -61,7 +61,7 @@ static int fit(const struct engine *g, struct ids *ids, struct err *e) {
                        "embed: the input length exceeds the context length: %zu tokens; it holds "
                        "%d (--ctx; without --no-truncate the end is cut)",
                        n, n_ctx);
-    fprintf(stderr, "Warning: the text is longer than the context: its last %d tokens are cut\n",
+    fprintf(stderr, "warning: the text is longer than the context: its last %d tokens are cut\n",
             embed_truncate(g, ids));
     return 0;
 }
@@ -69,6 +69,7 @@ static int fit(const struct engine *g, struct ids *ids, struct err *e) {
 static int embed_text(struct work *w, struct str text, struct err *e) {
     struct ids ids = {0};
     const struct tok_opts opts = {.add_special = true};
+    if (cli_interrupted) return err_set(e, ERR_CANCELLED, "interrupted");
     int rc = tok_encode(engine_vocab(w->engine), text, opts, &ids, e);
     if (rc == 0) rc = fit(w->engine, &ids, e);
     if (rc == 0)

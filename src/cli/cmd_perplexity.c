@@ -110,13 +110,13 @@ static void print_report(const struct report *r, const struct score *s, size_t n
                              "ctx", r->window, "seconds", r->seconds));
 }
 
-static int measure(struct session *session, struct ids *text, struct err *e) {
+static int measure(struct session *session, struct ids *text, const char *path, struct err *e) {
     struct score s = {0};
     struct report r = {.window = engine_n_ctx(session_engine(session))};
     struct progress bar;
     const int64_t t0 = os_now_ns();
     if (text->n < 4)
-        return err_set(e, ERR_FORMAT, "text: %zu tokens; at least 4 are needed", text->n);
+        return err_set(e, ERR_FORMAT, "%s: %zu tokens; at least 4 are needed", path, text->n);
     if (!flags.ctx && r.window > DEFAULT_WINDOW) r.window = DEFAULT_WINDOW;
     if ((size_t)r.window > text->n) r.window = (int)text->n;
     const size_t step = (size_t)r.window, n_window = text->n / step;
@@ -160,7 +160,7 @@ int cmd_perplexity(int argc, char **argv, struct err *e) {
     int rc = open_engine(args[0], &g, e);
     if (rc == 0) rc = read_text(args[1], engine_vocab(g), &text, e);
     struct session *s = rc == 0 ? session_new(g, e) : NULL;
-    rc = s ? measure(s, &text, e) : -1;
+    rc = s ? measure(s, &text, args[1], e) : -1;
     session_free(s);
     engine_close(g);
     ids_fini(&text);

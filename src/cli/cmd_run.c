@@ -95,7 +95,7 @@ static int print_embedding(struct chat *c, struct str text, struct err *e) {
     const int cut = rc == 0 ? embed_truncate(c->engine, &ids) : 0;
     if (cut > 0)
         fprintf(stderr,
-                "Warning: the text is longer than the context: its last %d tokens are cut\n", cut);
+                "warning: the text is longer than the context: its last %d tokens are cut\n", cut);
     if (rc == 0) rc = embed_tokens(c->session, ids.v, (int)ids.n, POOL_MODEL, true, v, e);
     json_t *list = json_array();
     for (int i = 0; rc == 0 && i < n; i++)
@@ -146,6 +146,5 @@ int cmd_run(int argc, char **argv, struct err *e) {
     if (rc == 0) rc = run(&c, args + 1, n_args - 1, e);
     chat_fini(&c);
     free(lora);
-    /* The user knows that they pressed Ctrl-C. */
-    return rc != 0 && e->code == ERR_CANCELLED ? 130 : rc;
+    return rc;
 }
