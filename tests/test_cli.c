@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -198,6 +199,21 @@ static void output_that_cannot_be_written(void **s) {
     assert_true(WIFEXITED(stopped) && WEXITSTATUS(stopped) == 1);
     assert_true(os_now_ns() - t0 < 10ll * 1000000000);
     close(full);
+    /* `ulimit -f`: an error, not a signal. */
+    char *dir = temp_folder(), to[600];
+    snprintf(to, sizeof to, "%s/out.gguf", dir);
+    const char *const big[] = {"quantize", golden("models/llama32.gguf"), to, "F16", NULL};
+    struct rlimit old, small;
+    getrlimit(RLIMIT_FSIZE, &old);
+    small = (struct rlimit){20000, old.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &small);
+    const int null = open("/dev/null", O_WRONLY);
+    const int limited = run_with(big, null, 0);
+    setrlimit(RLIMIT_FSIZE, &old);
+    close(null);
+    assert_true(WIFEXITED(limited) && WEXITSTATUS(limited) == 1);
+    assert_int_equal(rmdir(dir), 0); /* and nothing is left behind */
+    free(dir);
     const int closed = run_with(args, -1, 0); /* as `>&-` leaves it */
     assert_true(WIFEXITED(closed) && WEXITSTATUS(closed) == 1);
     int p[2]; /* a reader that has gone: `cria ... | head` */
@@ -391,9 +407,10 @@ static void wrong_files_for_every_command(void **s) {
 
 static void help_and_version(void **s) {
     (void)s;
-    static const char *const good[][3] = {{"help"},           {"--help"}, {"-h"},
-                                          {"help", "doctor"}, {NULL},     {"doctor", "--help"},
-                                          {"debug", "-h"},    {"-v"},     {"--version"}};
+    static const char *const good[][3] = {
+        {"help"},           {"help", "help"}, {"help", "--help"},   {"--help"},      {"-h"},
+        {"help", "doctor"}, {NULL},           {"doctor", "--help"}, {"debug", "-h"}, {"-v"},
+        {"--version"}};
     for (size_t i = 0; i < sizeof good / sizeof *good; i++) {
         struct ran r;
         const char *args[4] = {good[i][0], good[i][1], NULL};

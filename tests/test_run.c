@@ -66,6 +66,18 @@ static void test_same_answer_each_time(void **state) {
     }
 }
 
+/* The longest context there is: "the whole context" of the penalties must not overflow theirs. */
+static void test_long_context(void **state) {
+    (void)state;
+    struct ran r;
+    assert_int_equal(RUN(r, "", "run", llama, "--raw", "hi", "-o", "num_ctx=16777216", "-o",
+                         "num_predict=2", "-o", "repeat_last_n=-1", "-o", "repeat_penalty=1.1"),
+                     0);
+    assert_true(r.out.n > 0);
+    assert_true(r.peak_rss_bytes < 512u << 20);
+    ran_fini(&r);
+}
+
 static void collect(void *ctx, int line, json_t *v) {
     (void)line;
     json_array_append(ctx, v);
@@ -647,6 +659,7 @@ static void test_word_wrap(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_same_answer_each_time),
+        cmocka_unit_test(test_long_context),
         cmocka_unit_test(test_stdin_comes_first),
         cmocka_unit_test(test_json),
         cmocka_unit_test(test_verbose),

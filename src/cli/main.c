@@ -25,6 +25,8 @@ static void set_signals(void) {
     /* `cria ... | head` ends quietly when head has seen enough, also under a parent that ignores
      * SIGPIPE and would hand that down. */
     signal(SIGPIPE, SIG_DFL);
+    /* A file that meets `ulimit -f` is an error to report and clean up after, as a full disk is. */
+    signal(SIGXFSZ, SIG_IGN);
 }
 
 /* A closed descriptor 0, 1 or 2 would be given to the next file that is opened, and output would
@@ -108,7 +110,8 @@ int cli_dispatch(const struct command *table, const char *prefix, int argc, char
 static int help(int argc, char **argv, struct err *e) {
     const struct command *table = cli_commands;
     char prefix[64] = "cria";
-    for (int i = 1; i < argc; i++) {
+    int i = argc > 1 && (strcmp(argv[1], "help") == 0 || is_help(argv[1])) ? 2 : 1;
+    for (; i < argc; i++) {
         const struct command *c = find(table, argv[i]);
         if (!c) return unknown(table, prefix, argv[i], e);
         if (!c->sub) {

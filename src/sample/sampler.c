@@ -16,6 +16,7 @@
 
 enum {
     HISTORY_ALL = 1 << 18, /* what -1, "the whole context", means when nobody knows it: 1 MB */
+    MAX_LAST_N = 1 << 24,  /* the engine's longest context, which it puts for -1 */
     MIROSTAT_M = 100,      /* the paper's and llama.cpp's choice */
 };
 
@@ -77,8 +78,8 @@ int sampler_check(const struct sampler_opts *o, struct err *e) {
         {"top_n_sigma", (double)o->top_n_sigma, -big, big, "a number (<= 0: off)"},
         {"xtc_probability", (double)o->xtc_probability, 0, 1, "a number from 0 to 1"},
         {"xtc_threshold", (double)o->xtc_threshold, 0, 1, "a number from 0 to 1"},
-        {"repeat_last_n", o->repeat_last_n, -1, HISTORY_ALL,
-         "an integer from -1 (whole context) to 262144"},
+        {"repeat_last_n", o->repeat_last_n, -1, MAX_LAST_N,
+         "an integer from -1 (whole context) to 16777216"},
         {"repeat_penalty", (double)o->repeat_penalty, small, big,
          "a number from 1e-6 to 1e30 (1: off)"},
         {"presence_penalty", (double)o->presence_penalty, -big, big, "a number from -1e30 to 1e30"},
@@ -88,8 +89,8 @@ int sampler_check(const struct sampler_opts *o, struct err *e) {
         {"dry_base", (double)o->dry_base, o->dry_multiplier > 0.0f ? 1 : -big, big,
          "a number from 1 to 1e30"},
         {"dry_allowed_length", o->dry_allowed_length, 0, big, "an integer >= 0"},
-        {"dry_penalty_last_n", o->dry_penalty_last_n, -1, HISTORY_ALL,
-         "an integer from -1 (whole context) to 262144"},
+        {"dry_penalty_last_n", o->dry_penalty_last_n, -1, MAX_LAST_N,
+         "an integer from -1 (whole context) to 16777216"},
         {"mirostat", o->mirostat, 0, 2, "0, 1 or 2"},
         {"mirostat_tau", (double)o->mirostat_tau, 0, big, "a number from 0 to 1e30"},
         {"mirostat_eta", (double)o->mirostat_eta, 0, big, "a number from 0 to 1e30"},
