@@ -188,7 +188,7 @@ static void f32(struct keys *k, const char *name, double v) {
 }
 
 static void write_keys(struct keys *k, const struct toy *t) {
-    char key[96], full[128];
+    char key[128], full[128];
     gguf_set_str(k->w, "general.architecture", str_of(t->arch), &k->e);
     u32(k, "block_count", t->n_layer), u32(k, "embedding_length", t->n_embd);
     u32(k, "context_length", TOY_CTX), u32(k, "feed_forward_length", t->n_ff);
