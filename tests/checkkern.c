@@ -208,7 +208,7 @@ struct peak bench_peak(const char *level) {
     if (!strcmp(level, "avx512")) {
         p.int8_gops = n * 64 / bench_seconds(spin_int8_512, NULL);
         p.f32_gflops = n * 16 / bench_seconds(spin_f32_512, NULL);
-    } else if (!strcmp(level, "avx2")) {
+    } else if (!strncmp(level, "avx", 3)) {
         p.int8_gops = n * 32 / bench_seconds(spin_int8_256, NULL);
         p.f32_gflops = n * 8 / bench_seconds(spin_f32_256, NULL);
     }
@@ -241,7 +241,7 @@ static bool run(const struct check_entry *e, const char *level) {
 }
 
 int main(int argc, char **argv) {
-    static const char *const levels[] = {"ref", "avx2", "avx512", "neon"};
+    static const char *const levels[] = {"ref", "avx2", "avxvnni", "avx512", "neon"};
     const char *filter = "";
     bool bench = false;
     int passed = 0, failed = 0;

@@ -6,8 +6,9 @@
 /* The table; the same on every call.  Thread-safe. */
 const struct ops *cpu_ops(void);
 
-/* Check the setting CRIA_CPU (ref, avx2, avx512, neon: use no more than that).  ERR_USAGE when it
- * is none of these or this machine lacks it; without this check the best kernels are used then. */
+/* Check the setting CRIA_CPU (ref, avx2, avxvnni, avx512, neon: use no more than that).  ERR_USAGE
+ * when it is none of these or this machine lacks it; without this check the best kernels are used
+ * then. */
 int cpu_check_setting(struct err *e);
 
 /* "avx512+vnni+bf16", "avx2", "neon+dotprod", "ref": what is in use, after CRIA_CPU. */

@@ -61,6 +61,7 @@ struct kern_mat {
 
 /* Each fills in what its instruction set has and leaves the rest.  ref first: it has everything. */
 void kern_mat_ref(struct kern_mat *k);
-void kern_mat_avx2(struct kern_mat *k, const struct cpu_info *cpu);
+void kern_mat_avx2(struct kern_mat *k);
+void kern_mat_avxvnni(struct kern_mat *k);                            /* over avx2 */
 void kern_mat_avx512(struct kern_mat *k, const struct cpu_info *cpu); /* needs VNNI and VBMI */
 void kern_mat_neon(struct kern_mat *k, const struct cpu_info *cpu);   /* needs dotprod */

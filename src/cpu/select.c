@@ -38,8 +38,18 @@ static bool have_avx2(const struct cpu_info *c) {
 }
 
 static void init_avx2(struct kern *k, const struct cpu_info *c) {
-    kern_mat_avx2(&k->mat, c);
+    (void)c;
+    kern_mat_avx2(&k->mat);
     kern_vec_avx2(&k->vec);
+}
+
+static bool have_avxvnni(const struct cpu_info *c) {
+    return c->avx2 && c->avx_vnni;
+}
+
+static void init_avxvnni(struct kern *k, const struct cpu_info *c) {
+    (void)c;
+    kern_mat_avxvnni(&k->mat);
 }
 
 /* The folder is compiled for VNNI and VBMI too, so a machine without them (Skylake-X, Cascade
@@ -70,6 +80,7 @@ static const struct level levels[] = {
     {"ref", have_ref, init_ref},
 #if defined(__x86_64__)
     {"avx2", have_avx2, init_avx2},
+    {"avxvnni", have_avxvnni, init_avxvnni}, /* some avx512 machines lack it */
     {"avx512", have_avx512, init_avx512},
 #endif
 #if defined(__aarch64__)
@@ -77,10 +88,12 @@ static const struct level levels[] = {
 #endif
 };
 
+enum { N_DEFINED = sizeof levels / sizeof *levels };
+
 /* Written once. */
 static struct {
     struct kern kern[N_LEVEL];
-    int n_level; /* of levels[], those that this machine has: a prefix */
+    bool have[N_LEVEL];
     int used;
     char isa[64];
     char line[N_LINE][N_LINE_CHARS];
@@ -90,17 +103,19 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 /* Index of a level this machine has, -1 for none. */
 static int find_level(const char *name) {
-    for (int i = 0; i < sel.n_level; i++)
-        if (!strcmp(levels[i].name, name)) return i;
+    for (int i = 0; i < N_DEFINED; i++)
+        if (sel.have[i] && !strcmp(levels[i].name, name)) return i;
     return -1;
 }
 
 static void init_tables(void) {
     const struct cpu_info *c = cpu_info();
-    for (size_t i = 0; i < sizeof levels / sizeof *levels && levels[i].have(c); i++) {
+    for (int i = 0; i < N_DEFINED; i++) {
         if (i) sel.kern[i] = sel.kern[i - 1];
+        sel.have[i] = levels[i].have(c);
+        if (!sel.have[i]) continue;
         levels[i].init(&sel.kern[i], c);
-        sel.n_level++;
+        sel.used = i;
     }
 }
 
@@ -108,16 +123,15 @@ static void choose(void) {
     char v[256];
     const char *s = os_setting("CPU", v, sizeof v);
     const int i = s ? find_level(s) : -1;
-    sel.used = i >= 0 ? i : sel.n_level - 1;
+    if (i >= 0) sel.used = i;
 }
 
 static void name_isa(void) {
     const struct cpu_info *c = cpu_info();
     const char *name = levels[sel.used].name;
     const bool avx512 = !strcmp(name, "avx512"), neon = !strcmp(name, "neon");
-    snprintf(sel.isa, sizeof sel.isa, "%s%s%s%s%s%s", name, avx512 ? "+vnni+vbmi" : "",
-             avx512 && c->avx512_bf16 ? "+bf16" : "",
-             !strcmp(name, "avx2") && c->avx_vnni ? "+vnni" : "", neon ? "+dotprod" : "",
+    snprintf(sel.isa, sizeof sel.isa, "%s%s%s%s%s", name, avx512 ? "+vnni+vbmi" : "",
+             avx512 && c->avx512_bf16 ? "+bf16" : "", neon ? "+dotprod" : "",
              neon && c->i8mm ? "+i8mm" : "");
 }
 
@@ -173,9 +187,10 @@ int cpu_check_setting(struct err *e) {
     pthread_once(&once, init);
     const char *s = os_setting("CPU", v, sizeof v);
     if (!s || find_level(s) >= 0) return 0;
-    for (int i = 0; i < sel.n_level; i++)
-        snprintf(have + strlen(have), sizeof have - strlen(have), "%s%s", i ? ", " : "",
-                 levels[i].name);
+    for (int i = 0; i < N_DEFINED; i++)
+        if (sel.have[i])
+            snprintf(have + strlen(have), sizeof have - strlen(have), "%s%s", i ? ", " : "",
+                     levels[i].name);
     return err_set(e, ERR_USAGE, "CRIA_CPU: \"%s\"; this machine has %s", s, have);
 }
 
