@@ -22,7 +22,6 @@
 #include "cpu/kern_mat.h"
 #include "quant/blocks.h"
 #include "quant/grids.h"
-#include "quant/kscale.h"
 
 /* x = d * sum_j sc[j] * dot_j - dmin * sum_j m[j] * sum_j(x), sub-blocks of 16.  Formats without
  * mins may store q + bias as unsigned bytes, with m = bias * sc and dmin = d. */
@@ -55,6 +54,10 @@ static inline float row_half(uint16_t h) {
 typedef uint8_t u8x8 __attribute__((vector_size(8)));
 typedef uint8_t u8x16 __attribute__((vector_size(16)));
 typedef uint8_t u8x32 __attribute__((vector_size(32)));
+typedef uint16_t u16x8 __attribute__((vector_size(16)));
+typedef uint32_t u32x4 __attribute__((vector_size(16)));
+typedef uint32_t u32x8 __attribute__((vector_size(32)));
+typedef int8_t i8x16 __attribute__((vector_size(16)));
 typedef int16_t i16x16 __attribute__((vector_size(32)));
 
 static inline u8x16 row_load16(const void *p) {
@@ -77,18 +80,27 @@ static inline void row_put32(int8_t *q, u8x32 v) {
     memcpy(q, &v, sizeof v);
 }
 
-/* Where sum j of 16 stands in act_q8_k.sum16. */
-static inline int row_swap(int j) {
-    return (j & ~3) | (j & 1) << 1 | (j >> 1 & 1);
+static inline void row_put_i16(int16_t *to, i16x16 v) {
+    memcpy(to, &v, sizeof v);
+}
+
+/* 32 values at once: a load of all would wait for stores of halves. */
+static inline void row_put_two(int8_t *q, u8x16 low, u8x16 high) {
+    row_put32(q, __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13,
+                                         14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28,
+                                         29, 30, 31));
+}
+
+/* In the order of act_q8_k.sum16. */
+static inline i16x16 row_swapped(i16x16 v) {
+    return __builtin_shufflevector(v, v, 0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15);
 }
 
 /* The mins that take a bias off again. */
 static inline void row_mins(struct row_k *o, int bias) {
     i16x16 v;
     memcpy(&v, o->sc, sizeof v);
-    v *= (int16_t)bias;
-    v = __builtin_shufflevector(v, v, 0, 2, 1, 3, 4, 6, 5, 7, 8, 10, 9, 11, 12, 14, 13, 15);
-    memcpy(o->m, &v, sizeof v);
+    row_put_i16(o->m, row_swapped(v * (int16_t)bias));
     o->dmin = o->d;
 }
 
@@ -115,8 +127,7 @@ static inline u8x16 row_levels(const int8_t book[16], u8x16 code) {
 
 static inline void row_book(int8_t *q, const uint8_t qs[16], const int8_t book[16]) {
     const u8x16 v = row_load16(qs);
-    row_put16(q, row_levels(book, v & 15));
-    row_put16(q + 16, row_levels(book, v >> 4));
+    row_put_two(q, row_levels(book, v & 15), row_levels(book, v >> 4));
 }
 
 /* ---- K types: one block to a row_k.  `bias` as above; ignored by the types with mins ---- */
@@ -126,13 +137,11 @@ typedef void row_k_fn(const void *restrict block, struct row_k *restrict o, int 
 static inline void row_k4_header(uint16_t d, uint16_t dmin, const uint8_t packed[12],
                                  struct row_k *o) {
     uint32_t p[3];
-    u8x16 sc = {0}, m = {0};
     memcpy(p, packed, sizeof p); /* quant/kscale.h, four bytes at a time */
-    const uint32_t s[2] = {p[0] & 0x3f3f3f3f, (p[2] & 0x0f0f0f0f) | (p[0] >> 2 & 0x30303030)};
-    const uint32_t n[2] = {p[1] & 0x3f3f3f3f, (p[2] >> 4 & 0x0f0f0f0f) | (p[1] >> 2 & 0x30303030)};
-    memcpy(&sc, s, sizeof s);
-    memcpy(&m, n, sizeof n);
-    /* Twice each, to 16 bits; the mins in the order of row_swap. */
+    const u32x4 s = {p[0] & 0x3f3f3f3f, (p[2] & 0x0f0f0f0f) | (p[0] >> 2 & 0x30303030)};
+    const u32x4 n = {p[1] & 0x3f3f3f3f, (p[2] >> 4 & 0x0f0f0f0f) | (p[1] >> 2 & 0x30303030)};
+    const u8x16 sc = (u8x16)s, m = (u8x16)n;
+    /* Twice each, to 16 bits; the mins in the order of row_swapped. */
     const u8x32 sc16 = __builtin_shufflevector(sc, sc, 0, 8, 0, 8, 1, 8, 1, 8, 2, 8, 2, 8, 3, 8, 3,
                                                8, 4, 8, 4, 8, 5, 8, 5, 8, 6, 8, 6, 8, 7, 8, 7, 8);
     const u8x32 m16 = __builtin_shufflevector(m, m, 0, 8, 1, 8, 0, 8, 1, 8, 2, 8, 3, 8, 2, 8, 3, 8,
@@ -168,11 +177,10 @@ static inline void row_q5_k(const void *restrict block, struct row_k *restrict o
 
 static inline void row_q2_k(const void *restrict block, struct row_k *restrict o, int bias) {
     const struct block_q2_k *b = block;
+    const u8x16 s = row_load16(b->scales), mins = s >> 4;
     (void)bias;
-    for (int j = 0; j < 16; j++) {
-        o->sc[j] = b->scales[j] & 15;
-        o->m[row_swap(j)] = b->scales[j] >> 4;
-    }
+    row_put_i16(o->sc, __builtin_convertvector(s & 15, i16x16));
+    row_put_i16(o->m, row_swapped(__builtin_convertvector(mins, i16x16)));
     o->d = row_half(b->d);
     o->dmin = row_half(b->dmin);
     for (int h = 0; h < 2; h++) {
@@ -185,10 +193,12 @@ static inline void row_q2_k(const void *restrict block, struct row_k *restrict o
 static inline void row_q3_k(const void *restrict block, struct row_k *restrict o, int bias) {
     const struct block_q3_k *b = block;
     const u8x32 top = row_load32(b->hmask);
-    int8_t sc[16];
-    k3_scales_get(b->scales, sc);
-    for (int j = 0; j < 16; j++)
-        o->sc[j] = sc[j];
+    uint32_t p[3];
+    memcpy(p, b->scales, sizeof p); /* quant/kscale.h, four bytes at a time */
+    const uint32_t low = 0x0f0f0f0f, two = 0x30303030;
+    const u32x4 s = {(p[0] & low) | (p[2] << 4 & two), (p[1] & low) | (p[2] << 2 & two),
+                     (p[0] >> 4 & low) | (p[2] & two), (p[1] >> 4 & low) | (p[2] >> 2 & two)};
+    row_put_i16(o->sc, __builtin_convertvector((i8x16)s, i16x16) - 32);
     o->d = row_half(b->d);
     for (int h = 0; h < 2; h++) {
         const u8x32 v = row_load32(b->qs + 32 * h);
@@ -202,8 +212,7 @@ static inline void row_q3_k(const void *restrict block, struct row_k *restrict o
 static inline void row_q6_k(const void *restrict block, struct row_k *restrict o, int bias) {
     const struct block_q6_k *b = block;
     const uint8_t add = (uint8_t)(bias - 32);
-    for (int j = 0; j < 16; j++)
-        o->sc[j] = b->scales[j];
+    row_put_i16(o->sc, __builtin_convertvector((i8x16)row_load16(b->scales), i16x16));
     o->d = row_half(b->d);
     for (int h = 0; h < 2; h++) {
         const u8x32 two = row_load32(b->qh + 32 * h);
@@ -397,36 +406,49 @@ static inline row_k_fn *row_k_of(enum qtype t) {
 
 typedef void row_q_fn(const void *restrict blocks, struct row_q *restrict o);
 
+/* A field of eight blocks.  Vectors are made in registers: wide loads of what was just stored in
+ * narrow pieces would wait for the stores (a third of avx2's time for Q8_0 at one column). */
+#define ROW_EACH(b, field)                                                                         \
+    {                                                                                              \
+        (b)[0].field, (b)[1].field, (b)[2].field, (b)[3].field, (b)[4].field, (b)[5].field,        \
+            (b)[6].field, (b)[7].field                                                             \
+    }
+
+static inline void row_put_halves(float d[8], u16x8 h) {
+#if defined(__F16C__)
+    _mm256_storeu_ps(d, _mm256_cvtph_ps((__m128i)h));
+#else
+    for (int j = 0; j < 8; j++)
+        d[j] = row_half(h[j]);
+#endif
+}
+
 static inline void row_q8_0(const void *restrict blocks, struct row_q *restrict o) {
     const struct block_q8_0 *b = blocks;
-    for (int j = 0; j < 8; j++) {
-        o->d[j] = row_half(b[j].d);
+    row_put_halves(o->d, (u16x8)ROW_EACH(b, d));
+    for (int j = 0; j < 8; j++)
         memcpy(o->q + 32 * j, b[j].qs, 32);
-    }
 }
 
 /* Nibbles, low ones first, less offset. */
 static inline void row_nibbles(int8_t *q, const uint8_t qs[16], int offset) {
     const u8x16 v = row_load16(qs);
-    row_put16(q, (v & 15) - (uint8_t)offset);
-    row_put16(q + 16, (v >> 4) - (uint8_t)offset);
+    row_put_two(q, (v & 15) - (uint8_t)offset, (v >> 4) - (uint8_t)offset);
 }
 
 static inline void row_q4_0(const void *restrict blocks, struct row_q *restrict o) {
     const struct block_q4_0 *b = blocks;
-    for (int j = 0; j < 8; j++) {
-        o->d[j] = row_half(b[j].d);
+    row_put_halves(o->d, (u16x8)ROW_EACH(b, d));
+    for (int j = 0; j < 8; j++)
         row_nibbles(o->q + 32 * j, b[j].qs, 8);
-    }
 }
 
 static inline void row_q4_1(const void *restrict blocks, struct row_q *restrict o) {
     const struct block_q4_1 *b = blocks;
-    for (int j = 0; j < 8; j++) {
-        o->d[j] = row_half(b[j].d);
-        o->m[j] = row_half(b[j].m);
+    row_put_halves(o->d, (u16x8)ROW_EACH(b, d));
+    row_put_halves(o->m, (u16x8)ROW_EACH(b, m));
+    for (int j = 0; j < 8; j++)
         row_nibbles(o->q + 32 * j, b[j].qs, 0);
-    }
 }
 
 /* 16 where a bit of the two bytes is set: values in order. */
@@ -441,42 +463,39 @@ static inline u8x16 row_bits16(const uint8_t p[2]) {
 /* Nibbles with a fifth bit on top, less offset. */
 static inline void row_fifth(int8_t *q, const uint8_t qh[4], const uint8_t qs[16], int offset) {
     const u8x16 v = row_load16(qs);
-    row_put16(q, ((v & 15) | row_bits16(qh)) - (uint8_t)offset);
-    row_put16(q + 16, (v >> 4 | row_bits16(qh + 2)) - (uint8_t)offset);
+    row_put_two(q, ((v & 15) | row_bits16(qh)) - (uint8_t)offset,
+                (v >> 4 | row_bits16(qh + 2)) - (uint8_t)offset);
 }
 
 static inline void row_q5_0(const void *restrict blocks, struct row_q *restrict o) {
     const struct block_q5_0 *b = blocks;
-    for (int j = 0; j < 8; j++) {
-        o->d[j] = row_half(b[j].d);
+    row_put_halves(o->d, (u16x8)ROW_EACH(b, d));
+    for (int j = 0; j < 8; j++)
         row_fifth(o->q + 32 * j, b[j].qh, b[j].qs, 16);
-    }
 }
 
 static inline void row_q5_1(const void *restrict blocks, struct row_q *restrict o) {
     const struct block_q5_1 *b = blocks;
-    for (int j = 0; j < 8; j++) {
-        o->d[j] = row_half(b[j].d);
-        o->m[j] = row_half(b[j].m);
+    row_put_halves(o->d, (u16x8)ROW_EACH(b, d));
+    row_put_halves(o->m, (u16x8)ROW_EACH(b, m));
+    for (int j = 0; j < 8; j++)
         row_fifth(o->q + 32 * j, b[j].qh, b[j].qs, 0);
-    }
 }
 
 static inline void row_iq4_nl(const void *restrict blocks, struct row_q *restrict o) {
     const struct block_iq4_nl *b = blocks;
-    for (int j = 0; j < 8; j++) {
-        o->d[j] = row_half(b[j].d);
+    row_put_halves(o->d, (u16x8)ROW_EACH(b, d));
+    for (int j = 0; j < 8; j++)
         row_book(o->q + 32 * j, b[j].qs, kvalues_iq4nl);
-    }
 }
 
 static inline void row_mxfp4(const void *restrict blocks, struct row_q *restrict o) {
     const struct block_mxfp4 *b = blocks;
-    for (int j = 0; j < 8; j++) { /* half the E8M0 scale, for doubled values */
-        const uint32_t e = b[j].e;
-        o->d[j] = f32_from_bits(e < 2 ? 0x00200000u << e : (e - 1) << 23);
+    const u32x8 e = ROW_EACH(b, e), tiny = (u32x8)(e < 2);
+    const u32x8 d = (tiny & 0x00200000u << (e & 1)) | (~tiny & (e - 1) << 23);
+    memcpy(o->d, &d, sizeof d); /* half the E8M0 scale, for doubled values */
+    for (int j = 0; j < 8; j++)
         row_book(o->q + 32 * j, b[j].qs, kvalues_e2m1x2);
-    }
 }
 
 static inline void row_q1_0(const void *restrict blocks, struct row_q *restrict o) {

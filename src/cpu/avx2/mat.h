@@ -7,3 +7,6 @@
 
 void kern_mat_avx2_row(struct kern_mat *k, bool vnni);
 void kern_mat_avx2_float(struct kern_mat *k);
+
+/* The kernel for 1..4 columns, with the bits of the others; NULL: this type has none. */
+mat_fn *mat_avx2_few(enum qtype t);

@@ -8,52 +8,13 @@
  * 16 registers: 8 sums, 2 weights, 2 scales, 1 activation, 3 for what is in flight. */
 #include <immintrin.h>
 
+#include "cpu/avx2/dot.h"
 #include "cpu/avx2/mat.h"
-#include "cpu/inline.h"
 #include "cpu/rowmul.h"
 
 enum { ROWS = 2, COLS = 4 };
 
-INLINE __m256i load32(const void *p) {
-    return _mm256_loadu_si256((const __m256i *)p);
-}
-
-/* acc + a . b, pairs of 16 bits; one instruction with AVX-VNNI. */
-INLINE __m256i madd_add(__m256i acc, __m256i a, __m256i b, int vnni) {
-    if (!vnni) return _mm256_add_epi32(acc, _mm256_madd_epi16(a, b));
-    __asm__("%{vex%} vpdpwssd %2, %1, %0" : "+x"(acc) : "x"(a), "x"(b));
-    return acc;
-}
-
-INLINE float lane_sum(__m256 v) {
-    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
-}
-
 /* ---- integer scales ---- */
-
-enum k_form {
-    MINS,   /* unsigned, float mins */
-    BIASED, /* q + 64 */
-    SIGNED, /* up to +-127 */
-};
-
-/* The scales of sub-blocks 2s (low half) and 2s + 1 (high half) as 16-bit lanes. */
-INLINE __m256i scales(const struct row_k *w, int s) {
-    const __m256i halves = _mm256_setr_epi8(0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 2, 3, 2,
-                                            3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3);
-    int32_t two;
-    memcpy(&two, w->sc + 2 * s, sizeof two);
-    return _mm256_shuffle_epi8(_mm256_set1_epi32(two), halves);
-}
-
-/* The lane sums of four vectors. */
-INLINE __m128i sums4(const __m256i v[4]) {
-    const __m256i t =
-        _mm256_hadd_epi32(_mm256_hadd_epi32(v[0], v[1]), _mm256_hadd_epi32(v[2], v[3]));
-    return _mm_add_epi32(_mm256_castsi256_si128(t), _mm256_extracti128_si256(t, 1));
-}
 
 /* The sub-blocks' mins times the sums of the columns, C of 4. */
 INLINE void mins4(const struct row_k *w, const struct act_q8_k *const x[4], int C, __m256i min[4]) {
@@ -179,11 +140,6 @@ TILE_FN(tile_signed_vnni, mul_k, SIGNED, 1)
 TILE_FN(tile_q, mul_q, 0)
 TILE_FN(tile_q_mins, mul_q, 1)
 
-static enum k_form form_of(enum qtype t) {
-    if (t == QT_Q2_K || t == QT_Q4_K || t == QT_Q5_K) return MINS;
-    return t == QT_IQ4_XS ? SIGNED : BIASED;
-}
-
 static void unpack_k(enum qtype t, const uint8_t *block, void *out) {
     row_k_of(t)(block, out, form_of(t) == BIASED ? 64 : 0);
 }
@@ -198,16 +154,26 @@ static void run_k(enum qtype t, const struct mat_call *c, row_tile_fn *const til
     row_mul(t, c, &k);
 }
 
+/* Few columns that have a kernel of their own? */
+static bool run_few(enum qtype t, const struct mat_call *c) {
+    mat_fn *const few = c->n <= ROW_FEW ? mat_avx2_few(t) : NULL;
+    if (few) few(t, c);
+    return few;
+}
+
 static void mul_k_plain(enum qtype t, const struct mat_call *c) {
+    if (run_few(t, c)) return;
     run_k(t, c, (row_tile_fn *const[]){tile_mins, tile_biased, tile_signed});
 }
 
 static void mul_k_vnni(enum qtype t, const struct mat_call *c) {
+    if (run_few(t, c)) return;
     run_k(t, c, (row_tile_fn *const[]){tile_mins_vnni, tile_biased_vnni, tile_signed_vnni});
 }
 
 static void mul_q_any(enum qtype t, const struct mat_call *c) {
     const int mins = t == QT_Q4_1 || t == QT_Q5_1;
+    if (run_few(t, c)) return;
     const struct row_kind k = {unpack_q, mins ? tile_q_mins : tile_q, ROWS,
                                COLS,     sizeof(struct row_q),        ACT_Q8};
     row_mul(t, c, &k);
@@ -216,7 +182,8 @@ static void mul_q_any(enum qtype t, const struct mat_call *c) {
 void kern_mat_avx2_row(struct kern_mat *k, bool vnni) {
     for (int t = 0; t < QT_COUNT; t++) {
         if (row_k_of((enum qtype)t))
-            k->of[t] = (struct mat_kern){vnni ? mul_k_vnni : mul_k_plain, ACT_Q8_K, 16, "avx2"};
+            k->of[t] = vnni ? (struct mat_kern){mul_k_vnni, ACT_Q8_K, 16, "avxvnni"}
+                            : (struct mat_kern){mul_k_plain, ACT_Q8_K, 16, "avx2"};
         if (row_q_of((enum qtype)t)) k->of[t] = (struct mat_kern){mul_q_any, ACT_Q8, 16, "avx2"};
     }
 }
