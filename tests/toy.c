@@ -188,7 +188,7 @@ static void f32(struct keys *k, const char *name, double v) {
 }
 
 static void write_keys(struct keys *k, const struct toy *t) {
-    char key[128], full[128];
+    char key[128];
     gguf_set_str(k->w, "general.architecture", str_of(t->arch), &k->e);
     u32(k, "block_count", t->n_layer), u32(k, "embedding_length", t->n_embd);
     u32(k, "context_length", TOY_CTX), u32(k, "feed_forward_length", t->n_ff);
@@ -230,11 +230,12 @@ static void write_keys(struct keys *k, const struct toy *t) {
     }
     for (const char *const *p = t->keys; p && *p; p++) {
         const char *eq = strchr(*p, '=');
-        snprintf(key, sizeof key, "%.*s", (int)(eq - *p), *p);
+        char name[96];
+        snprintf(name, sizeof name, "%.*s", (int)(eq - *p), *p);
         if (eq[1] == 't' || eq[1] == 'f')
-            gguf_set_bool(k->w, full_key(k, key, full), eq[1] == 't', &k->e);
+            gguf_set_bool(k->w, full_key(k, name, key), eq[1] == 't', &k->e);
         else
-            f32(k, key, atof(eq + 1));
+            f32(k, name, atof(eq + 1));
     }
 }
 
