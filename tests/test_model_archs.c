@@ -104,6 +104,8 @@ static const struct toy cases[] = {
      .logit_mul = 1 / 1.3, .n_expert = 6, .n_used = 3, .n_ff_exp = 32, .renorm = true},
     {.arch = "granitemoe", .rope = 'p', .keys = granite_rope_keys, .embed_scale = 1.5, .residual_scale = 0.8,
      .attn_scale = 0.3, .logit_mul = 1 / 1.3, .n_expert = 6, .n_used = 3, .n_ff_exp = 32, .renorm = true},
+    {.arch = "jina-bert-v2", LAYERED, .norms = TOY_OUTER_TWO, .encoder = true, .types = true, .n_kv = 4, .alibi = true,
+     .gelu = true, .fused_up = true, .qkv_bias = true, .o_bias = true, .qk_norm = TOY_QK_ROW},
 };
 /* clang-format on */
 

@@ -130,7 +130,8 @@ static void add_layer(struct toy_model *m, int il) {
         add_norm(m, "post_attention_norm", il, n, 0);
         add_norm(m, "post_ffw_norm", il, n, 0);
     }
-    if (k == TOY_OUTER) {
+    if (k == TOY_OUTER_TWO) add_norm(m, "attn_norm_2", il, n, 0);
+    if (k == TOY_OUTER || k == TOY_OUTER_TWO) {
         add_norm(m, "attn_output_norm", il, n, 0);
         add_norm(m, "layer_output_norm", il, n, 0);
     }

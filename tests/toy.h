@@ -14,6 +14,7 @@ enum toy_norms {
     TOY_AFTER,
     TOY_BOTH,
     TOY_OUTER,
+    TOY_OUTER_TWO,
     TOY_FREE
 };
 enum toy_qk_norm { TOY_QK_NONE, TOY_QK_HEAD, TOY_QK_OWN, TOY_QK_ROW };

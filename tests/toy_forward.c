@@ -295,7 +295,8 @@ static void layer(struct state *s) {
     const struct toy *t = &m->t;
     const enum toy_norms kind = t->norms;
     const int n = t->n_embd, d = t->head_dim, dv = t->v_dim, il = s->il;
-    const bool before = kind != TOY_AFTER && kind != TOY_OUTER;
+    const bool outer = kind == TOY_OUTER || kind == TOY_OUTER_TWO;
+    const bool before = kind != TOY_AFTER && !outer;
     const bool side = kind == TOY_SHARED || kind == TOY_SHARED_TWO || kind == TOY_PARALLEL;
     double *q = calloc((size_t)(s->n * t->n_head * d), sizeof *q), att[512], b[512], in[512];
     double *side_in = calloc((size_t)(s->n * n), sizeof *side_in);
@@ -312,17 +313,21 @@ static void layer(struct state *s) {
         double *x = s->x + i * n;
         attend(s, i, q + i * t->n_head * d, att);
         linear(m, il, "attn_output", 0, 0, n, att, b);
+        memcpy(in, x, (size_t)n * sizeof *in);
         if (kind == TOY_AFTER || kind == TOY_BOTH) norm(m, il, "post_attention_norm", 0, n, b, b);
         for (int c = 0; c < n; c++)
             x[c] += t->residual_scale * b[c];
-        if (kind == TOY_OUTER) norm(m, il, "attn_output_norm", 0, n, x, x);
+        if (outer) norm(m, il, "attn_output_norm", 0, n, x, x);
+        for (int c = 0; c < n && kind == TOY_OUTER_TWO; c++)
+            x[c] += in[c];
+        if (kind == TOY_OUTER_TWO) norm(m, il, "attn_norm_2", 0, n, x, x);
         memcpy(in, side ? side_in + i * n : x, (size_t)n * sizeof *in);
         if (before && !side) norm(m, il, "ffn_norm", 0, n, x, in);
         feed_forward(m, il, in, b);
         if (kind == TOY_AFTER || kind == TOY_BOTH) norm(m, il, "post_ffw_norm", 0, n, b, b);
         for (int c = 0; c < n; c++)
             x[c] += t->residual_scale * b[c];
-        if (kind == TOY_OUTER) norm(m, il, "layer_output_norm", 0, n, x, x);
+        if (outer) norm(m, il, "layer_output_norm", 0, n, x, x);
     }
     free(q);
     free(side_in);

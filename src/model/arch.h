@@ -10,7 +10,7 @@ enum arch_norms {
     NORMS_SHARED, /* attn_norm feeds both halves, in parallel (attn_norm_2: attention's own) */
     NORMS_AFTER,  /* post_attention_norm, post_ffw_norm on the branches only */
     NORMS_BOTH,   /* before and on the branches */
-    NORMS_OUTER,  /* attn_output_norm, layer_output_norm after each addition: encoders */
+    NORMS_OUTER,  /* attn_output_norm (attn_norm_2), layer_output_norm on sums: encoders */
     NORMS_FREE,   /* before each half, without weights */
 };
 

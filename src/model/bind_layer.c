@@ -44,9 +44,7 @@ static void bind_norms(struct binder *b, struct layer *l, int il) {
     case NORMS_OUTER:
         bind_norm(b, &l->attn_out_norm, il, "attn_output_norm", h->n_embd);
         bind_norm(b, &l->ffn_out_norm, il, "layer_output_norm", h->n_embd);
-        if (bind_has(b, il, "attn_norm_2", "weight"))
-            bind_error(b, ERR_UNSUPPORTED, "tensor 'blk.%d.attn_norm_2.weight' is not supported",
-                       il);
+        bind_maybe_norm(b, &l->attn_again_norm, il, "attn_norm_2", h->n_embd);
         break;
     case NORMS_FREE: l->attn_norm = l->ffn_norm = bare_norm(h); break;
     }

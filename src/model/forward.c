@@ -300,8 +300,8 @@ static void lay_out(struct forward *f) {
     if (h->kv_rank) {
         f->q_latent = take(f, n * heads * (size_t)(h->kv_rank + h->n_rot), 4);
         f->q_a = take(f, n * (size_t)h->q_rank, 4);
-        f->identity = take(f, n * heads, 4);
     }
+    f->identity = take(f, n * heads, 4);
     if (h->n_expert) {
         f->router = take(f, n * (size_t)h->n_expert, 4);
         f->routing = (struct routing){.n_expert = h->n_expert, .k = h->n_expert_used};
@@ -352,7 +352,7 @@ struct forward *forward_new(const struct model *m, struct team *t, const struct 
     f->mem = os_reserve(f->mem_bytes);
     if (!f->mem) goto nomem;
     lay_out(f);
-    for (int i = 0; f->identity && i < o->max_rows * h->layer[0].n_head; i++)
+    for (int i = 0; i < o->max_rows * h->layer[0].n_head; i++)
         f->identity[i] = i;
     const bool far = o->n_ctx > h->rope_set[0].n_ctx_orig;
     const float *divisor = m->rope_divisor ? m->rope_divisor : far ? m->rope_long : m->rope_short;

@@ -37,6 +37,16 @@ static struct attn_job job_of(const struct pass *p, const struct layer *l) {
     return j;
 }
 
+/* The norms of encoders, which stand on sums; Jina's code model adds the layer's input twice. */
+static void outer_norms(struct worker *w, const struct pass *p, const struct layer *l) {
+    const int n_embd = p->f->m->hp.n_embd;
+    if (l->attn_out_norm.kind == NORM_NONE) return;
+    l->op->norm(w, p->x, n_embd, p->x, n_embd, p->n, n_embd, &l->attn_out_norm);
+    if (l->attn_again_norm.kind == NORM_NONE) return;
+    l->op->add_norm(w, p->x, n_embd, p->f->xf, n_embd, p->n, n_embd, NULL, 1);
+    l->op->norm(w, p->x, n_embd, p->x, n_embd, p->n, n_embd, &l->attn_again_norm);
+}
+
 void mix_attn(struct worker *w, struct pass *p, const struct layer *l) {
     struct forward *f = p->f;
     const struct hparams *h = &f->m->hp;
@@ -52,6 +62,8 @@ void mix_attn(struct worker *w, struct pass *p, const struct layer *l) {
     } else {
         in = forward_normed(w, p, &norm, "attn_norm", l->il);
     }
+    if (l->attn_again_norm.kind != NORM_NONE) /* for outer_norms() */
+        l->op->gather_rows(w, f->xf, h->n_embd, p->x, h->n_embd, f->identity, p->n, h->n_embd);
     struct linear_job qkv = forward_job(p, in, h->n_embd);
     qkv.norm = norm;
     qkv.n_out = 3;
@@ -71,6 +83,5 @@ void mix_attn(struct worker *w, struct pass *p, const struct layer *l) {
     l->op->attend(w, &j);
     forward_point(w, p, "attn", l->il, f->att, p->n, f->n_att);
     forward_residual(w, p, l, &a->o, f->att, f->n_att, &l->attn_post_norm, "attn_out");
-    if (l->attn_out_norm.kind != NORM_NONE)
-        l->op->norm(w, p->x, h->n_embd, p->x, h->n_embd, p->n, h->n_embd, &l->attn_out_norm);
+    outer_norms(w, p, l);
 }

@@ -48,6 +48,7 @@ struct layer {
     struct norm attn_norm, ffn_norm;           /* before; kind NORM_NONE: none */
     struct norm attn_post_norm, ffn_post_norm; /* on the branch, before the addition */
     struct norm attn_out_norm, ffn_out_norm;   /* on x, after the addition */
+    struct norm attn_again_norm;               /* after adding the layer's input once more */
     bool parallel, shared_norm;                /* shared: attn_norm serves both halves */
     struct attn_weights attn;
     struct mla_weights mla;
