@@ -78,7 +78,7 @@ static const struct line with_model[] = {
     {{"perplexity", M, "/tmp"}, 1, "directory"},
     {{"perplexity", M, "/dev/null"}, 1, "regular file"},
     {{"show", M, "extra"}, 2, "show"},
-    {{"bench", M, M}, 2, "one model file"},
+    {{"bench", M, M}, 2, "accepted: FILE"},
     {{"bench", M, "--kv", "q9"}, 2, "--kv"},
     {{"bench", M, "--kv", "q8_0"}, 1, "Q8_0"},
     {{"bench", M, "--pp", "0", "--tg", "0"}, 2, "nothing to measure"},

@@ -199,7 +199,7 @@ struct refusal {
 static void test_refusals(void **state) {
     (void)state;
     const struct refusal all[] = {
-        {{"run"}, 2, "file is missing"},
+        {{"run"}, 2, "accepted: FILE"},
         {{"run", "/nowhere.gguf", "x"}, 3, "/nowhere.gguf"},
         {{"run", dir, "x"}, 1, dir},
         {{"run", llama, "x", "-o", "magic=1"}, 2, "known: num_ctx"},
@@ -224,7 +224,7 @@ static void test_refusals(void **state) {
         {{"run", llama, "x", "--threads", "0"}, 2, "threads"},
         {{"run", llama, "x"}, 1, "--raw"}, /* no chat template */
         {{"run", llama, "--raw", "--ctx", "8", "a b c d e f g h i j k l m n o"}, 5, "num_ctx"},
-        {{"embed"}, 2, "missing"},
+        {{"embed"}, 2, "accepted: FILE [TEXT...]"},
         {{"embed", "/nowhere.gguf", "x"}, 3, "/nowhere.gguf"},
         {{"embed", llama, "x", "--pooling", "max"}, 2, "mean, cls or last"},
         {{"perplexity", llama}, 2, "TEXTFILE"},

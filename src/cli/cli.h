@@ -37,6 +37,11 @@ enum { CLI_MAX_ARGS = 4096 };
 int cli_parse(int argc, char **argv, const struct opt *table, const char **args, int *n_args,
               struct err *e);
 
+/* Are there MIN to MAX arguments?  If not, ERR_USAGE that shows `usage`, as in the command table.
+ */
+int cli_check_args(const char *command, int n_args, int min, int max, const char *usage,
+                   struct err *e);
+
 struct command {
     const char *name, *alias; /* alias may be NULL */
     const char *args;         /* "FILE [PROMPT]" */

@@ -108,9 +108,7 @@ int cmd_bench(int argc, char **argv, struct err *e) {
     const char *args[CLI_MAX_ARGS];
     int n_args;
     if (cli_parse(argc, argv, cmd_bench_options(), args, &n_args, e) != 0) return -1;
-    if (n_args != 1)
-        return err_set(e, ERR_USAGE, "bench: found %d arguments; one model file is accepted",
-                       n_args);
+    if (cli_check_args("bench", n_args, 1, 1, "FILE", e) != 0) return -1;
     if (opts.n_prefill == 0 && opts.n_decode == 0)
         return err_set(e, ERR_USAGE, "bench: --pp 0 and --tg 0 leave nothing to measure");
     if (choose_kv(e) != 0) return -1;

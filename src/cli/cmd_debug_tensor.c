@@ -97,7 +97,7 @@ int debug_tensor(int argc, char **argv, struct err *e) {
     const char *args[CLI_MAX_ARGS];
     int n_args;
     if (cli_parse(argc, argv, debug_tensor_options(), args, &n_args, e) != 0) return -1;
-    if (n_args != 2) return err_set(e, ERR_USAGE, "debug tensor: %d arguments; FILE NAME", n_args);
+    if (cli_check_args("debug tensor", n_args, 2, 2, "FILE NAME", e) != 0) return -1;
     struct gguf *g = gguf_open(args[0], e);
     if (!g) return -1;
     const int rc = print_tensor(g, args[1], e);

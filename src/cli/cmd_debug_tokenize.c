@@ -64,7 +64,7 @@ int debug_tokenize(int argc, char **argv, struct err *e) {
     const char *args[CLI_MAX_ARGS];
     int n_args;
     if (cli_parse(argc, argv, debug_tokenize_options(), args, &n_args, e) != 0) return -1;
-    if (n_args != 1) return err_set(e, ERR_USAGE, "debug tokenize: %d arguments; one FILE", n_args);
+    if (cli_check_args("debug tokenize", n_args, 1, 1, "FILE", e) != 0) return -1;
     struct gguf *g = gguf_open(args[0], e);
     struct vocab *v = g ? vocab_load(g, e) : NULL;
     char *line = NULL;

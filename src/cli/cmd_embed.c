@@ -124,8 +124,7 @@ int cmd_embed(int argc, char **argv, struct err *e) {
     int n_args;
     struct work w = {0};
     if (cli_parse(argc, argv, cmd_embed_options(), args, &n_args, e) != 0) return -1;
-    if (n_args < 1)
-        return err_set(e, ERR_USAGE, "embed: a model file is missing: embed FILE TEXT...");
+    if (cli_check_args("embed", n_args, 1, CLI_MAX_ARGS, "FILE [TEXT...]", e) != 0) return -1;
     int rc = work_open(&w, args[0], e);
     if (rc == 0 && flags.json) w.all = json_array();
     for (int i = 1; rc == 0 && i < n_args; i++)

@@ -152,9 +152,7 @@ int cmd_perplexity(int argc, char **argv, struct err *e) {
     const char *args[CLI_MAX_ARGS];
     int n_args;
     if (cli_parse(argc, argv, cmd_perplexity_options(), args, &n_args, e) != 0) return -1;
-    if (n_args != 2)
-        return err_set(e, ERR_USAGE, "perplexity: found %d arguments; it takes FILE TEXTFILE",
-                       n_args);
+    if (cli_check_args("perplexity", n_args, 2, 2, "FILE TEXTFILE", e) != 0) return -1;
     struct engine *g = NULL;
     struct ids text = {0};
     int rc = open_engine(args[0], &g, e);

@@ -177,11 +177,8 @@ int cmd_quantize(int argc, char **argv, struct err *e) {
         print_types();
         return 0;
     }
-    if (n_args != 3)
-        return err_set(
-            e, ERR_USAGE,
-            "quantize: found %d arguments; IN OUT TYPE are needed (--types lists the types)",
-            n_args);
+    if (cli_check_args("quantize", n_args, 3, 3, "IN OUT TYPE (--types lists the types)", e) != 0)
+        return -1;
     if (parse_mix(args[2], &mix, e) != 0) return -1;
     const struct quantize_opts o = {.mix = mix, .pure = pure, .imatrix_path = imatrix_path};
     if (engine_check_file(args[0], e) != 0) return -1; /* no second file that does not run */

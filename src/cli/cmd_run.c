@@ -137,7 +137,7 @@ int cmd_run(int argc, char **argv, struct err *e) {
     int n_args;
     struct chat c = {0};
     if (cli_parse(argc, argv, cmd_run_options(), args, &n_args, e) != 0) return -1;
-    if (n_args < 1) return err_set(e, ERR_USAGE, "run: a model file is missing: run FILE [PROMPT]");
+    if (cli_check_args("run", n_args, 1, CLI_MAX_ARGS, "FILE [PROMPT...]", e) != 0) return -1;
     char *lora = flags.lora ? strdup(flags.lora) : NULL;
     c.path = args[0];
     run_options_init(&c.options);

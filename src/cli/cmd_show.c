@@ -54,7 +54,7 @@ int cmd_show(int argc, char **argv, struct err *e) {
     const char *args[CLI_MAX_ARGS];
     int n_args;
     if (cli_parse(argc, argv, cmd_show_options(), args, &n_args, e) != 0) return -1;
-    if (n_args != 1) return err_set(e, ERR_USAGE, "show: %d arguments; one FILE", n_args);
+    if (cli_check_args("show", n_args, 1, 1, "FILE", e) != 0) return -1;
     if (only_metadata + only_tensors + only_license + only_template + as_json > 1)
         return err_set(e, ERR_USAGE,
                        "show: more than one of --metadata, --tensors, --license, "

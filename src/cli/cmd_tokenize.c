@@ -138,7 +138,7 @@ int cmd_tokenize(int argc, char **argv, struct err *e) {
     const char *args[CLI_MAX_ARGS];
     int n_args;
     if (cli_parse(argc, argv, cmd_tokenize_options(), args, &n_args, e) != 0) return -1;
-    if (n_args < 1) return err_set(e, ERR_USAGE, "tokenize: no FILE; FILE [TEXT...] is needed");
+    if (cli_check_args("tokenize", n_args, 1, CLI_MAX_ARGS, "FILE [TEXT...]", e) != 0) return -1;
     if (decode && n_args > 1)
         return err_set(e, ERR_USAGE, "tokenize: --decode and a text; one of them is accepted");
     struct buf text = {0};

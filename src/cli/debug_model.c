@@ -2,6 +2,7 @@
 #include "cli/debug_model.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -58,15 +59,14 @@ int debug_model_open(struct debug_model *d, int argc, char **argv, const struct 
                      struct err *e) {
     const struct debug_model_flags *f = &debug_model_flags;
     const char *args[CLI_MAX_ARGS];
-    char *lora = NULL;
+    char *lora = NULL, name[64];
     float scale = 1;
     int n_args;
     enum qtype kv;
     *d = (struct debug_model){0};
     if (cli_parse(argc, argv, table, args, &n_args, e) != 0) return -1;
-    if (n_args != 1)
-        return err_set(e, ERR_USAGE, "debug %s: found %d arguments; one is accepted: a model file",
-                       argv[0], n_args);
+    snprintf(name, sizeof name, "debug %s", argv[0]);
+    if (cli_check_args(name, n_args, 1, 1, "FILE", e) != 0) return -1;
     if (parse_tokens(d, f->tokens, e) != 0 || parse_kv(f->kv, &kv, e) != 0) goto fail;
     if (f->lora && parse_lora(f->lora, &lora, &scale, e) != 0) goto fail;
     const char *const files[] = {lora};

@@ -142,3 +142,9 @@ int cli_parse(int argc, char **argv, const struct opt *table, const char **args,
     }
     return 0;
 }
+
+int cli_check_args(const char *command, int n_args, int min, int max, const char *usage,
+                   struct err *e) {
+    if (n_args >= min && n_args <= max) return 0;
+    return err_set(e, ERR_USAGE, "%s: found %d arguments; accepted: %s", command, n_args, usage);
+}
