@@ -37,6 +37,10 @@ enum { CLI_MAX_ARGS = 4096 };
 int cli_parse(int argc, char **argv, const struct opt *table, const char **args, int *n_args,
               struct err *e);
 
+/* "FILE" or "FILE:SCALE" of --lora; a file whose name ends like a scale wins.  free(*path), also
+ * after an error. */
+int cli_parse_lora(const char *spec, char **path, float *scale, struct err *e);
+
 /* Are there MIN to MAX arguments?  If not, ERR_USAGE that shows `usage`, as in the command table.
  */
 int cli_check_args(const char *command, int n_args, int min, int max, const char *usage,

@@ -92,9 +92,9 @@ static void print_text(const char *path, const struct bench_result *r) {
 static int choose_kv(struct err *e) {
     struct engine_opts user = {0};
     if (engine_user_opts(&user, e) != 0) return -1;
-    const int kv = kv_name ? qtype_by_name(kv_name) : (int)user.k_type;
-    if (kv != QT_F32 && kv != QT_F16 && kv != QT_BF16 && kv != QT_Q8_0 && kv != QT_Q4_0)
-        return err_set(e, ERR_USAGE, "--kv: found \"%s\"; f32 f16 bf16 q8_0 q4_0 are accepted",
+    const int kv = kv_name ? kv_type_by_name(kv_name) : (int)user.k_type;
+    if (kv < 0)
+        return err_set(e, ERR_USAGE, "--kv: found \"%s\"; one of " KV_TYPE_NAMES " is accepted",
                        kv_name);
     opts.kv_type = (enum qtype)kv;
     return 0;

@@ -39,21 +39,7 @@ const struct opt *cmd_run_options(void) {
     return table;
 }
 
-/* "FILE" or "FILE:SCALE"; a file whose name ends like a scale wins. */
-static int set_lora(struct chat *c, char *spec, struct err *e) {
-    char *colon = strrchr(spec, ':'), *end;
-    c->lora = spec;
-    c->lora_scale = 1.0f;
-    if (!colon || access(spec, F_OK) == 0) return 0;
-    const double scale = strtod(colon + 1, &end);
-    if (end == colon + 1 || *end || !(scale > -1e6 && scale < 1e6))
-        return err_set(e, ERR_USAGE, "--lora: found \"%s\"; FILE or FILE:SCALE is accepted", spec);
-    *colon = 0;
-    c->lora_scale = (float)scale;
-    return 0;
-}
-
-static int set_options(struct chat *c, char *lora, struct err *e) {
+static int set_options(struct chat *c, char **lora, struct err *e) {
     for (int i = 0; i < flags.options.n; i++)
         if (run_options_assign(&c->options, flags.options.v[i], e) != 0) return -1;
     if (flags.threads) c->options.num_thread = flags.threads;
@@ -67,7 +53,10 @@ static int set_options(struct chat *c, char *lora, struct err *e) {
     c->json = flags.json;
     c->verbose = flags.verbose;
     c->display.wrap = !flags.no_wrap;
-    return lora ? set_lora(c, lora, e) : 0;
+    if (!flags.lora) return 0;
+    const int rc = cli_parse_lora(flags.lora, lora, &c->lora_scale, e);
+    c->lora = *lora;
+    return rc;
 }
 
 /* Standard input when it is no terminal, then the arguments, joined by blanks. */
@@ -138,11 +127,11 @@ int cmd_run(int argc, char **argv, struct err *e) {
     struct chat c = {0};
     if (cli_parse(argc, argv, cmd_run_options(), args, &n_args, e) != 0) return -1;
     if (cli_check_args("run", n_args, 1, CLI_MAX_ARGS, "FILE [PROMPT...]", e) != 0) return -1;
-    char *lora = flags.lora ? strdup(flags.lora) : NULL;
+    char *lora = NULL;
     c.path = args[0];
     run_options_init(&c.options);
     display_init(&c.display, true);
-    int rc = set_options(&c, lora, e);
+    int rc = set_options(&c, &lora, e);
     if (rc == 0) rc = run(&c, args + 1, n_args - 1, e);
     chat_fini(&c);
     free(lora);

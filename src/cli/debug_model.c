@@ -30,26 +30,12 @@ static int parse_tokens(struct debug_model *d, const char *text, struct err *e) 
     return d->n_tok ? 0 : err_set(e, ERR_USAGE, "--tokens: no ids; such as \"1 2 3\"");
 }
 
-/* FILE or FILE:SCALE. */
-static int parse_lora(const char *text, char **path, float *scale, struct err *e) {
-    char *end;
-    *path = strdup(text);
-    if (!*path) return err_nomem(e, "--lora");
-    char *colon = strrchr(*path, ':');
-    if (!colon) return 0;
-    *scale = strtof(colon + 1, &end);
-    if (end == colon + 1 || *end || !(*scale > -1e6f && *scale < 1e6f))
-        return err_set(e, ERR_USAGE, "--lora: scale \"%s\"; a number is accepted", colon + 1);
-    *colon = 0;
-    return 0;
-}
-
 static int parse_kv(const char *name, enum qtype *t, struct err *e) {
     *t = QT_F32;
     if (!name) return 0;
-    const int id = qtype_by_name(name);
-    if (id != QT_F32 && id != QT_F16 && id != QT_BF16 && id != QT_Q8_0 && id != QT_Q4_0)
-        return err_set(e, ERR_USAGE, "--kv: \"%s\"; one of f32 f16 bf16 q8_0 q4_0 is accepted",
+    const int id = kv_type_by_name(name);
+    if (id < 0)
+        return err_set(e, ERR_USAGE, "--kv: found \"%s\"; one of " KV_TYPE_NAMES " is accepted",
                        name);
     *t = (enum qtype)id;
     return 0;
@@ -68,7 +54,7 @@ int debug_model_open(struct debug_model *d, int argc, char **argv, const struct 
     snprintf(name, sizeof name, "debug %s", argv[0]);
     if (cli_check_args(name, n_args, 1, 1, "FILE", e) != 0) return -1;
     if (parse_tokens(d, f->tokens, e) != 0 || parse_kv(f->kv, &kv, e) != 0) goto fail;
-    if (f->lora && parse_lora(f->lora, &lora, &scale, e) != 0) goto fail;
+    if (f->lora && cli_parse_lora(f->lora, &lora, &scale, e) != 0) goto fail;
     const char *const files[] = {lora};
     const struct engine_opts o = {
         .n_ctx = f->ctx ? f->ctx : DEFAULT_CTX,

@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/arena.h"
 
@@ -147,4 +148,18 @@ int cli_check_args(const char *command, int n_args, int min, int max, const char
                    struct err *e) {
     if (n_args >= min && n_args <= max) return 0;
     return err_set(e, ERR_USAGE, "%s: found %d arguments; accepted: %s", command, n_args, usage);
+}
+
+int cli_parse_lora(const char *spec, char **path, float *scale, struct err *e) {
+    *scale = 1.0f;
+    *path = strdup(spec);
+    if (!*path) return err_nomem(e, "--lora");
+    char *colon = strrchr(*path, ':'), *end;
+    if (!colon || access(spec, F_OK) == 0) return 0;
+    const double v = strtod(colon + 1, &end);
+    if (end == colon + 1 || *end || !(v > -1e6 && v < 1e6))
+        return err_set(e, ERR_USAGE, "--lora: found \"%s\"; FILE or FILE:SCALE is accepted", spec);
+    *colon = 0;
+    *scale = (float)v;
+    return 0;
 }

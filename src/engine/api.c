@@ -91,10 +91,9 @@ static int engine_options(const cria_model_options *in, struct engine_opts *out,
         .vocab_only = in->vocab_only != 0,
     };
     if (!in->kv_type) return 0;
-    const int t = qtype_by_name(in->kv_type);
-    if (t != QT_F32 && t != QT_F16 && t != QT_BF16 && t != QT_Q8_0 && t != QT_Q4_0)
-        return err_set(e, ERR_USAGE, "kv_type: \"%s\"; accepted: f32 f16 bf16 q8_0 q4_0",
-                       in->kv_type);
+    const int t = kv_type_by_name(in->kv_type);
+    if (t < 0)
+        return err_set(e, ERR_USAGE, "kv_type: \"%s\"; accepted: " KV_TYPE_NAMES, in->kv_type);
     out->k_type = out->v_type = (enum qtype)t;
     return 0;
 }

@@ -38,11 +38,11 @@ int engine_user_opts(struct engine_opts *o, struct err *e) {
     char v[64], *end;
     o->k_type = o->v_type = QT_F16;
     if (os_setting("KV_CACHE_TYPE", v, sizeof v)) {
-        const int t = qtype_by_name(v);
-        if (t != QT_F32 && t != QT_F16 && t != QT_BF16 && t != QT_Q8_0 && t != QT_Q4_0)
+        const int t = kv_type_by_name(v);
+        if (t < 0)
             return err_set(e, ERR_USAGE,
-                           "setting CRIA_KV_CACHE_TYPE: found \"%s\"; one of f32 f16 bf16 q8_0 "
-                           "q4_0 is accepted",
+                           "setting CRIA_KV_CACHE_TYPE: found \"%s\"; one of " KV_TYPE_NAMES
+                           " is accepted",
                            v);
         o->k_type = o->v_type = (enum qtype)t;
     }

@@ -36,6 +36,11 @@ static bool kv_type_ok(enum qtype t) {
     return t == QT_F32 || t == QT_F16 || t == QT_BF16 || t == QT_Q8_0 || t == QT_Q4_0;
 }
 
+int kv_type_by_name(const char *name) {
+    const int t = qtype_by_name(name);
+    return t >= 0 && kv_type_ok((enum qtype)t) ? t : -1;
+}
+
 /* Lay one layer out; false when a row is no multiple of the type's block. */
 static bool lay_out(struct kv_pool *p, const struct hparams *h, int il) {
     struct kv_layer *l = &p->layer[il];

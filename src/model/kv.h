@@ -7,8 +7,12 @@
 #include "base/err.h"
 #include "model/model.h"
 
+/* The types a cache may have, as users write them; and the type of such a name, -1 for another. */
+#define KV_TYPE_NAMES "f32 f16 bf16 q8_0 q4_0"
+int kv_type_by_name(const char *name);
+
 struct kv_opts {
-    enum qtype k_type, v_type; /* F32 F16 BF16 Q8_0 Q4_0; zero value: F32 */
+    enum qtype k_type, v_type; /* of KV_TYPE_NAMES; zero value: F32 */
     int max_tokens;            /* capacity over all sequences; rounded up to pages */
 };
 
