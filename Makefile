@@ -11,6 +11,7 @@ ifeq ($(origin CC),default)
 CC := gcc
 endif
 AR ?= ar
+OBJCOPY ?= objcopy
 B ?= build
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -73,7 +74,8 @@ CLI_OBJ := $(CLI_SRC:src/%.c=$B/obj/%.o)
 TEST_SRC := $(wildcard tests/test_*.c)
 TEST_BIN := $(TEST_SRC:tests/%.c=$B/tests/%)
 KERN_BIN := $(if $(wildcard tests/checkkern.c),$B/tests/checkkern)
-EXAMPLE_BIN := $(patsubst examples/%.c,$B/examples/%,$(wildcard examples/*.c))
+EXAMPLES := $(patsubst examples/%.c,$B/examples/%,$(wildcard examples/*.c))
+EXAMPLE_BIN := $(EXAMPLES) $(EXAMPLES:=.static)
 SRC_TREES = $(wildcard src include tests bench examples fuzz)
 C_SRC = $(shell find $(SRC_TREES) -name "*.[ch]" ! -name "*_data.c" | sort)
 HEADERS = $(shell find $(wildcard src include) -name "*.h" | sort)
@@ -101,19 +103,30 @@ $B/lib.list: FORCE
 	@mkdir -p $B
 	@echo '$(LIB_OBJ)' | cmp -s - $@ || echo '$(LIB_OBJ)' > $@
 
-$B/libcria.a: $(LIB_OBJ) $B/lib.list
+# For cria and the tests: every object with all its names.
+INTERNAL := $B/obj/libinternal.a
+$(INTERNAL): $(LIB_OBJ) $B/lib.list
 	$(call say,ar,$@)
 	@rm -f $@
 	$Q$(AR) rcs $@ $(LIB_OBJ)
+
+# For programs outside: one object whose only global names are those of cria.h.  Ours have no prefix
+# and would clash with the program's, or be taken for those of another library.
+$B/libcria.a: $(LIB_OBJ) $B/lib.list
+	$(call say,ar,$@)
+	@rm -f $@
+	$Q$(CC) -r -nostdlib -o $B/obj/libcria.o $(LIB_OBJ)
+	$Q$(OBJCOPY) --localize-hidden $B/obj/libcria.o
+	$Q$(AR) rcs $@ $B/obj/libcria.o
 
 $B/libcria.so: $(LIB_OBJ) $B/lib.list
 	$(call say,ld,$@)
 	$Q$(CC) -shared -Wl,-soname,libcria.so.0 -Wl,--no-undefined $(LDFLAGS_ALL) -o $@ $(LIB_OBJ) $(LIBS)
 	@ln -sf libcria.so $@.0
 
-$B/cria: $(CLI_OBJ) $B/libcria.a
+$B/cria: $(CLI_OBJ) $(INTERNAL)
 	$(call say,ld,$@)
-	$Q$(CC) -pie $(LDFLAGS_ALL) -o $@ $(CLI_OBJ) $B/libcria.a $(LIBS)
+	$Q$(CC) -pie $(LDFLAGS_ALL) -o $@ $(CLI_OBJ) $(INTERNAL) $(LIBS)
 
 $B/libcria.pc: packaging/libcria.pc.in FORCE
 	@mkdir -p $B
@@ -126,18 +139,24 @@ $(TEST_HELP): $B/tests/%.o: tests/%.c $B/flags
 	@mkdir -p $(@D)
 	$Q$(CC) $(CFLAGS_ALL) -fPIE -Itests -MMD -MP -c -o $@ $<
 
-$B/tests/test_%: tests/test_%.c $(TEST_HELP) $B/libcria.a
+$B/tests/test_%: tests/test_%.c $(TEST_HELP) $(INTERNAL)
 	@mkdir -p $(@D)
 	$(call say,test,$@)
 	$Q$(CC) $(CFLAGS_ALL) -fPIE -Itests -MMD -MP -pie $(LDFLAGS_ALL) -o $@ $< $(TEST_HELP) \
-		$B/libcria.a -lcmocka $(LIBS)
+		$(INTERNAL) -lcmocka $(LIBS)
 
-$B/tests/checkkern: $(wildcard tests/checkkern*.c tests/checkkern*.h) $B/libcria.a
+$B/tests/checkkern: $(wildcard tests/checkkern*.c tests/checkkern*.h) $(INTERNAL)
 	@mkdir -p $(@D)
 	$(call say,test,$@)
-	$Q$(CC) $(CFLAGS_ALL) -fPIE -Itests -pie $(LDFLAGS_ALL) -o $@ $(filter %.c,$^) $B/libcria.a $(LIBS)
+	$Q$(CC) $(CFLAGS_ALL) -fPIE -Itests -pie $(LDFLAGS_ALL) -o $@ $(filter %.c,$^) $(INTERNAL) $(LIBS)
 
-# Against the shared library, as a program outside would be (sanitized builds: the static one).
+# Against the shared library, as a program outside would be (sanitized builds: the static one), and
+# against the static one.
+$B/examples/%.static: examples/%.c include/cria.h $B/libcria.a
+	@mkdir -p $(@D)
+	$(call say,ld,$@)
+	$Q$(CC) -std=c11 $(OPT) $(WARN) $(SAN) -Iinclude $(CFLAGS) $(LDFLAGS) -o $@ $< $B/libcria.a $(LIBS)
+
 $B/examples/%: examples/%.c include/cria.h $B/libcria.so $B/libcria.a
 	@mkdir -p $(@D)
 	$(call say,ld,$@)
@@ -150,15 +169,15 @@ FUZZ := $(patsubst fuzz/fuzz_%.c,%,$(wildcard fuzz/fuzz_*.c))
 REPLAY_BIN := $(FUZZ:%=$B/fuzz/replay_%)
 FUZZ_SECONDS ?= 60
 
-$B/fuzz/replay_%: fuzz/fuzz_%.c fuzz/replay.c $B/libcria.a
+$B/fuzz/replay_%: fuzz/fuzz_%.c fuzz/replay.c $(INTERNAL)
 	@mkdir -p $(@D)
 	$(call say,test,$@)
-	$Q$(CC) $(CFLAGS_ALL) -fPIE -pie $(LDFLAGS_ALL) -o $@ $(filter %.c,$^) $B/libcria.a $(LIBS)
+	$Q$(CC) $(CFLAGS_ALL) -fPIE -pie $(LDFLAGS_ALL) -o $@ $(filter %.c,$^) $(INTERNAL) $(LIBS)
 
-$B/fuzz/fuzz_%: fuzz/fuzz_%.c $B/libcria.a
+$B/fuzz/fuzz_%: fuzz/fuzz_%.c $(INTERNAL)
 	@mkdir -p $(@D)
 	$(call say,ld,$@)
-	$Q$(CC) $(CFLAGS_ALL) -fPIE -pie $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $< $B/libcria.a $(LIBS)
+	$Q$(CC) $(CFLAGS_ALL) -fPIE -pie $(LDFLAGS_ALL) -fsanitize=fuzzer -o $@ $< $(INTERNAL) $(LIBS)
 
 # Without the kernels and what needs them: parsers only, and a quick build.
 fuzz: ##      every fuzz target for FUZZ_SECONDS (60), with clang
@@ -201,7 +220,7 @@ neon: ##      cross-build the ARM kernels and run checkkern under qemu-user
 	@for t in aarch64-linux-gnu-gcc qemu-aarch64; do command -v $$t >/dev/null || \
 		{ echo "$$t is missing; ./quickstart tools installs it"; exit 1; }; done
 	@$(MAKE) B=$B/neon CC=aarch64-linux-gnu-gcc AR=aarch64-linux-gnu-ar PKGS= \
-		SRC_DIRS="base quant backend cpu cpu/ref cpu/neon" $B/neon/libcria.a $(KERN_BIN:$B/%=$B/neon/%)
+		SRC_DIRS="base quant backend cpu cpu/ref cpu/neon" $B/neon/obj/libinternal.a $(KERN_BIN:$B/%=$B/neon/%)
 	@$(if $(KERN_BIN),B=$B/neon RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" tests/run checkkern)
 
 BENCH_MODELS ?= tests/golden/models/llama32.gguf

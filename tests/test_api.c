@@ -332,29 +332,27 @@ static void test_threads(void **state) {
 
 /* ---- the example ---- */
 
+/* With the shared library and with the static one; both stand beside the program under test:
+ * $B/cria and $B/examples/hello. */
 static void test_example(void **state) {
     (void)state;
-    /* Beside the program under test: $B/cria and $B/examples/hello. */
+    static const char *const linked[] = {"", ".static"};
     const char *cria = getenv("CRIA") ? getenv("CRIA") : "build/cria";
     const char *slash = strrchr(cria, '/');
-    char path[600], *before = getenv("CRIA") ? strdup(getenv("CRIA")) : NULL;
-    snprintf(path, sizeof path, "%.*s/examples/hello", slash ? (int)(slash - cria) : 1,
-             slash ? cria : ".");
-    setenv("CRIA", path, 1);
-    struct ran r;
-    const char *args[] = {golden(llama), "Once upon a time", NULL};
-    assert_int_equal(run_cria(&r, args, "", 0, 30), 0);
-    assert_non_null(strstr(r.out.p, "tokens read in"));
-    ran_fini(&r);
-    const char *bad[] = {"/nowhere.gguf", "x", NULL};
-    assert_int_equal(run_cria(&r, bad, "", 0, 30), 1);
-    assert_non_null(strstr(r.err.p, "/nowhere.gguf"));
-    ran_fini(&r);
-    if (before)
-        setenv("CRIA", before, 1);
-    else
-        unsetenv("CRIA");
-    free(before);
+    for (int i = 0; i < 2; i++) {
+        char path[600];
+        struct ran r;
+        snprintf(path, sizeof path, "%.*s/examples/hello%s", slash ? (int)(slash - cria) : 1,
+                 slash ? cria : ".", linked[i]);
+        const char *args[] = {golden(llama), "Once upon a time", NULL};
+        assert_int_equal(run_program(&r, path, args, "", 0, 30), 0);
+        assert_non_null(strstr(r.out.p, "tokens read in"));
+        ran_fini(&r);
+        const char *bad[] = {"/nowhere.gguf", "x", NULL};
+        assert_int_equal(run_program(&r, path, bad, "", 0, 30), 1);
+        assert_non_null(strstr(r.err.p, "/nowhere.gguf"));
+        ran_fini(&r);
+    }
 }
 
 int main(void) {
