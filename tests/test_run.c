@@ -4,8 +4,6 @@
 
 #include <errno.h>
 #include <math.h>
-#include <poll.h>
-#include <pty.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +16,7 @@
 #include "base/utf8.h"
 #include "engine/session.h"
 #include "rewrite.h"
+#include "term.h"
 
 static char *dir;           /* of this test */
 static char chat_path[600]; /* a model with a chat template */
@@ -398,65 +397,6 @@ static void test_perplexity(void **state) {
 
 /* ---- in a terminal ---- */
 
-struct term {
-    pid_t pid;
-    int fd;
-    struct buf out;
-};
-
-static void term_open(struct term *t, const char *const *args, int columns) {
-    const char *argv[32] = {getenv("CRIA") ? getenv("CRIA") : "build/cria"};
-    struct winsize w = {.ws_row = 24, .ws_col = (unsigned short)columns};
-    for (int i = 0; i < 30 && args[i]; i++)
-        argv[i + 1] = args[i];
-    *t = (struct term){0};
-    t->pid = forkpty(&t->fd, NULL, NULL, &w);
-    if (t->pid == 0) {
-        execv(argv[0], (char *const *)(uintptr_t)argv);
-        _exit(127);
-    }
-    assert_true(t->pid > 0);
-}
-
-/* Read until `text` has appeared after what was there at `from`, or the program ends. */
-static bool term_wait(struct term *t, size_t from, const char *text) {
-    const int64_t deadline = os_now_ns() + 30 * (int64_t)1000000000;
-    char chunk[4096];
-    while (os_now_ns() < deadline) {
-        if (text && t->out.n > from && strstr(t->out.p + from, text)) return true;
-        struct pollfd p = {t->fd, POLLIN, 0};
-        if (poll(&p, 1, 200) <= 0) continue;
-        const ssize_t n = read(t->fd, chunk, sizeof chunk);
-        if (n <= 0) return text == NULL;
-        for (ssize_t i = 0; i < n; i++)
-            buf_byte(&t->out, chunk[i] ? chunk[i] : '?');
-    }
-    return false;
-}
-
-static void term_send(struct term *t, const char *keys) {
-    assert_int_equal(write(t->fd, keys, strlen(keys)), strlen(keys));
-}
-
-/* Send keys and wait for what must follow. */
-static void expect(struct term *t, const char *keys, const char *text) {
-    const size_t from = t->out.n;
-    term_send(t, keys);
-    if (!term_wait(t, from, text))
-        fail_msg("after \"%s\" no \"%s\" in: %s", keys, text, t->out.p ? t->out.p + from : "");
-    usleep(20000); /* what belongs to the same answer arrives */
-}
-
-static int term_close(struct term *t) {
-    int status = 0;
-    term_wait(t, 0, NULL);
-    while (waitpid(t->pid, &status, 0) < 0 && errno == EINTR) {
-    }
-    close(t->fd);
-    buf_fini(&t->out);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-}
-
 static void test_chat(void **state) {
     (void)state;
     struct term t;
@@ -466,35 +406,35 @@ static void test_chat(void **state) {
     term_open(&t, args, 80);
     assert_true(term_wait(&t, 0, ">>> "));
     assert_non_null(strstr(t.out.p, "Send a message (/? for help)"));
-    expect(&t, "hello\r", "\n>>> ");
-    expect(&t, "/set parameter top_k 7\r", "Set parameter 'top_k' to '7'");
-    expect(&t, "/set parameter top_k x\r", "must be of type integer");
-    expect(&t, "/set parameter magic 1\r", "unknown option");
-    expect(&t, "/set parameter\r", "Usage:");
-    expect(&t, "/show parameters\r", "top_k                          7");
-    expect(&t, "/set parameter num_ctx 256\r", "to '256'");
-    expect(&t, "/show info\r", "context              256");
-    expect(&t, "/set system Be brief.\r", "Set system message.");
-    expect(&t, "/show system\r", "Be brief.");
-    expect(&t, "/show template\r", "<|im_start|>");
-    expect(&t, "/show license\r", "store");
-    expect(&t, "/set verbose\r", "Set 'verbose' mode.");
-    expect(&t, "again\r", "eval rate:");
-    expect(&t, "/set quiet\r", "Set 'quiet' mode.");
-    expect(&t, "/set nowordwrap\r", "Set 'nowordwrap' mode.");
-    expect(&t, "/set wordwrap\r", "Set 'wordwrap' mode.");
-    expect(&t, "/set format json\r", "not supported");
-    expect(&t, "/set magic\r", "Unknown command '/set magic'. Type /? for help");
-    expect(&t, "/load x\r", "store");
-    expect(&t, "/magic\r", "Unknown command '/magic'. Type /? for help");
-    expect(&t, "/?\r", "Available Commands:");
-    expect(&t, "/? shortcuts\r", "Ctrl + a");
-    expect(&t, "/help set\r", "/set parameter");
-    expect(&t, "\"\"\"first\r", "... ");
-    expect(&t, "second\"\"\"\r", "\n>>> ");
-    expect(&t, "\"\"\"/bye\"\"\"\r", "\n>>> "); /* text, not a command */
-    expect(&t, "abc\003", "Use Ctrl + d or /bye to exit.");
-    expect(&t, "/clear\r", "Cleared session context");
+    term_expect(&t, "hello\r", ">>> ");
+    term_expect(&t, "/set parameter top_k 7\r", "Set parameter 'top_k' to '7'");
+    term_expect(&t, "/set parameter top_k x\r", "must be of type integer");
+    term_expect(&t, "/set parameter magic 1\r", "unknown option");
+    term_expect(&t, "/set parameter\r", "Usage:");
+    term_expect(&t, "/show parameters\r", "top_k                          7");
+    term_expect(&t, "/set parameter num_ctx 256\r", "to '256'");
+    term_expect(&t, "/show info\r", "context              256");
+    term_expect(&t, "/set system Be brief.\r", "Set system message.");
+    term_expect(&t, "/show system\r", "Be brief.");
+    term_expect(&t, "/show template\r", "<|im_start|>");
+    term_expect(&t, "/show license\r", "store");
+    term_expect(&t, "/set verbose\r", "Set 'verbose' mode.");
+    term_expect(&t, "again\r", "eval rate:");
+    term_expect(&t, "/set quiet\r", "Set 'quiet' mode.");
+    term_expect(&t, "/set nowordwrap\r", "Set 'nowordwrap' mode.");
+    term_expect(&t, "/set wordwrap\r", "Set 'wordwrap' mode.");
+    term_expect(&t, "/set format json\r", "not supported");
+    term_expect(&t, "/set magic\r", "Unknown command '/set magic'. Type /? for help");
+    term_expect(&t, "/load x\r", "store");
+    term_expect(&t, "/magic\r", "Unknown command '/magic'. Type /? for help");
+    term_expect(&t, "/?\r", "Available Commands:");
+    term_expect(&t, "/? shortcuts\r", "Ctrl + a");
+    term_expect(&t, "/help set\r", "/set parameter");
+    term_expect(&t, "\"\"\"first\r", "... ");
+    term_expect(&t, "second\"\"\"\r", ">>> ");
+    term_expect(&t, "\"\"\"/bye\"\"\"\r", ">>> "); /* text, not a command */
+    term_expect(&t, "abc\003", "Use Ctrl + d or /bye to exit.");
+    term_expect(&t, "/clear\r", "Cleared session context");
     term_send(&t, "/bye\r");
     assert_int_equal(term_close(&t), 0);
 
@@ -523,8 +463,8 @@ static void test_chat_ctrl_keys(void **state) {
     term_send(&t, "talk\r");
     assert_true(term_wait(&t, from, "\n")); /* the line's echo; then it answers */
     usleep(300000);
-    expect(&t, "\003", ">>> "); /* ends the answer, not the program */
-    expect(&t, "/show info\r", "architecture");
+    term_expect(&t, "\003", ">>> "); /* ends the answer, not the program */
+    term_expect(&t, "/show info\r", "architecture");
     term_send(&t, "\004"); /* Ctrl-D leaves */
     assert_int_equal(term_close(&t), 0);
     snprintf(path, sizeof path, "%s/.cria/history", dir);

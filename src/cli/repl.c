@@ -1,104 +1,12 @@
-/* See repl.h.  libedit reads the lines.  Ctrl-C at the prompt clears the line and says how to
- * leave; while an answer is written it ends the answer. */
+/* See repl.h.  Ctrl-C at the prompt clears the line and says how to leave; while an answer is
+ * written it ends the answer. */
 #include "cli/repl.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <histedit.h>
-#include <locale.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-#include <wchar.h>
 
-#include "base/os.h"
 #include "cli/cli.h"
-
-enum { HISTORY_LINES = 100, CTRL_C = 3 };
-
-static struct {
-    EditLine *el;
-    History *history;
-    char path[512]; /* of the history file; "" when there is none */
-    bool keep_history;
-    bool more;        /* this message is inside """: the continuation prompt */
-    bool interrupted; /* Ctrl-C at the prompt */
-} repl;
-
-static const char *prompt(EditLine *el) {
-    (void)el;
-    return repl.more ? "... " : ">>> ";
-}
-
-/* One character for the editor.  Ctrl-C becomes the end of a line that read_line() then drops: with
- * a key function of libedit's own (EL_ADDFN) it would leak that function's name. */
-static int read_key(EditLine *el, wchar_t *out) {
-    mbstate_t partial = {0};
-    (void)el;
-    for (;;) {
-        char c;
-        const ssize_t n = read(STDIN_FILENO, &c, 1);
-        if (n == 0) return 0;
-        if (n < 0 && errno != EINTR) return -1;
-        if (n < 0 || c == CTRL_C) { /* EINTR: somebody sent SIGINT */
-            repl.interrupted = true;
-            *out = L'\n';
-            return 1;
-        }
-        const size_t len = mbrtowc(out, &c, 1, &partial);
-        if (len == (size_t)-2) continue; /* the character goes on */
-        if (len == (size_t)-1) *out = L'?';
-        return 1;
-    }
-}
-
-/* ---- history ---- */
-
-static bool history_wanted(void) {
-    char v[16];
-    if (!os_setting("NOHISTORY", v, sizeof v)) return true;
-    return !strcmp(v, "0") || !strcmp(v, "false") || !strcmp(v, "no") || !strcmp(v, "off");
-}
-
-static void history_open(void) {
-    HistEvent ev;
-    const char *home = getenv("HOME");
-    repl.history = history_init();
-    if (!repl.history) return;
-    history(repl.history, &ev, H_SETSIZE, HISTORY_LINES);
-    history(repl.history, &ev, H_SETUNIQUE, 1);
-    el_set(repl.el, EL_HIST, history, repl.history);
-    repl.keep_history = history_wanted();
-    repl.path[0] = 0;
-    if (!home || *home != '/' || strlen(home) > sizeof repl.path - 32) return;
-    snprintf(repl.path, sizeof repl.path, "%s/.cria/history", home);
-    if (repl.keep_history) history(repl.history, &ev, H_LOAD, repl.path);
-}
-
-/* Prompts are nobody else's business: the file is made with mode 0600 before anything is in it. */
-static void history_save(void) {
-    HistEvent ev;
-    if (!repl.history || !repl.keep_history || !repl.path[0]) return;
-    char *slash = strrchr(repl.path, '/');
-    *slash = 0;
-    mkdir(repl.path, 0700);
-    *slash = '/';
-    const int fd = open(repl.path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0) return;
-    fchmod(fd, 0600);
-    close(fd);
-    history(repl.history, &ev, H_SAVE, repl.path);
-}
-
-static void history_add(const char *line) {
-    HistEvent ev;
-    if (repl.history && repl.keep_history && line[strspn(line, " \n")])
-        history(repl.history, &ev, H_ENTER, line);
-}
-
-/* ---- slash commands ---- */
+#include "cli/input.h"
 
 static void help(void) {
     fputs("Available Commands:\n"
@@ -144,6 +52,7 @@ static void help_shortcuts(void) {
           "  Ctrl + u            Delete the sentence before the cursor\n"
           "  Ctrl + w            Delete the word before the cursor\n\n"
           "  Ctrl + l            Clear the screen\n"
+          "  Ctrl + g            Open an editor to compose a message\n"
           "  Ctrl + c            Stop the model from responding\n"
           "  Ctrl + d            Exit (/bye)\n\n",
           stderr);
@@ -206,9 +115,9 @@ static void set(struct chat *c, char *rest) {
     else if (strcmp(what, "system") == 0 && rest[strspn(rest, " \t")])
         set_system(c, rest);
     else if (strcmp(what, "history") == 0)
-        repl.keep_history = true;
+        input_keep_history(true);
     else if (strcmp(what, "nohistory") == 0)
-        repl.keep_history = false;
+        input_keep_history(false);
     else if (strcmp(what, "wordwrap") == 0 || strcmp(what, "nowordwrap") == 0) {
         c->display.wrap = *what == 'w';
         fprintf(stderr, "Set '%s' mode.\n", what);
@@ -307,71 +216,6 @@ static int command(struct chat *c, char *line) {
     return 0;
 }
 
-/* ---- the loop ---- */
-
-static int editor_open(struct err *e) {
-    /* Editing counts characters, so it needs a UTF-8 locale; containers often have none set. */
-    if (!setlocale(LC_CTYPE, "") || MB_CUR_MAX == 1) setlocale(LC_CTYPE, "C.UTF-8");
-    repl.el = el_init("cria", stdin, stdout, stderr);
-    if (!repl.el) return err_set(e, ERR_IO, "terminal: line editing does not start");
-    el_set(repl.el, EL_PROMPT, prompt);
-    el_set(repl.el, EL_EDITOR, "emacs");
-    el_set(repl.el, EL_SETTY, "-d", "-isig", NULL); /* Ctrl-C comes as a key while editing */
-    el_set(repl.el, EL_GETCFN, read_key);
-    el_set(repl.el, EL_BIND, "^R", "em-inc-search-prev", NULL);
-    el_set(repl.el, EL_BIND, "^W", "ed-delete-prev-word", NULL);
-    el_set(repl.el, EL_BIND, "^U", "vi-kill-line-prev", NULL);
-    history_open();
-    return 0;
-}
-
-static void editor_close(void) {
-    history_save();
-    el_end(repl.el);
-    if (repl.history) history_end(repl.history);
-}
-
-/* The next line without its line feed, valid until the next call; NULL at the end of input. */
-static const char *read_line(void) {
-    int n = 0;
-    repl.interrupted = false;
-    const char *line = el_gets(repl.el, &n);
-    if (repl.interrupted) {
-        fputs("^C\nUse Ctrl + d or /bye to exit.\n", stdout);
-        fflush(stdout);
-        return "";
-    }
-    return line && n > 0 ? line : NULL;
-}
-
-/* Collect a message: one line, or from """ to """.  False at the end of input. */
-static bool read_message(struct buf *out) {
-    buf_reset(out);
-    repl.more = false;
-    const char *line = read_line();
-    if (!line) return false;
-    history_add(line);
-    buf_str(out, line);
-    if (strncmp(line, "\"\"\"", 3) == 0) {
-        buf_drop(out, 3);
-        repl.more = true;
-        const char *end;
-        while (!(end = out->p ? strstr(out->p, "\"\"\"") : NULL)) {
-            if (!(line = read_line()) || repl.interrupted) {
-                buf_reset(out); /* given up */
-                return line != NULL;
-            }
-            history_add(line);
-            buf_str(out, line);
-        }
-        out->n = (size_t)(end - out->p);
-    }
-    while (out->n > 0 && strchr("\r\n", out->p[out->n - 1]))
-        out->n--;
-    if (out->p) out->p[out->n] = 0;
-    return true;
-}
-
 static void ask(struct chat *c, const struct buf *text) {
     struct err e = {0};
     cli_interrupted = 0;
@@ -383,17 +227,18 @@ static void ask(struct chat *c, const struct buf *text) {
 
 int repl_run(struct chat *c, struct err *e) {
     struct buf text = {0};
-    if (editor_open(e) != 0) return -1;
+    bool typed;
+    if (input_open(e) != 0) return -1;
     if (c->display.terminal) fputs("Send a message (/? for help)\n", stderr);
-    while (read_message(&text)) {
+    while (input_message(&text, &typed)) {
         if (text.n == 0) continue;
-        if (text.p[0] == '/' && !repl.more) { /* inside """ it is text */
+        if (typed && text.p[0] == '/') { /* in a longer text it is no command */
             if (command(c, text.p)) break;
             continue;
         }
         ask(c, &text);
     }
-    editor_close();
+    input_close();
     buf_fini(&text);
     return 0;
 }

@@ -1,0 +1,218 @@
+/* Keys in a chat that libedit does not know: pasted texts and the external editor. */
+#include "support.h"
+
+#include <glob.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/os.h"
+#include "rewrite.h"
+#include "term.h"
+
+#define PASTED(text) "\033[200~" text "\033[201~"
+#define MARKS_ON "\033[?2004h"
+#define MARKS_OFF "\033[?2004l"
+
+static char *dir;
+static char model[600]; /* with a chat template */
+
+static int set_up(void **state) {
+    (void)state;
+    dir = temp_folder();
+    snprintf(model, sizeof model, "%s/chat.gguf", dir);
+    rewrite_template(golden("models/llama32.gguf"), model, REWRITE_CHATML);
+    setenv("HOME", dir, 1);
+    setenv("TERM", "xterm", 1);
+    setenv("CRIA_NOHISTORY", "1", 1);
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    temp_remove(dir);
+    return 0;
+}
+
+static void open_chat(struct term *t) {
+    const char *args[] = {"run", model, "--verbose", "-o", "num_predict=1", NULL};
+    term_open(t, args, 80);
+    assert_true(term_wait(t, 0, ">>> "));
+}
+
+/* Tokens of the last prompt, from the timings in a text. */
+static int n_prompt(const char *text) {
+    static const char label[] = "prompt eval count:";
+    const char *at = NULL;
+    for (const char *p = text; p && (p = strstr(p, label)); p++)
+        at = p;
+    assert_non_null(at);
+    return atoi(at + sizeof label - 1);
+}
+
+/* The same of a message that is asked without a terminal. */
+static int n_prompt_of(const char *message) {
+    struct ran r;
+    const char *args[] = {"run", model, "--verbose", "-o", "num_predict=1", message, NULL};
+    assert_int_equal(run_cria(&r, args, "", 0, 30), 0);
+    const int n = n_prompt(r.err.p);
+    ran_fini(&r);
+    return n;
+}
+
+static size_t last(const struct term *t, const char *mark) {
+    size_t at = 0;
+    for (const char *p = t->out.p; (p = strstr(p, mark)); p++)
+        at = (size_t)(p - t->out.p) + 1;
+    return at;
+}
+
+/* Leave, and check that the terminal is as it was. */
+static void leave(struct term *t) {
+    term_send(t, "/bye\r");
+    term_wait(t, 0, NULL);
+    assert_true(last(t, MARKS_ON) > 0);
+    assert_true(last(t, MARKS_OFF) > last(t, MARKS_ON));
+    assert_int_equal(term_close(t), 0);
+}
+
+static void test_paste_is_one_message(void **state) {
+    (void)state;
+    struct term t;
+    open_chat(&t);
+    /* A command is one line; all line ends alike; what a terminal would obey is dropped. */
+    term_expect(&t, PASTED("/alpha\tb\r\nsecond\007 \033line\rthird\n\n"), "third");
+    assert_null(strstr(t.out.p, "eval count"));
+    assert_non_null(strstr(t.out.p, "... "));
+    const size_t from = t.out.n;
+    term_expect(&t, " end\r", "eval rate:");
+    assert_true(term_wait(&t, from, ">>> "));
+    assert_int_equal(n_prompt(t.out.p), n_prompt_of("/alpha\tb\nsecond line\nthird end"));
+    /* While it answers the marks are off. */
+    const char *off = strstr(t.out.p + from, MARKS_OFF), *said = strstr(t.out.p + from, "total");
+    assert_true(off && said && off < said);
+    term_expect(&t, PASTED("/? shortcuts"), "shortcuts"); /* one line is as typed */
+    term_expect(&t, "\r", "Ctrl + g");
+    term_expect(&t, "/clear\r", "Cleared");
+    term_expect(&t, "\"\"\"a\r", "... ");
+    term_expect(&t, PASTED("b\nc"), "c");
+    term_expect(&t, "\"\"\"\r", "eval rate:");
+    assert_int_equal(n_prompt(t.out.p), n_prompt_of("a\nb\nc"));
+    leave(&t);
+}
+
+static void test_paste_given_up(void **state) {
+    (void)state;
+    struct term t;
+    open_chat(&t);
+    term_send(&t, "\033[200~without an end\nand so on");
+    usleep(50000);
+    term_expect(&t, "\003", "Use Ctrl + d or /bye to exit.");
+    term_expect(&t, PASTED("one\ntwo"), "two");
+    term_expect(&t, "\003", "Use Ctrl + d or /bye to exit.");
+    term_expect(&t, "hi\033[D\033[C\r", "eval rate:"); /* keys that begin like a mark */
+    assert_int_equal(n_prompt(t.out.p), n_prompt_of("hi"));
+    leave(&t);
+}
+
+/* ---- the editor ---- */
+
+static char *file(const char *name) {
+    static char path[700];
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    return path;
+}
+
+static void assert_file(const char *name, const char *want) {
+    size_t n;
+    char *text = (char *)slurp(file(name), &n);
+    assert_int_equal(n, strlen(want));
+    assert_memory_equal(text, want, n);
+    free(text);
+}
+
+static void assert_nothing_left(void) {
+    glob_t g;
+    assert_int_equal(glob(file("cria-*"), 0, NULL, &g), GLOB_NOMATCH);
+}
+
+/* Leaves what it was given and the file's mode, and writes another text; or fails. */
+static const char script[] = "[ \"$1\" = --wait ] && [ $# = 2 ] || exit 9\n"
+                             "cd \"${0%/*}\"\n"
+                             "cp \"$2\" seen; stat -c %a \"$2\" >mode\n"
+                             "[ ! -e fail ] || exit 3\n"
+                             "printf 'from the\\neditor\\n\\n' >\"$2\"\n";
+
+static void test_editor(void **state) {
+    (void)state;
+    struct term t;
+    struct err e;
+    char command[800];
+    assert_int_equal(os_write_file(file("ed.sh"), script, sizeof script - 1, &e), 0);
+    snprintf(command, sizeof command, "sh  %s/ed.sh --wait", dir);
+    setenv("CRIA_EDITOR", command, 1);
+    setenv("VISUAL", "/nowhere/visual", 1);
+    setenv("TMPDIR", dir, 1);
+    open_chat(&t);
+    term_expect(&t, "draft $(touch x)\007", "editor");
+    assert_file("seen", "draft $(touch x)");
+    assert_file("mode", "600\n");
+    assert_nothing_left();
+    assert_null(strstr(t.out.p, "eval count")); /* it waits for Enter */
+    term_expect(&t, "!\r", "eval rate:");
+    assert_int_equal(n_prompt(t.out.p), n_prompt_of("from the\neditor!"));
+
+    /* All that was read of the message goes to the editor, also a long paste. */
+    struct buf text = {0}, paste = {0};
+    for (int i = 0; i < 300; i++)
+        buf_printf(&text, "%sline %d of a text that is longer than the kernel's line",
+                   i ? "\n" : "", i);
+    buf_printf(&paste, "\033[200~%s\033[201~", text.p);
+    term_expect(&t, paste.p, "line 299 of");
+    term_expect(&t, "\007", "editor");
+    assert_file("seen", text.p);
+    buf_fini(&text), buf_fini(&paste);
+
+    /* The text that came from it is there again when it fails. */
+    assert_int_equal(os_write_file(file("fail"), "", 0, &e), 0);
+    const size_t from = t.out.n;
+    term_expect(&t, "\007", "it ended with code 3");
+    assert_file("seen", "from the\neditor");
+    assert_true(term_wait(&t, from, "... editor"));
+    unlink(file("fail"));
+    term_expect(&t, "\007", "editor");
+    assert_file("seen", "from the\neditor");
+    term_expect(&t, "\003", "Use Ctrl + d");
+    leave(&t);
+    assert_nothing_left();
+}
+
+static void test_no_editor(void **state) {
+    (void)state;
+    struct term t;
+    unsetenv("CRIA_EDITOR");
+    setenv("VISUAL", "/nowhere/visual", 1);
+    setenv("EDITOR", "/nowhere/editor", 1);
+    open_chat(&t);
+    term_expect(&t, "text\007", "Error: editor \"/nowhere/visual\": No such file");
+    term_expect(&t, "\r", "eval rate:"); /* the text is still there */
+    assert_int_equal(n_prompt(t.out.p), n_prompt_of("text"));
+    leave(&t);
+    setenv("OLLAMA_EDITOR", "/nowhere/ollama", 1);
+    open_chat(&t);
+    term_expect(&t, "\007", "Error: editor \"/nowhere/ollama\": No such file");
+    leave(&t);
+    unsetenv("OLLAMA_EDITOR");
+    assert_nothing_left();
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_paste_is_one_message),
+        cmocka_unit_test(test_paste_given_up),
+        cmocka_unit_test(test_editor),
+        cmocka_unit_test(test_no_editor),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
