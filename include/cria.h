@@ -145,7 +145,8 @@ typedef struct cria_generate_options {
     int n_keep;                 /* prompt tokens that stay when the context overflows; -1: all */
     int no_shift;               /* nonzero: a full context ends the answer */
     int show_special;           /* nonzero: special tokens appear as their text */
-    const volatile int *cancel; /* the answer ends soon after *cancel becomes nonzero; or NULL */
+    const volatile int *cancel; /* the answer ends soon after *cancel becomes nonzero; or NULL.  Set
+                                 * by a signal handler or, with an atomic store, another thread */
 } cria_generate_options;
 
 /* Fill *o with the defaults (temperature 0.8, top_k 40, top_p 0.9, n_predict -1, seed -1...); pass
