@@ -10,3 +10,5 @@ void kern_mat_avx2_float(struct kern_mat *k);
 
 /* The kernel for 1..4 columns, with the bits of the others; NULL: this type has none. */
 mat_fn *mat_avx2_few(enum qtype t);
+/* The kernel for more columns, likewise. */
+mat_fn *mat_avx2_many(enum qtype t);

@@ -1,13 +1,8 @@
-/* int8 products for AVX2: lanes run along the row, 32 values a step, 2 rows x 4 columns a tile.
- *
- * vpmaddubsw multiplies unsigned by signed bytes and saturates above 2^15 a pair: weights up to 127
- * are safe.  So formats with mins go in as they are, small signed ones with a bias of 64 that the
- * sums of the activations take off again (exactly, as integers), and only the code books of +-127
- * and Q8_0 pay for moving the weight's sign to the activation.
+/* int8 products for AVX2: lanes run along the row, 32 values a step, 2 rows x 4 columns a tile: the
+ * grid formats and those with float scales.  What decodes often has kernels of its own for few
+ * columns (mat_few.c), and the K types for many (mat_tile.c).
  *
  * 16 registers: 8 sums, 2 weights, 2 scales, 1 activation, 3 for what is in flight. */
-#include <immintrin.h>
-
 #include "cpu/avx2/dot.h"
 #include "cpu/avx2/mat.h"
 #include "cpu/rowmul.h"
@@ -31,7 +26,6 @@ INLINE __m128 add_block(__m128 sum, __m256i dot[4], const struct row_k *w,
     if (f == BIASED)
         UNROLL for (int c = 0; c < COLS; c++) dot[c] = _mm256_sub_epi32(dot[c], min[c]);
     __m128 v = _mm_mul_ps(_mm_cvtepi32_ps(sums4(dot)), _mm_set1_ps(w->d));
-    if (f == MINS) v = _mm_fnmadd_ps(_mm_cvtepi32_ps(sums4(min)), _mm_set1_ps(w->dmin), v);
     return _mm_fmadd_ps(v, dx, sum);
 }
 
@@ -131,10 +125,8 @@ INLINE void mul_q(const void *wp, int n_block, const uint8_t *const *xp, size_t 
         }                                                                                          \
     }
 
-TILE_FN(tile_mins, mul_k, MINS, 0)
 TILE_FN(tile_biased, mul_k, BIASED, 0)
 TILE_FN(tile_signed, mul_k, SIGNED, 0)
-TILE_FN(tile_mins_vnni, mul_k, MINS, 1)
 TILE_FN(tile_biased_vnni, mul_k, BIASED, 1)
 TILE_FN(tile_signed_vnni, mul_k, SIGNED, 1)
 TILE_FN(tile_q, mul_q, 0)
@@ -154,26 +146,26 @@ static void run_k(enum qtype t, const struct mat_call *c, row_tile_fn *const til
     row_mul(t, c, &k);
 }
 
-/* Few columns that have a kernel of their own? */
-static bool run_few(enum qtype t, const struct mat_call *c) {
-    mat_fn *const few = c->n <= ROW_FEW ? mat_avx2_few(t) : NULL;
-    if (few) few(t, c);
-    return few;
+/* Done, by a kernel of this type's own? */
+static bool run_own(enum qtype t, const struct mat_call *c) {
+    mat_fn *const own = c->n <= ROW_FEW ? mat_avx2_few(t) : mat_avx2_many(t);
+    if (own) own(t, c);
+    return own;
 }
 
 static void mul_k_plain(enum qtype t, const struct mat_call *c) {
-    if (run_few(t, c)) return;
-    run_k(t, c, (row_tile_fn *const[]){tile_mins, tile_biased, tile_signed});
+    if (run_own(t, c)) return;
+    run_k(t, c, (row_tile_fn *const[]){[BIASED] = tile_biased, [SIGNED] = tile_signed});
 }
 
 static void mul_k_vnni(enum qtype t, const struct mat_call *c) {
-    if (run_few(t, c)) return;
-    run_k(t, c, (row_tile_fn *const[]){tile_mins_vnni, tile_biased_vnni, tile_signed_vnni});
+    if (run_own(t, c)) return;
+    run_k(t, c, (row_tile_fn *const[]){[BIASED] = tile_biased_vnni, [SIGNED] = tile_signed_vnni});
 }
 
 static void mul_q_any(enum qtype t, const struct mat_call *c) {
     const int mins = t == QT_Q4_1 || t == QT_Q5_1;
-    if (run_few(t, c)) return;
+    if (run_own(t, c)) return;
     const struct row_kind k = {unpack_q, mins ? tile_q_mins : tile_q, ROWS,
                                COLS,     sizeof(struct row_q),        ACT_Q8};
     row_mul(t, c, &k);
