@@ -197,11 +197,12 @@ tests: $(TEST_BIN) $(KERN_BIN) $(EXAMPLE_BIN) $(REPLAY_BIN)
 test: all tests ##      all tests
 	@B=$B tests/run
 
-check: all ##     layers, format, lint, headers, hardening
+check: all ##     layers, format, lint, headers, hardening, manual page
 	@tools/check_layers
 	@tools/check_source
 	@tools/check_headers $(CC) $(CFLAGS_ALL) -- $(HEADERS)
 	@tools/check_binary $B
+	@tools/check_man $B
 
 asan: ##      all tests under AddressSanitizer and UBSan
 	@$(MAKE) B=$B/asan OPT="-O1 -g" SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined" \
@@ -232,18 +233,20 @@ format: ##    clang-format over all sources
 	clang-format -i $(C_SRC)
 
 install: all ##   into $(DESTDIR)$(PREFIX)
-	install -d $(DESTDIR)$(PREFIX)/{bin,include,lib/pkgconfig,share/bash-completion/completions}
+	install -d $(DESTDIR)$(PREFIX)/{bin,include,lib/pkgconfig,share/man/man1} \
+		$(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install -s -m 755 $B/cria $(DESTDIR)$(PREFIX)/bin/cria
 	install -m 644 include/cria.h $(DESTDIR)$(PREFIX)/include/cria.h
 	install -m 644 $B/libcria.a $(DESTDIR)$(PREFIX)/lib/libcria.a
 	install -m 755 $B/libcria.so $(DESTDIR)$(PREFIX)/lib/libcria.so.0
 	ln -sf libcria.so.0 $(DESTDIR)$(PREFIX)/lib/libcria.so
 	install -m 644 $B/libcria.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/libcria.pc
+	install -m 644 packaging/cria.1 $(DESTDIR)$(PREFIX)/share/man/man1/cria.1
 	install -m 644 packaging/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cria
 
 uninstall: ## what install put there
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/cria include/cria.h lib/libcria.a lib/libcria.so.0 \
-		lib/libcria.so lib/pkgconfig/libcria.pc share/bash-completion/completions/cria)
+		lib/libcria.so lib/pkgconfig/libcria.pc share/man/man1/cria.1 share/bash-completion/completions/cria)
 
 clean: ##     remove the build folder
 	rm -rf $B
