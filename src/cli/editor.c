@@ -43,13 +43,11 @@ static int write_file(char *path, size_t n_path, struct str text, struct err *e)
     const int fd = mkostemps(path, 4, O_CLOEXEC);
     if (fd < 0) return err_errno(e, path);
     FILE *f = fdopen(fd, "w");
-    if (!f) {
-        close(fd);
-        return err_nomem(e, path);
-    }
-    const bool written = fwrite(text.p, 1, text.n, f) == text.n;
-    if (fclose(f) == 0 && written) return 0;
-    return err_errno(e, path);
+    const bool written = f && fwrite(text.p, 1, text.n, f) == text.n;
+    if ((f ? fclose(f) : close(fd)) == 0 && written) return 0;
+    err_errno(e, path);
+    unlink(path);
+    return -1;
 }
 
 /* Run argv[0] in this terminal and wait for it. */
