@@ -153,8 +153,8 @@ int main(int argc, char **argv) {
     fill_std_fds();
     set_signals();
     int rc = start(argc, argv, &e);
-    if (flush_output(&e) != 0 && rc == 0) rc = -1;
     if (rc == 0 && cli_interrupted) return 130; /* a command that Ctrl-C only cut short */
+    if (rc == 0) rc = flush_output(&e);
     if (rc >= 0) return rc;
     /* The user knows that they pressed Ctrl-C. */
     if (e.code != ERR_CANCELLED) fprintf(stderr, "Error: %s\n", e.msg);

@@ -221,6 +221,7 @@ static void ask(struct chat *c, const struct buf *text) {
     cli_interrupted = 0;
     if (chat_ask(c, buf_view(text), &e) != 0 && e.code != ERR_CANCELLED)
         fprintf(stderr, "Error: %s\n", e.msg);
+    if (cli_interrupted) clearerr(stdout); /* a write that Ctrl-C cut short, not a lost terminal */
     cli_interrupted = 0;
     fputs("\n", stdout);
 }
