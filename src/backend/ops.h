@@ -168,8 +168,7 @@ struct ops {
     /* Choose experts and sort the rows by them. */
     void (*route)(struct worker *w, const struct route_job *j);
 
-    /* x[i] += scale * sum over slots s of weight[i][s] * y[i*k + s].  With gate_before the weights
-     * were applied by scale_rows instead and are taken as 1. */
+    /* x[i] += scale * sum over slots s of weight[i][s] * y[i*k + s]. */
     void (*combine)(struct worker *w, float *x, int ldx, const float *y, int ldy,
                     const struct routing *r, int n, int n_col, float scale);
 
