@@ -1,7 +1,6 @@
-/* The worker team.  Barrier: a generation counter; the last to arrive bumps it.  Waiters spin
- * SPINS times (an op of decode takes tens of microseconds and both cores usually end together),
- * then sleep on a futex: measured in KERNELS.md "Team", spin 2000 then futex is best both on a
- * quiet machine and beside a busy neighbour. */
+/* The worker team.  Barrier: a generation counter; the last to arrive bumps it.  Waiters spin for
+ * SPIN_NS (an op of decode takes tens of microseconds and all usually end together), then sleep
+ * on a futex: a waiter that sleeps gives its processor to whoever it waits for. */
 #include "base/team.h"
 
 #include <assert.h>
@@ -11,26 +10,42 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 #ifdef __linux__
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #endif
 
-enum { SPINS = 2000, LINE = 64 };
+#include "base/os.h"
+#include "base/pace.h"
+
+enum {
+    LINE = 64,
+    SPIN_NS = 50 * 1000, /* 20 to 200 us are alike on a quiet machine (bench/NOTES.md) */
+    SPINS_A_LOOK = 16,   /* pauses between two looks at the clock */
+    MAX_WORKERS = 512,
+    N_BITS = 10, /* of the start word: workers of the run */
+};
+
+/* What a worker has left of its range: [head, tail), and for which team_share. */
+struct own_range {
+    _Alignas(LINE) _Atomic uint64_t word; /* share << 48 | head << 24 | tail */
+};
 
 struct team {
-    struct worker *worker; /* [n], owned */
-    pthread_t *thread;     /* [n], of which 1.. are started */
-    int n, n_started;
-    team_fn *fn; /* the job: written by worker 0 before start is bumped */
+    struct worker *worker;   /* [n], owned */
+    pthread_t *thread;       /* [n], of which 1.. are started */
+    struct own_range *range; /* [n], owned */
+    struct pace pace;
+    int n, n_started, n_last; /* n_last: workers of the last run */
+    team_fn *fn;              /* the job: written by worker 0 before `start` changes */
     void *arg;
-    bool quit;
-    _Alignas(LINE) atomic_uint start;   /* generation of jobs: workers wait for a change */
+    unsigned share;                     /* worker 0's count, for those who join a run */
+    _Alignas(LINE) atomic_uint start;   /* generation of jobs << N_BITS | workers; 0 of them: end */
     _Alignas(LINE) atomic_uint arrived; /* workers at the current barrier */
     _Alignas(LINE) atomic_uint gen;     /* generation of barriers */
     atomic_uint sleepers;               /* threads inside futex_wait, so that wakes are skipped */
-    _Alignas(LINE) atomic_int counter[TEAM_COUNTERS];
 };
 
 static inline void cpu_relax(void) {
@@ -58,65 +73,115 @@ static void wake_all(atomic_uint *a) {
 }
 #endif
 
-/* Return once *a differs from seen. */
-static void wait_change(struct team *t, atomic_uint *a, unsigned seen) {
-    for (int i = 0; i < SPINS; i++) {
-        if (atomic_load_explicit(a, memory_order_acquire) != seen) return;
-        cpu_relax();
-    }
-    /* Sequentially consistent with the load in bump(): either bump() sees the sleeper, or the
+/* Return once *a differs from seen: its new value.  *stall_ns grows by a long wait. */
+static unsigned wait_change(struct team *t, atomic_uint *a, unsigned seen, int64_t *stall_ns) {
+    const int64_t t0 = os_now_ns();
+    unsigned now;
+    do {
+        for (int i = 0; i < SPINS_A_LOOK; i++) {
+            now = atomic_load_explicit(a, memory_order_acquire);
+            if (now != seen) return now;
+            cpu_relax();
+        }
+    } while (os_now_ns() - t0 < SPIN_NS);
+    /* Sequentially consistent with the load in change(): either change() sees the sleeper, or the
      * kernel sees the new value and does not sleep. */
     atomic_fetch_add(&t->sleepers, 1);
-    while (atomic_load(a) == seen)
+    while ((now = atomic_load(a)) == seen)
         sleep_while(a, seen);
     atomic_fetch_sub(&t->sleepers, 1);
+    if (stall_ns) *stall_ns += os_now_ns() - t0;
+    return now;
 }
 
-static void bump(struct team *t, atomic_uint *a) {
-    atomic_fetch_add(a, 1);
+static void change(struct team *t, atomic_uint *a, unsigned to) {
+    atomic_store(a, to);
     if (atomic_load(&t->sleepers)) wake_all(a);
 }
 
 void team_barrier(struct worker *w) {
     struct team *t = w->team;
-    if (t->n == 1) return;
+    if (w->n == 1) return;
     const unsigned gen = atomic_load_explicit(&t->gen, memory_order_relaxed);
-    if (atomic_fetch_add_explicit(&t->arrived, 1, memory_order_acq_rel) + 1 == (unsigned)t->n) {
+    if (atomic_fetch_add_explicit(&t->arrived, 1, memory_order_acq_rel) + 1 == (unsigned)w->n) {
         atomic_store_explicit(&t->arrived, 0, memory_order_relaxed);
-        bump(t, &t->gen);
+        change(t, &t->gen, gen + 1);
     } else {
-        wait_change(t, &t->gen, gen);
+        wait_change(t, &t->gen, gen, &w->stall_ns);
     }
 }
 
+/* ---- runs ---- */
+
+static void take_part(struct worker *w, int n) {
+    struct team *t = w->team;
+    w->n = n;
+    w->share = t->share;
+    w->stall_ns = 0;
+    t->fn(w, t->arg);
+}
+
+/* A worker that has no part in a run touches nothing but the start word: nobody waits for it. */
 static void *thread_main(void *arg) {
     struct worker *w = arg;
     struct team *t = w->team;
     for (unsigned seen = 0;;) {
-        wait_change(t, &t->start, seen);
-        seen++;
-        if (t->quit) return NULL;
-        t->fn(w, t->arg);
+        seen = wait_change(t, &t->start, seen, NULL);
+        const int n = (int)(seen & ((1u << N_BITS) - 1));
+        if (n == 0) return NULL;
+        if (w->id >= n) continue;
+        take_part(w, n);
         team_barrier(w);
     }
 }
 
-void team_run(struct team *t, team_fn *fn, void *arg) {
+static void start_workers(struct team *t, int n) {
+    const unsigned gen = atomic_load_explicit(&t->start, memory_order_relaxed) >> N_BITS;
+    change(t, &t->start, (gen + 1) << N_BITS | (unsigned)n);
+}
+
+/* Those who stood aside in the last run have words of long ago, whose count may come round. */
+static void join_shares(struct team *t, int n) {
+    for (int i = t->n_last; i < n; i++)
+        atomic_store(&t->range[i].word, (uint64_t)(t->share & 0xffff) << 48);
+    t->n_last = n;
+}
+
+static void run_on(struct team *t, int n, team_fn *fn, void *arg) {
+    struct worker *w = &t->worker[0];
     t->fn = fn;
     t->arg = arg;
-    if (t->n > 1) bump(t, &t->start);
-    fn(&t->worker[0], arg);
-    team_barrier(&t->worker[0]);
+    join_shares(t, n);
+    if (n > 1) start_workers(t, n);
+    take_part(w, n);
+    team_barrier(w);
+    t->share = w->share;
+}
+
+void team_run(struct team *t, team_fn *fn, void *arg) {
+    run_on(t, t->n, fn, arg);
+}
+
+void team_run_paced(struct team *t, team_fn *fn, void *arg, int kind) {
+    const int64_t t0 = os_now_ns();
+    const int n = pace_workers(&t->pace, t->n, kind, t0);
+    run_on(t, n, fn, arg);
+    int64_t stall = 0;
+    for (int i = 0; i < n; i++)
+        if (t->worker[i].stall_ns > stall) stall = t->worker[i].stall_ns;
+    pace_done(&t->pace, os_now_ns() - t0, stall);
 }
 
 struct team *team_new(int n, struct err *e) {
-    assert(n >= 1 && n <= 512);
+    assert(n >= 1 && n <= MAX_WORKERS);
     struct team *t = aligned_alloc(LINE, (sizeof *t + LINE - 1) / LINE * LINE);
     if (!t) goto nomem;
     *t = (struct team){.n = n};
     t->worker = calloc((size_t)n, sizeof *t->worker);
     t->thread = calloc((size_t)n, sizeof *t->thread);
-    if (!t->worker || !t->thread) goto nomem;
+    t->range = aligned_alloc(LINE, (size_t)n * sizeof *t->range);
+    if (!t->worker || !t->thread || !t->range) goto nomem;
+    memset(t->range, 0, (size_t)n * sizeof *t->range);
     for (int i = 0; i < n; i++)
         t->worker[i] = (struct worker){.id = i, .n = n, .team = t};
     for (t->n_started = 1; t->n_started < n; t->n_started++) {
@@ -135,14 +200,14 @@ fail:
 
 void team_free(struct team *t) {
     if (!t) return;
-    t->quit = true;
-    if (t->n_started > 1) bump(t, &t->start);
+    if (t->n_started > 1) start_workers(t, 0);
     for (int i = 1; i < t->n_started; i++)
         pthread_join(t->thread[i], NULL);
     for (int i = 0; t->worker && i < t->n; i++)
         free(t->worker[i].scratch);
     if (t->worker) free(t->worker[0].shared);
     free(t->worker);
+    free(t->range);
     free(t->thread);
     free(t);
 }
@@ -172,10 +237,70 @@ int team_reserve(struct team *t, size_t scratch_bytes, size_t shared_bytes, stru
     return ok ? 0 : err_nomem(e, "compute scratch");
 }
 
-void team_counter_reset(struct worker *w, int slot) {
-    atomic_store_explicit(&w->team->counter[slot], 0, memory_order_relaxed);
+/* ---- shares ---- */
+
+enum { ITEM_BITS = 24, RUNS = 16 /* a run is this part of what is left: late ones are short */ };
+
+static uint64_t pack(unsigned share, int head, int tail) {
+    return (uint64_t)(share & 0xffff) << 48 | (uint64_t)head << ITEM_BITS | (uint64_t)tail;
 }
 
-int team_counter_next(struct worker *w, int slot) {
-    return atomic_fetch_add_explicit(&w->team->counter[slot], 1, memory_order_relaxed);
+static int head_of(uint64_t word) {
+    return (int)(word >> ITEM_BITS & ((1u << ITEM_BITS) - 1));
+}
+
+static int tail_of(uint64_t word) {
+    return (int)(word & ((1u << ITEM_BITS) - 1));
+}
+
+void team_share(struct worker *w, int n_item) {
+    assert(n_item >= 0 && n_item < 1 << ITEM_BITS);
+    w->n_item = n_item;
+    w->share++;
+}
+
+/* What worker i has left of the current share: all of it when nobody has begun, which the word of
+ * an earlier share tells. */
+static uint64_t range_now(const struct worker *w, int i, uint64_t word) {
+    if (word >> 48 == (w->share & 0xffff)) return word;
+    return pack(w->share, (int)((int64_t)w->n_item * i / w->n),
+                (int)((int64_t)w->n_item * (i + 1) / w->n));
+}
+
+/* A run from the head of the worker's own range. */
+static int draw_own(struct worker *w, int *n) {
+    _Atomic uint64_t *own = &w->team->range[w->id].word;
+    uint64_t word = atomic_load_explicit(own, memory_order_relaxed);
+    for (;;) {
+        const uint64_t now = range_now(w, w->id, word);
+        const int head = head_of(now), left = tail_of(now) - head;
+        *n = (left + RUNS - 1) / RUNS;
+        if (atomic_compare_exchange_weak(own, &word, pack(w->share, head + *n, tail_of(now))))
+            return left > 0 ? head : -1;
+    }
+}
+
+/* The second half of what worker i has left becomes the caller's own range, which is empty. */
+static bool take_half(struct worker *w, int i) {
+    _Atomic uint64_t *from = &w->team->range[i].word;
+    uint64_t word = atomic_load_explicit(from, memory_order_relaxed);
+    for (;;) {
+        const uint64_t now = range_now(w, i, word);
+        const int head = head_of(now), tail = tail_of(now), n = (tail - head + 1) / 2;
+        if (n == 0) return false;
+        if (!atomic_compare_exchange_weak(from, &word, pack(w->share, head, tail - n))) continue;
+        atomic_store(&w->team->range[w->id].word, pack(w->share, tail - n, tail));
+        return true;
+    }
+}
+
+int team_draw(struct worker *w, int *n) {
+    for (;;) {
+        const int at = draw_own(w, n);
+        if (at >= 0) return at;
+        int k = 1;
+        while (k < w->n && !take_half(w, (w->id + k) % w->n))
+            k++;
+        if (k >= w->n) return -1;
+    }
 }

@@ -11,6 +11,9 @@
 struct worker {
     int id, n; /* 0..n-1 of n */
     struct team *team;
+    int n_item;       /* of the current team_share */
+    unsigned share;   /* counts the calls of team_share */
+    int64_t stall_ns; /* of this run: spent waiting longer than a barrier should take */
     uint8_t *scratch; /* own, 64-byte aligned; see team_reserve */
     uint8_t *shared;  /* the same for all workers of the team, 64-byte aligned */
     size_t scratch_bytes, shared_bytes;
@@ -31,6 +34,11 @@ int team_reserve(struct team *t, size_t scratch_bytes, size_t shared_bytes, stru
  * sleep in between. */
 void team_run(struct team *t, team_fn *fn, void *arg);
 
+/* The same for work that comes again and again: `kind` says which runs take equally long (rows of
+ * a batch).  Beside a busy neighbour fewer workers may be faster, as a worker that waits for a
+ * processor makes all wait; then fewer run it (base/pace.h). */
+void team_run_paced(struct team *t, team_fn *fn, void *arg, int kind);
+
 /* Wait until every worker of the team is here.  Spins briefly, then sleeps. */
 void team_barrier(struct worker *w);
 
@@ -43,8 +51,10 @@ static inline void team_range(const struct worker *w, int n, int grain, int *lo,
     *hi = (int)(b < n ? b : n);
 }
 
-/* Shared work counter: set to 0 by one worker before a barrier, then drawn from by all.
- * `slot` 0..TEAM_COUNTERS-1; ops that follow each other use different slots. */
-enum { TEAM_COUNTERS = 4 };
-void team_counter_reset(struct worker *w, int slot);
-int team_counter_next(struct worker *w, int slot); /* 0, 1, 2, ... over the whole team */
+/* Items drawn from ranges that everybody may help with: for work whose cost is uneven, or on a
+ * machine that is not empty.  Every worker calls team_share with the same n_item (0..2^24), then
+ * draws until there is nothing left.  Each begins with an equal contiguous range and draws runs
+ * from its head, large ones first; whoever has finished takes half of what another has left, also
+ * when that one has not come to start yet.  No barrier is needed before, one is after. */
+void team_share(struct worker *w, int n_item);
+int team_draw(struct worker *w, int *n); /* first of *n items, or -1 */

@@ -22,7 +22,6 @@
 enum {
     TILE = 96,                  /* most queries in a tile; bench/NOTES.md */
     CHUNK = 4,                  /* pages in a chunk */
-    COUNTER = 0,                /* team counter from which items are drawn */
     MAX_SPLIT_BYTES = 16 << 20, /* of partial results; longer sequences are not split */
 };
 
@@ -373,10 +372,10 @@ void cpu_attend(struct worker *w, const struct attn_job *j) {
     struct work b = work_init(w, j);
     const struct plan p = make_plan(w, j);
     const int n_item = p.split ? p.n_tile * p.n_chunk : p.n_tile;
-    if (w->id == 0) team_counter_reset(w, COUNTER);
-    team_barrier(w);
-    for (int i; (i = team_counter_next(w, COUNTER)) < n_item;)
-        run_item(w, &p, &b, j, i);
+    team_share(w, n_item);
+    for (int n, i; (i = team_draw(w, &n)) >= 0;)
+        for (; n > 0; n--)
+            run_item(w, &p, &b, j, i++);
     team_barrier(w);
     if (!p.split) return;
     merge_partials(w, &p, &b, j);

@@ -3,8 +3,8 @@
  *   encode   normed rows of x -> activation blocks in every encoding that the job's kernels want:
  *            by each worker for itself when they are few (no barrier), else shared out
  *   adapt    A x of the sequences' adapters, in float                          (only with adapters)
- *   pieces   the outputs are cut into pieces of 16 or 32 rows; each worker takes a contiguous run
- *            of equal cost and multiplies every column by its pieces, one after the other
+ *   pieces   the outputs are cut into pieces of 16 or 32 rows; each worker takes a contiguous run,
+ *            then helps the others, and multiplies every column by its pieces one after the other
  *   finish   + B (A x), bias, activation, residual: straight from the accumulators
  *
  * An output's value depends on its row of W and its column of x only, never on the split. */
@@ -250,7 +250,6 @@ struct seg {
     int o, mat, n;        /* output; map; columns */
     const int32_t *entry; /* experts: [n] the (row, slot) entries; NULL: columns 0..n-1 */
     int n_row, piece, n_piece;
-    int64_t cost; /* of a piece */
 };
 
 static int n_seg(const struct plan *p) {
@@ -271,8 +270,6 @@ static struct seg seg_get(const struct plan *p, int s) {
     g.n_row = w->n_row;
     g.piece = g.n <= FEW_COLS ? p->k->mat.of[w->type].piece : MAT_ROWS;
     g.n_piece = g.n > 0 ? (g.n_row + g.piece - 1) / g.piece : 0;
-    /* A column costs about as much as reading a byte for each 16 values (Q4_K, Zen 5). */
-    g.cost = (int64_t)g.piece * ((int64_t)w->row_bytes + (int64_t)g.n * w->n_col / 16);
     return g;
 }
 
@@ -336,24 +333,33 @@ static void seg_run(const struct plan *p, const struct seg *g, int lo, int hi) {
     }
 }
 
-/* The pieces whose start, in cost, lies in [a, b), when the first starts at 0. */
-static int pieces_before(const struct seg *g, int64_t a) {
-    const int64_t i = a <= 0 ? 0 : (a + g->cost - 1) / g->cost;
-    return i < g->n_piece ? (int)i : g->n_piece;
+/* Where a job's numbered pieces are: segment by segment. */
+struct cursor {
+    struct seg g;
+    int s, at; /* g's number and its first piece */
+};
+
+static void cursor_to(const struct plan *p, struct cursor *c, int piece) {
+    if (piece < c->at) *c = (struct cursor){seg_get(p, 0), 0, 0};
+    while (piece >= c->at + c->g.n_piece) {
+        c->at += c->g.n_piece;
+        c->g = seg_get(p, ++c->s);
+    }
 }
 
 static void pieces_run(struct worker *w, const struct plan *p) {
-    const int n = n_seg(p);
-    int64_t total = 0, at = 0;
-    for (int s = 0; s < n; s++) {
-        const struct seg g = seg_get(p, s);
-        total += g.cost * g.n_piece;
-    }
-    const int64_t lo = total * w->id / w->n, hi = total * (w->id + 1) / w->n;
-    for (int s = 0; s < n && at < hi; s++) {
-        const struct seg g = seg_get(p, s);
-        seg_run(p, &g, pieces_before(&g, lo - at), pieces_before(&g, hi - at));
-        at += g.cost * g.n_piece;
+    int n_piece = 0;
+    for (int s = 0; s < n_seg(p); s++)
+        n_piece += seg_get(p, s).n_piece;
+    team_share(w, n_piece);
+    struct cursor c = {seg_get(p, 0), 0, 0};
+    for (int n, at; (at = team_draw(w, &n)) >= 0;) {
+        while (n > 0) {
+            cursor_to(p, &c, at);
+            const int lo = at - c.at, k = n < c.g.n_piece - lo ? n : c.g.n_piece - lo;
+            seg_run(p, &c.g, lo, lo + k);
+            at += k, n -= k;
+        }
     }
 }
 

@@ -27,9 +27,9 @@ INLINE __m512i start_of(const struct act_q8_k *x, int n_sub, int j) {
 }
 
 /* acc = acc + x.d * (sum * d - min * dmin), one tile's 16 rows and one column. */
-INLINE void add_block(const struct tile_k *t, const struct act_q8_k *x, __m512i sum, int n_sub,
+INLINE void add_block(const struct tile_k *t, const struct act_q8_k *x, __m512 sum, int n_sub,
                       int mins, float *acc) {
-    __m512 v = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), _mm512_load_ps(t->d));
+    __m512 v = _mm512_mul_ps(sum, _mm512_load_ps(t->d));
     if (mins) {
         const int16_t *s = n_sub == 8 ? x->sum32 : x->sum16;
         __m512i min = _mm512_setzero_si512();
@@ -45,10 +45,10 @@ INLINE void add_block(const struct tile_k *t, const struct act_q8_k *x, __m512i 
 INLINE void mul_rc(const struct tile_k *t, const uint8_t *const *xp, float *acc, int R, int C,
                    struct k_form f) {
     const struct act_q8_k *x[6];
-    __m512i sum[2][6];
+    __m512 sum[2][6];
     UNROLL for (int c = 0; c < C; c++) {
         x[c] = (const struct act_q8_k *)(const void *)xp[c];
-        UNROLL for (int r = 0; r < R; r++) sum[r][c] = _mm512_setzero_si512();
+        UNROLL for (int r = 0; r < R; r++) sum[r][c] = _mm512_setzero_ps();
     }
     const int n_step = 64 / f.n_sub;
     for (int j = 0; j < f.n_sub; j++) {
@@ -67,9 +67,9 @@ INLINE void mul_rc(const struct tile_k *t, const uint8_t *const *xp, float *acc,
             }
         }
         UNROLL for (int r = 0; r < R; r++) {
-            const __m512i sc = _mm512_load_si512(t[r].sc[j]);
+            const __m512 sc = _mm512_cvtepi32_ps(_mm512_load_si512(t[r].sc[j]));
             UNROLL for (int c = 0; c < C; c++) sum[r][c] =
-                _mm512_add_epi32(sum[r][c], _mm512_mullo_epi32(dot[r][c], sc));
+                _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[r][c]), sc, sum[r][c]);
         }
     }
     UNROLL for (int c = 0; c < C; c++) {
