@@ -34,6 +34,7 @@ struct act_q8_k {
     int16_t sum32[8];
     int16_t sum16[16];
     float d;
+    int32_t total; /* sum of q */
     _Alignas(32) int32_t start32[8];
     int32_t start16[16];
 };

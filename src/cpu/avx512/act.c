@@ -75,6 +75,7 @@ INLINE __m512i sums16(const int8_t *q) {
 /* All sums of a block: see struct act_q8_k. */
 static void put_sums(struct act_q8_k *a) {
     const __m512i s16 = sums16(a->q);
+    a->total = _mm512_reduce_add_epi32(s16);
     const __m512i pairs = _mm512_add_epi32(s16, _mm512_shuffle_epi32(s16, _MM_PERM_CDAB));
     const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 0, 0, 0, 0, 0, 0, 0, 0);
     const __m256i s32 = _mm512_castsi512_si256(_mm512_permutexvar_epi32(even, pairs));

@@ -17,23 +17,27 @@
 
 /* What a family of formats needs; constants after inlining. */
 struct k_form {
-    int n_sub;  /* sub-blocks: 8 of 32 or 16 of 16 */
-    int biased; /* weights are stored + 128: dots begin at act_q8_k.start */
-    int mins;
+    int n_sub;  /* sub-blocks with a scale: 8 of 32 or 16 of 16; 1: weights are stored scaled */
+    int n_min;  /* mins: 8 or 16; 0: none */
+    int biased; /* weights are stored + 128 (n_sub 1: + 127): dots begin at minus that times the sum
+                 */
 };
 
-INLINE __m512i start_of(const struct act_q8_k *x, int n_sub, int j) {
-    return _mm512_set1_epi32(n_sub == 8 ? x->start32[j] : x->start16[j]);
+INLINE __m512i start_of(const struct act_q8_k *x, struct k_form f, int j) {
+    if (!f.biased) return _mm512_setzero_si512();
+    return _mm512_set1_epi32(f.n_sub == 1   ? -127 * x->total
+                             : f.n_sub == 8 ? x->start32[j]
+                                            : x->start16[j]);
 }
 
 /* acc = acc + x.d * (sum * d - min * dmin), one tile's 16 rows and one column. */
-INLINE void add_block(const struct tile_k *t, const struct act_q8_k *x, __m512 sum, int n_sub,
-                      int mins, float *acc) {
+INLINE void add_block(const struct tile_k *t, const struct act_q8_k *x, __m512 sum, int n_min,
+                      float *acc) {
     __m512 v = _mm512_mul_ps(sum, _mm512_load_ps(t->d));
-    if (mins) {
-        const int16_t *s = n_sub == 8 ? x->sum32 : x->sum16;
+    if (n_min) {
+        const int16_t *s = n_min == 8 ? x->sum32 : x->sum16;
         __m512i min = _mm512_setzero_si512();
-        UNROLL for (int p = 0; p < n_sub / 2; p++) min =
+        UNROLL for (int p = 0; p < n_min / 2; p++) min =
             dpwssd(min, _mm512_load_si512(t->m[p]), set4(s + 2 * p));
         v = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(min), _mm512_load_ps(t->dmin), v);
     }
@@ -50,31 +54,34 @@ INLINE void mul_rc(const struct tile_k *t, const uint8_t *const *xp, float *acc,
         x[c] = (const struct act_q8_k *)(const void *)xp[c];
         UNROLL for (int r = 0; r < R; r++) sum[r][c] = _mm512_setzero_ps();
     }
-    const int n_step = 64 / f.n_sub;
+    const int n_step = 64 / f.n_sub, unroll = n_step < 8 ? n_step : 8;
     for (int j = 0; j < f.n_sub; j++) {
         __m512i dot[2][6];
         UNROLL for (int c = 0; c < C; c++) {
-            UNROLL for (int r = 0; r < R; r++) dot[r][c] =
-                f.biased ? start_of(x[c], f.n_sub, j) : _mm512_setzero_si512();
+            UNROLL for (int r = 0; r < R; r++) dot[r][c] = start_of(x[c], f, j);
         }
-        UNROLL for (int s = 0; s < n_step; s++) {
-            const __m512i w0 = _mm512_load_si512(t[0].w[j * n_step + s]);
-            const __m512i w1 = R > 1 ? _mm512_load_si512(t[1].w[j * n_step + s]) : w0;
-            UNROLL for (int c = 0; c < C; c++) {
-                const __m512i b = set4(x[c]->q + 4 * (j * n_step + s));
-                dot[0][c] = dpbusd(dot[0][c], w0, b);
-                if (R > 1) dot[1][c] = dpbusd(dot[1][c], w1, b);
+        for (int at = j * n_step; at < (j + 1) * n_step; at += unroll) {
+            UNROLL for (int s = at; s < at + unroll; s++) {
+                const __m512i w0 = _mm512_load_si512(t[0].w[s]);
+                const __m512i w1 = R > 1 ? _mm512_load_si512(t[1].w[s]) : w0;
+                UNROLL for (int c = 0; c < C; c++) {
+                    const __m512i b = set4(x[c]->q + 4 * s);
+                    dot[0][c] = dpbusd(dot[0][c], w0, b);
+                    if (R > 1) dot[1][c] = dpbusd(dot[1][c], w1, b);
+                }
             }
         }
         UNROLL for (int r = 0; r < R; r++) {
-            const __m512 sc = _mm512_cvtepi32_ps(_mm512_load_si512(t[r].sc[j]));
-            UNROLL for (int c = 0; c < C; c++) sum[r][c] =
-                _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[r][c]), sc, sum[r][c]);
+            const __m512 sc = f.n_sub == 1 ? _mm512_setzero_ps() : _mm512_load_ps(t[r].sc[j]);
+            UNROLL for (int c = 0; c < C; c++) {
+                const __m512 v = _mm512_cvtepi32_ps(dot[r][c]);
+                sum[r][c] = f.n_sub == 1 ? v : _mm512_fmadd_ps(v, sc, sum[r][c]);
+            }
         }
     }
     UNROLL for (int c = 0; c < C; c++) {
         UNROLL for (int r = 0; r < R; r++)
-            add_block(&t[r], x[c], sum[r][c], f.n_sub, f.mins, acc + c * MAT_ROWS + 16 * r);
+            add_block(&t[r], x[c], sum[r][c], f.n_min, acc + c * MAT_ROWS + 16 * r);
     }
 }
 
@@ -97,37 +104,44 @@ INLINE void mul_form(const void *tile, int n_group, const uint8_t *const *x, int
     }
 }
 
-static void mul_8_mins(const void *t, int n_group, const uint8_t *const *x, int n, float *acc) {
-    mul_form(t, n_group, x, n, acc, (struct k_form){.n_sub = 8, .mins = 1});
-}
+#define MUL(name, ...)                                                                             \
+    void name(const void *t, int n_group, const uint8_t *const *x, int n, float *acc) {            \
+        mul_form(t, n_group, x, n, acc, (struct k_form){__VA_ARGS__});                             \
+    }
+static MUL(mul_8_mins, .n_sub = 8,
+           .n_min = 8) static MUL(mul_8_biased, .n_sub = 8,
+                                  .biased = 1) static MUL(mul_scaled_mins, .n_sub = 1,
+                                                          .n_min = 16) static MUL(mul_scaled_biased,
+                                                                                  .n_sub = 1,
+                                                                                  .biased = 1)
+    MUL(tile_k_mul_16, .n_sub = 16, .biased = 1)
 
-static void mul_16_mins(const void *t, int n_group, const uint8_t *const *x, int n, float *acc) {
-    mul_form(t, n_group, x, n, acc, (struct k_form){.n_sub = 16, .mins = 1});
-}
+    /* ---- unpacking ---- */
 
-static void mul_8_biased(const void *t, int n_group, const uint8_t *const *x, int n, float *acc) {
-    mul_form(t, n_group, x, n, acc, (struct k_form){.n_sub = 8, .biased = 1});
-}
-
-void tile_k_mul_16(const void *t, int n_group, const uint8_t *const *x, int n, float *acc) {
-    mul_form(t, n_group, x, n, acc, (struct k_form){.n_sub = 16, .biased = 1});
-}
-
-/* ---- unpacking ---- */
-
-INLINE void put(struct tile_k *t, int step, __m512i w) {
+    INLINE void put(struct tile_k *t, int step, __m512i w) {
     _mm512_store_si512(t->w[step], w);
+}
+
+INLINE void put_scale(struct tile_k *t, int j, __m512i v) {
+    _mm512_store_ps(t->sc[j], _mm512_cvtepi32_ps(v));
+}
+
+/* Byte i of each lane: unsigned, or signed. */
+INLINE __m512i byte_of(__m512i v, int i) {
+    return _mm512_and_si512(_mm512_srli_epi32(v, 8 * i), _mm512_set1_epi32(255));
+}
+
+INLINE __m512i byte_of_signed(__m512i v, int i) {
+    return _mm512_srai_epi32(_mm512_slli_epi32(v, 24 - 8 * i), 24);
 }
 
 /* Four bytes a lane to four rows of scales: unsigned, or signed. */
 INLINE void put_scales(struct tile_k *t, int j, __m512i v) {
-    UNROLL for (int i = 0; i < 4; i++) _mm512_store_si512(
-        t->sc[j + i], _mm512_and_si512(_mm512_srli_epi32(v, 8 * i), _mm512_set1_epi32(255)));
+    UNROLL for (int i = 0; i < 4; i++) put_scale(t, j + i, byte_of(v, i));
 }
 
 INLINE void put_scales_signed(struct tile_k *t, int j, __m512i v) {
-    UNROLL for (int i = 0; i < 4; i++)
-        _mm512_store_si512(t->sc[j + i], _mm512_srai_epi32(_mm512_slli_epi32(v, 24 - 8 * i), 24));
+    UNROLL for (int i = 0; i < 4; i++) put_scale(t, j + i, byte_of_signed(v, i));
 }
 
 /* Four mins (0 1 2 3) a lane to the pairs (0,2) and (1,3). */
@@ -219,60 +233,95 @@ static void unpack_q6_k(const uint8_t *p, size_t stride, const struct ahead *f, 
     _mm512_store_ps(t->d, _mm512_mul_ps(d, _mm512_set1_ps(0.25f)));
 }
 
+/* Byte i of each lane in all its bytes, as a shuffle's order. */
+INLINE __m512i spread_byte(int i) {
+    return _mm512_broadcast_i32x4(_mm_add_epi8(
+        _mm_setr_epi8(0, 0, 0, 0, 4, 4, 4, 4, 8, 8, 8, 8, 12, 12, 12, 12), _mm_set1_epi8((char)i)));
+}
+
+/* Scaled weights of Q2_K and Q3_K.  Their quants times their scales fit a byte, so a tile holds the
+ * products and a block's dot needs no scales at all.  The product comes from a table of 4 bytes for
+ * each row, made once a sub-block: in a lane of four rows, byte 4 r + q is sc[r] * q.  `two` has
+ * the 2-bit quants in the low bits of each byte. */
+INLINE __m512i scaled(__m512i table, __m512i two) {
+    const __m512i row = _mm512_set_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0, 0x0c0c0c0c,
+                                         0x08080808, 0x04040404, 0, 0x0c0c0c0c, 0x08080808,
+                                         0x04040404, 0, 0x0c0c0c0c, 0x08080808, 0x04040404, 0);
+    const int and_or = 0xea; /* (a & b) | c */
+    return _mm512_shuffle_epi8(table,
+                               _mm512_ternarylogic_epi32(two, _mm512_set1_epi8(3), row, and_or));
+}
+
+/* 0, sc, 2 sc, 3 sc in the bytes of each lane; 0 <= sc <= 15. */
+INLINE __m512i multiples(__m512i sc) {
+    return _mm512_mullo_epi32(sc, _mm512_set1_epi32(0x03020100));
+}
+
 static void unpack_q2_k(const uint8_t *p, size_t stride, const struct ahead *f, void *tile) {
     struct tile_k *t = tile;
-    __m512i s[4];
+    __m512i s[4], d[4];
     transpose16(p, stride, s);
-    UNROLL for (int i = 0; i < 4; i++) {
-        put_scales(t, 4 * i, and8(s[i], 15));
-        put_mins(t, 2 * i, and8(_mm512_srli_epi16(s[i], 4), 15));
-    }
-    transpose16(p + 68, stride, s);
-    put_d(t, s[3]);
+    UNROLL for (int i = 0; i < 4; i++) put_mins(t, 2 * i, and8(_mm512_srli_epi16(s[i], 4), 15));
+    transpose16(p + 68, stride, d);
+    put_d(t, d[3]);
     UNROLL for (int h = 0; h < 2; h++) {
         __m512i v[8];
         transpose32(p + 16 + 32 * h, stride, v);
         UNROLL for (int m = 0; m < 4; m++) {
-            UNROLL for (int k = 0; k < 8; k++)
-                put(t, 32 * h + 8 * m + k, and8(_mm512_srli_epi16(v[k], 2 * m), 3));
+            const __m512i sc = and8(s[2 * h + m / 2], 15);
+            UNROLL for (int half = 0; half < 2; half++) {
+                const __m512i table = multiples(byte_of(sc, m % 2 * 2 + half));
+                UNROLL for (int k = 4 * half; k < 4 * half + 4; k++)
+                    put(t, 32 * h + 8 * m + k, scaled(table, _mm512_srli_epi16(v[k], 2 * m)));
+            }
         }
         fetch_quarter(f, stride, (size_t)(2 * h), sizeof(struct block_q2_k));
         fetch_quarter(f, stride, (size_t)(2 * h + 1), sizeof(struct block_q2_k));
     }
 }
 
-/* The 16 6-bit scales of Q3_K (quant/kscale.h), less 32. */
-INLINE void header_q3_k(const uint8_t *p, size_t stride, struct tile_k *t) {
+/* The 16 6-bit scales of Q3_K (quant/kscale.h), less 32: four a lane; and d. */
+INLINE void header_q3_k(const uint8_t *p, size_t stride, __m512i sc[4], struct tile_k *t) {
     __m512i s[4];
     transpose16(p + 94, stride, s); /* 2 bytes of quants, 12 of scales, d */
-    _mm512_store_ps(
-        t->d, _mm512_mul_ps(half_to_f32(_mm512_srli_epi32(s[3], 16)), _mm512_set1_ps(0.125f)));
+    _mm512_store_ps(t->d, half_to_f32(_mm512_srli_epi32(s[3], 16)));
     UNROLL for (int i = 0; i < 3; i++) s[i] =
         _mm512_or_si512(_mm512_srli_epi32(s[i], 16), _mm512_slli_epi32(s[i + 1], 16));
     UNROLL for (int i = 0; i < 4; i++) {
         const __m512i low = and8(i < 2 ? s[i] : _mm512_srli_epi16(s[i - 2], 4), 15);
         const __m512i high = and8(_mm512_slli_epi16(_mm512_srli_epi16(s[2], 2 * i), 4), 0x30);
-        put_scales_signed(t, 4 * i,
-                          _mm512_sub_epi8(_mm512_or_si512(low, high), _mm512_set1_epi8(32)));
+        sc[i] = _mm512_sub_epi8(_mm512_or_si512(low, high), _mm512_set1_epi8(32));
     }
 }
 
-/* Stored as 8 q + 96 = 8 (q - 4) + 128; d takes the eighth.  q has its bit 2 in hmask. */
+/* Stored as sc (q - 4) + 127, which is 3 to 255: sc is -32 to 31, q 0 to 7 with its bit 2 in hmask.
+ * The table is for the two low bits, 127 + sc (q - 4); bit 2 adds 4 sc, modulo 256 like all of it.
+ */
 static void unpack_q3_k(const uint8_t *p, size_t stride, const struct ahead *f, void *tile) {
     struct tile_k *t = tile;
-    __m512i top[8];
-    header_q3_k(p, stride, t);
+    const __m512i bias = _mm512_set1_epi8(127);
+    __m512i top[8], sc[4];
+    header_q3_k(p, stride, sc, t);
     transpose32(p, stride, top);
     UNROLL for (int h = 0; h < 2; h++) {
         __m512i v[8];
         transpose32(p + 32 + 32 * h, stride, v);
         UNROLL for (int m = 0; m < 4; m++) {
-            UNROLL for (int k = 0; k < 8; k++) {
-                const __m512i two = and8(_mm512_slli_epi16(_mm512_srli_epi16(v[k], 2 * m), 3), 24);
-                const __m512i one =
-                    and8(_mm512_slli_epi16(_mm512_srli_epi16(top[k], 4 * h + m), 5), 32);
-                put(t, 32 * h + 8 * m + k,
-                    _mm512_add_epi8(_mm512_or_si512(two, one), _mm512_set1_epi8(96)));
+            UNROLL for (int half = 0; half < 2; half++) {
+                const __m512i s =
+                    _mm512_shuffle_epi8(sc[2 * h + m / 2], spread_byte(m % 2 * 2 + half));
+                const __m512i s4 = _mm512_slli_epi16(and8(s, 0x3f), 2);
+                const __m512i s2 = _mm512_slli_epi16(and8(s, 0x7f), 1);
+                const __m512i table =
+                    _mm512_add_epi8(_mm512_sub_epi8(bias, s4),
+                                    _mm512_add_epi8(_mm512_maskz_mov_epi8(0xaaaaaaaaaaaaaaaa, s),
+                                                    _mm512_maskz_mov_epi8(0xcccccccccccccccc, s2)));
+                const __m512i bit = _mm512_set1_epi8((char)(1 << (4 * h + m)));
+                UNROLL for (int k = 4 * half; k < 4 * half + 4; k++) {
+                    const __m512i w = scaled(table, _mm512_srli_epi16(v[k], 2 * m));
+                    put(t, 32 * h + 8 * m + k,
+                        _mm512_mask_add_epi8(w, _mm512_test_epi8_mask(top[k], bit), w, s4));
+                }
             }
         }
         fetch_quarter(f, stride, (size_t)(2 * h), sizeof(struct block_q3_k));
@@ -291,8 +340,7 @@ static void unpack_iq4_xs(const uint8_t *p, size_t stride, const struct ahead *f
         const __m512i low = _mm512_and_si512(_mm512_srli_epi32(h[1], 4 * j), _mm512_set1_epi32(15));
         const __m512i high = _mm512_and_si512(
             _mm512_slli_epi32(_mm512_srli_epi32(h[0], 16 + 2 * j), 4), _mm512_set1_epi32(48));
-        _mm512_store_si512(t->sc[j],
-                           _mm512_sub_epi32(_mm512_or_si512(low, high), _mm512_set1_epi32(32)));
+        put_scale(t, j, _mm512_sub_epi32(_mm512_or_si512(low, high), _mm512_set1_epi32(32)));
     }
     for (int q = 0; q < 4; q++) {
         __m512i v[8];
@@ -309,8 +357,8 @@ static void unpack_iq4_xs(const uint8_t *p, size_t stride, const struct ahead *f
 /* ---- the table ---- */
 
 static const struct tile_kind kind[QT_COUNT] = {
-    [QT_Q2_K] = {unpack_q2_k, mul_16_mins, sizeof(struct tile_k)},
-    [QT_Q3_K] = {unpack_q3_k, tile_k_mul_16, sizeof(struct tile_k)},
+    [QT_Q2_K] = {unpack_q2_k, mul_scaled_mins, sizeof(struct tile_k)},
+    [QT_Q3_K] = {unpack_q3_k, mul_scaled_biased, sizeof(struct tile_k)},
     [QT_Q4_K] = {unpack_q4_k, mul_8_mins, sizeof(struct tile_k)},
     [QT_Q5_K] = {unpack_q5_k, mul_8_mins, sizeof(struct tile_k)},
     [QT_Q6_K] = {unpack_q6_k, tile_k_mul_16, sizeof(struct tile_k)},

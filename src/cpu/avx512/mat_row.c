@@ -14,8 +14,9 @@ static void tile_of_rows(const struct row_k rows[16], struct tile_k *t) {
     }
     transpose32(sc, sizeof *rows, v); /* two 16-bit scales a unit */
     UNROLL for (int k = 0; k < 8; k++) {
-        _mm512_store_si512(t->sc[2 * k], _mm512_srai_epi32(_mm512_slli_epi32(v[k], 16), 16));
-        _mm512_store_si512(t->sc[2 * k + 1], _mm512_srai_epi32(v[k], 16));
+        const __m512i low = _mm512_srai_epi32(_mm512_slli_epi32(v[k], 16), 16);
+        _mm512_store_ps(t->sc[2 * k], _mm512_cvtepi32_ps(low));
+        _mm512_store_ps(t->sc[2 * k + 1], _mm512_cvtepi32_ps(_mm512_srai_epi32(v[k], 16)));
     }
     for (int r = 0; r < 16; r++)
         t->d[r] = rows[r].d;

@@ -128,7 +128,7 @@ void mul_tiles(enum qtype t, const struct mat_call *c, const struct tile_kind *k
 /* A tile with integer scales, see mat_k.c. */
 struct tile_k {
     uint8_t w[64][64];
-    int32_t sc[16][16];  /* sub-block scales, 8 or 16 of them, by row */
+    float sc[16][16];    /* sub-block scales, 8 or 16 of them, by row; whole numbers */
     int16_t m[8][16][2]; /* mins in pairs, as the order of act_q8_k's sums wants them */
     float d[16], dmin[16];
 };

@@ -73,6 +73,7 @@ void act_encode_q8_k_ref(const float *x, int n, uint8_t *out, size_t step) {
         float v[ACT_BLOCK];
         take_block(x, n, v);
         a->d = quantize(v, ACT_BLOCK, a->q);
+        a->total = sum(a->q, ACT_BLOCK);
         for (int j = 0; j < 16; j++) {
             const int s16 = sum(a->q + 16 * j, 16);
             a->sum16[swap_mid(j)] = (int16_t)s16;
