@@ -224,6 +224,13 @@ neon: ##      cross-build the ARM kernels and run checkkern under qemu-user
 		SRC_DIRS="base quant backend cpu cpu/ref cpu/neon" $B/neon/obj/libinternal.a $(KERN_BIN:$B/%=$B/neon/%)
 	@$(if $(KERN_BIN),B=$B/neon RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" tests/run checkkern)
 
+# Programs for measurements, not installed: mkmodel.
+MKMODEL_SRC := $(wildcard tools/mkmodel/*.c)
+$B/tools/mkmodel: $(MKMODEL_SRC) $(wildcard tools/mkmodel/*.h) $(INTERNAL)
+	@mkdir -p $(@D)
+	$(call say,ld,$@)
+	$Q$(CC) $(CFLAGS_ALL) -fPIE -pie $(LDFLAGS_ALL) -o $@ $(MKMODEL_SRC) $(INTERNAL) $(LIBS)
+
 BENCH_MODELS ?= tests/golden/models/llama32.gguf
 BENCH_ARGS ?=
 bench: all ##     speed of BENCH_MODELS (BENCH_ARGS="--pp 512 --tg 128"); bench/compare: against peers
