@@ -8,7 +8,14 @@
 #include "sample/rng.h"
 #include "text/bytemap.h"
 
-enum { TYPE_NORMAL = 1, TYPE_CONTROL = 3, TYPE_UNUSED = 5, MAX_BYTES = 24, N_BYTE = 256 };
+enum {
+    TYPE_NORMAL = 1,
+    TYPE_CONTROL = 3,
+    TYPE_UNUSED = 5,
+    MAX_BYTES = 24,
+    MAX_MERGED = 15,
+    N_BYTE = 256
+};
 
 static const char *const control[] = {"<|bos|>", "<|eos|>", "<|pad|>", "<|im_start|>",
                                       "<|im_end|>"};
@@ -58,12 +65,13 @@ static bool is_plain(const char *text) {
 
 /* One more merge.  A blank only leads: the pre-tokenizers never put one inside a word. */
 static void add_merge(struct maker *m) {
-    char joined[MAX_BYTES];
+    char joined[MAX_MERGED + 1];
     for (;;) {
         const char *a = m->text[draw(m)], *b = m->text[draw(m)];
-        if (strlen(a) + strlen(b) >= MAX_BYTES - 8) continue;
+        const size_t n_a = strlen(a), n_b = strlen(b);
+        if (n_a + n_b > MAX_MERGED) continue;
         if (!is_plain(a) || !is_plain(b) || (uint8_t)b[0] == 0xc4) continue;
-        snprintf(joined, sizeof joined, "%s%s", a, b);
+        memcpy(joined, a, n_a), memcpy(joined + n_a, b, n_b + 1);
         if (m->slot[find(m, joined)] >= 0) continue;
         snprintf(m->merge[m->n_merge++], sizeof *m->merge, "%s %s", a, b);
         add(m, joined);
