@@ -192,10 +192,10 @@ static int put_vocab(struct gguf_writer *w, const struct shape *s, const struct 
 
 static int declare(struct gguf_writer *w, const struct model *m, const struct options *o,
                    struct err *e) {
-    char name[96];
-    snprintf(name, sizeof name, "random %s", m->s->name);
     if (gguf_set_str(w, "general.architecture", str_of(m->s->arch), e) != 0) return -1;
-    if (gguf_set_str(w, "general.name", str_of(name), e) != 0) return -1;
+    /* Not in the name: llama.cpp expects tokens of Phi-3's own when that says so. */
+    if (gguf_set_str(w, "general.name", STR("random weights"), e) != 0) return -1;
+    if (gguf_set_str(w, "general.description", str_of(m->s->name), e) != 0) return -1;
     if (gguf_set_u32(w, "general.file_type", (uint32_t)m->mix, e) != 0) return -1;
     if (gguf_set_u32(w, "general.quantization_version", 2, e) != 0) return -1;
     if (shape_set_keys(m->s, w, e) != 0 || put_vocab(w, m->s, o, e) != 0) return -1;
