@@ -76,11 +76,11 @@ TEST_BIN := $(TEST_SRC:tests/%.c=$B/tests/%)
 KERN_BIN := $(if $(wildcard tests/checkkern.c),$B/tests/checkkern)
 EXAMPLES := $(patsubst examples/%.c,$B/examples/%,$(wildcard examples/*.c))
 EXAMPLE_BIN := $(EXAMPLES) $(EXAMPLES:=.static)
-SRC_TREES = $(wildcard src include tests bench examples fuzz)
+SRC_TREES = $(wildcard src include tests bench examples fuzz tools)
 C_SRC = $(shell find $(SRC_TREES) -name "*.[ch]" ! -name "*_data.c" | sort)
 HEADERS = $(shell find $(wildcard src include) -name "*.h" | sort)
 
-.PHONY: FORCE all lib tests test check asan tsan neon bench fuzz format install uninstall clean help
+.PHONY: FORCE all lib tests test check asan tsan neon bench compare fuzz format install uninstall clean help
 
 all: $B/cria lib ##       build/cria, build/libcria.a, build/libcria.so (the default)
 
@@ -190,7 +190,7 @@ fuzz: ##      every fuzz target for FUZZ_SECONDS (60), with clang
 			-artifact_prefix=$B/fuzzing/$$t- $$(test ! -f fuzz/$$t.dict || echo -dict=fuzz/$$t.dict) \
 			$B/fuzzing/found_$$t fuzz/corpus/$$t || exit 1; done
 
-tests: $(TEST_BIN) $(KERN_BIN) $(EXAMPLE_BIN) $(REPLAY_BIN)
+tests: $(TEST_BIN) $(KERN_BIN) $(EXAMPLE_BIN) $(REPLAY_BIN) $B/tools/mkmodel
 
 -include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_BIN:=.d) $(TEST_HELP:.o=.d)
 
@@ -224,10 +224,33 @@ neon: ##      cross-build the ARM kernels and run checkkern under qemu-user
 		SRC_DIRS="base quant backend cpu cpu/ref cpu/neon" $B/neon/obj/libinternal.a $(KERN_BIN:$B/%=$B/neon/%)
 	@$(if $(KERN_BIN),B=$B/neon RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" tests/run checkkern)
 
-BENCH_MODELS ?= tests/golden/models/llama32.gguf
+# Programs for measurements, not installed: mkmodel.
+MKMODEL_SRC := $(wildcard tools/mkmodel/*.c)
+$B/tools/mkmodel: $(MKMODEL_SRC) $(wildcard tools/mkmodel/*.h) $(INTERNAL)
+	@mkdir -p $(@D)
+	$(call say,ld,$@)
+	$Q$(CC) $(CFLAGS_ALL) -fPIE -pie $(LDFLAGS_ALL) -o $@ $(MKMODEL_SRC) $(INTERNAL) $(LIBS)
+
+# Models of real shapes with random weights are made in $B/bench when they are missing; a model is
+# SHAPE:TYPE (build/tools/mkmodel --list) or a file.
+BENCH_MODELS ?= qwen2.5-0.5b:Q4_K_M llama3.2-1b:Q4_K_M llama3.2-1b:Q8_0
 BENCH_ARGS ?=
-bench: all ##     speed of BENCH_MODELS (BENCH_ARGS="--pp 512 --tg 128"); bench/compare: against peers
-	@for m in $(BENCH_MODELS); do $B/cria bench $(BENCH_ARGS) "$$m" || exit 1; done
+PEERS ?=
+bench_file = $(if $(findstring :,$(1)),$B/bench/$(subst :,-,$(1)).gguf,$(1))
+BENCH_FILES = $(foreach m,$(BENCH_MODELS),$(call bench_file,$(m)))
+
+# The shape is in the name up to the last "-", the type behind it.
+$B/bench/%.gguf: | $B/tools/mkmodel
+	@mkdir -p $(@D)
+	$(call say,make,$@)
+	$Q$B/tools/mkmodel "$$(sed 's/-[^-]*$$//' <<<'$*')" $@ --type "$$(sed 's/.*-//' <<<'$*')"
+
+bench: all $(filter $B/bench/%,$(BENCH_FILES)) ##     speed and limits of BENCH_MODELS (BENCH_ARGS="--pp 512 --tg 128")
+	@for m in $(BENCH_FILES); do $B/cria bench $(BENCH_ARGS) "$$m" || exit 1; done
+
+# bench/compare --help says what BENCH_ARGS may be.
+compare: all $(filter $B/bench/%,$(BENCH_FILES)) ##   the same beside PEERS="NAME=PATH/llama-bench ...", in turns
+	@bench/compare --cria $B/cria $(PEERS:%=--peer %) $(BENCH_ARGS) $(BENCH_FILES)
 
 format: ##    clang-format over all sources
 	clang-format -i $(C_SRC)

@@ -58,6 +58,23 @@ static void figures_agree(void **s) {
     assert_true(fabs(2e9 * real(j, "bandwidth_gbs") / step / real(j, "decode_limit_tps") - 1) <
                 1e-6);
     assert_int_equal(json_array_size(json_object_get(j, "decode_tps_all")), 3);
+    /* 48 tokens: the head counts once, so that they need less than 48 times one token's work. */
+    const double flops = real(j, "prefill_flops"), one = real(j, "flops_per_token");
+    assert_true(flops < 48 * one && flops > one);
+    assert_true(real(j, "prefill_limit_tps") <= 48e9 * real(j, "int8_gops") / flops * (1 + 1e-6) ||
+                real(j, "prefill_limit_tps") <= 48e9 * real(j, "f32_gflops") / flops * (1 + 1e-6));
+    json_decref(j);
+}
+
+/* Two tokens at once: whatever the arithmetic, the weights must be read. */
+static void few_tokens_are_bound_by_reading(void **s) {
+    (void)s;
+    const char *const args[] = {
+        "bench", golden("models/llama32.gguf"), "--json", "--pp", "2", "--tg", "0", "--reps", "1",
+        NULL};
+    json_t *j = bench(args);
+    const double limit = 2e9 * real(j, "bandwidth_gbs") / real(j, "weight_bytes");
+    assert_true(real(j, "prefill_limit_tps") <= limit * (1 + 1e-6));
     json_decref(j);
 }
 
@@ -78,6 +95,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(limits_are_positive),
         cmocka_unit_test(figures_agree),
+        cmocka_unit_test(few_tokens_are_bound_by_reading),
         cmocka_unit_test(embedding_models_only_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -57,6 +57,8 @@ static void print_json(const char *path, const struct bench_result *r) {
         (json_int_t)r->weight_bytes, "kv_bytes_per_token", (json_int_t)r->kv_token_bytes,
         "flops_per_token", r->flops_per_token);
     json_object_update_missing(j, k);
+    json_object_set_new(j, "bf16_gflops", json_real(r->limits.bf16_flopps * 1e-9));
+    json_object_set_new(j, "prefill_flops", json_real(r->prefill_flops));
     json_decref(k);
     json_object_set_new(j, "prefill_tps_all",
                         numbers(r->prefill_tps, opts.n_prefill ? r->n_reps : 0));
@@ -73,13 +75,23 @@ static void print_rate(const char *what, int n, double tps, double ratio, double
            of);
 }
 
+/* "int8 peak 2100 G/s": what bounds prefill. */
+static void name_bound(const struct bench_result *r, char *out, size_t n) {
+    const struct limits *l = &r->limits;
+    switch (r->prefill_bound) {
+    case BENCH_INT8: snprintf(out, n, "int8 peak %.0f G/s", l->int8_opps * 1e-9); break;
+    case BENCH_BF16: snprintf(out, n, "bfloat16 peak %.0f G/s", l->bf16_flopps * 1e-9); break;
+    case BENCH_F32: snprintf(out, n, "float32 peak %.0f G/s", l->f32_flopps * 1e-9); break;
+    case BENCH_READ: snprintf(out, n, "reading %.1f GB/s", l->read_bps * 1e-9); break;
+    }
+}
+
 static void print_text(const char *path, const struct bench_result *r) {
     char of[64];
     printf("%s: %s, %.1f MB; %d threads, %s, KV %s, median of %d\n", path, r->arch,
            (double)r->file_bytes * 1e-6, r->n_threads, cpu_isa(), qtype_name(opts.kv_type),
            r->n_reps);
-    snprintf(of, sizeof of, "%s peak %.0f G/s", r->prefill_is_int8 ? "int8" : "float32",
-             (r->prefill_is_int8 ? r->limits.int8_opps : r->limits.f32_flopps) * 1e-9);
+    name_bound(r, of, sizeof of);
     print_rate("prefill", opts.n_prefill, r->prefill_median_tps, r->prefill_ratio,
                r->prefill_limit_tps, of);
     snprintf(of, sizeof of, "reading %.1f GB/s", r->limits.read_bps * 1e-9);

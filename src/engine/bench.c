@@ -4,7 +4,10 @@
  *
  * Limits: a decode step reads all weights once and each sequence's cache once, so
  *     tokens/s <= n_parallel * bandwidth / (weights + n_parallel * cache),
- * and prefill does flops_per_token operations for a token, attention not counted. */
+ * and prefill of N tokens in chunks does the operations of all layers for each token, attention not
+ * counted, and of the head for the last, but reads all weights once for a chunk, so
+ *     seconds >= max(operations / peak, chunks * weights / bandwidth):
+ * few tokens are bound by reading, many by arithmetic. */
 #include "engine/bench.h"
 
 #include <stdio.h>
@@ -126,6 +129,33 @@ static int measure(struct bench *b, struct bench_result *r, struct err *e) {
     return 0;
 }
 
+/* Weights under 12 bits each are multiplied as 8-bit numbers, those of 16 bits as bfloat16 where
+ * the processor has that; F32 is not. */
+static enum bench_bound arithmetic(const struct bench_result *r, double *peak) {
+    const double bits = (double)r->weight_bytes * 8 / (r->flops_per_token / 2);
+    const bool bf16 = bits < 24 && r->limits.bf16_flopps > r->limits.f32_flopps;
+    *peak = bits < 12 ? r->limits.int8_opps : bf16 ? r->limits.bf16_flopps : r->limits.f32_flopps;
+    return bits < 12 ? BENCH_INT8 : bf16 ? BENCH_BF16 : BENCH_F32;
+}
+
+static void set_prefill_limit(struct bench *b, struct bench_result *r) {
+    const struct model *m = engine_model(b->g);
+    const double n = b->o->n_prefill, head = model_head_flops(m);
+    const int n_batch = engine_n_batch(b->g), n_chunk = (b->o->n_prefill + n_batch - 1) / n_batch;
+    const double head_bytes = (double)model_head_bytes(m);
+    const double cache_bytes = b->o->depth * (double)r->kv_token_bytes;
+    double peak;
+    r->prefill_bound = arithmetic(r, &peak);
+    if (b->o->n_prefill == 0) return;
+    r->prefill_flops = n * (r->flops_per_token - head) + head;
+    const double bytes =
+        n_chunk * ((double)r->weight_bytes - head_bytes + cache_bytes) + head_bytes;
+    const double compute_s = r->prefill_flops / peak, read_s = bytes / r->limits.read_bps;
+    if (read_s > compute_s) r->prefill_bound = BENCH_READ;
+    r->prefill_limit_tps = n / (read_s > compute_s ? read_s : compute_s);
+    r->prefill_ratio = r->prefill_median_tps / r->prefill_limit_tps;
+}
+
 static void set_ratios(struct bench *b, struct bench_result *r) {
     const struct model *m = engine_model(b->g);
     const double n = b->o->n_parallel, context = b->o->depth + b->n_decode / 2.0;
@@ -134,11 +164,7 @@ static void set_ratios(struct bench *b, struct bench_result *r) {
     r->flops_per_token = model_flops_per_token(m);
     const double step_bytes = (double)r->weight_bytes + n * context * (double)r->kv_token_bytes;
     r->decode_limit_tps = n * r->limits.read_bps / step_bytes;
-    /* Weights under 12 bits each are multiplied as 8-bit numbers; F16, BF16 and F32 are not. */
-    r->prefill_is_int8 = (double)r->weight_bytes * 8 < 12 * r->flops_per_token / 2;
-    const double peak = r->prefill_is_int8 ? r->limits.int8_opps : r->limits.f32_flopps;
-    r->prefill_limit_tps = peak / r->flops_per_token;
-    r->prefill_ratio = r->prefill_median_tps / r->prefill_limit_tps;
+    set_prefill_limit(b, r);
     r->decode_ratio = r->decode_median_tps / r->decode_limit_tps;
 }
 

@@ -19,6 +19,9 @@ struct bench_opts { /* all filled by the caller */
 
 enum { BENCH_MAX_REPS = 100 };
 
+/* What bounds prefill: arithmetic as the weights' type allows, or, of few tokens, reading. */
+enum bench_bound { BENCH_INT8, BENCH_BF16, BENCH_F32, BENCH_READ };
+
 struct bench_result {
     char arch[32];
     int n_threads, n_reps, n_decode; /* as used */
@@ -34,7 +37,8 @@ struct bench_result {
     size_t weight_bytes;   /* read for each decoded token (or batch of them) */
     size_t kv_token_bytes; /* one token in the cache */
     double flops_per_token;
-    bool prefill_is_int8; /* the limit of prefill is that of 8-bit arithmetic */
+    enum bench_bound prefill_bound;
+    double prefill_flops; /* for the whole prompt: the head once */
     double prefill_limit_tps, decode_limit_tps;
     double prefill_ratio, decode_ratio; /* measured / limit */
 };

@@ -346,36 +346,36 @@ static int arch_int(const struct gguf *g, struct str arch, const char *name) {
     return v > 0 && v < 1 << 24 ? (int)v : 0;
 }
 
-static void read_model(struct model *m, const struct gguf *g, int mix, bool has_imatrix) {
-    struct str arch = STR("");
-    gguf_get_str(g, "general.architecture", &arch, NULL);
-    const int n_kv_head = arch_int(g, arch, "attention.head_count_kv");
+static void read_model(struct model *m, const struct mix_model *mm, int mix, bool has_imatrix) {
     *m = (struct model){
         .mix = mix,
         .has_imatrix = has_imatrix,
-        .falcon = str_is(arch, "falcon"),
-        .tied = gguf_tensor(g, "output.weight") == NULL,
-        .n_layer = arch_int(g, arch, "block_count"),
-        .n_expert = arch_int(g, arch, "expert_count"),
-        .n_gqa = n_kv_head ? arch_int(g, arch, "attention.head_count") / n_kv_head : 1,
+        .falcon = str_is(mm->arch, "falcon"),
+        .tied = true,
+        .n_layer = mm->n_layer,
+        .n_expert = mm->n_expert,
+        .n_gqa = mm->n_kv_head ? mm->n_head / mm->n_kv_head : 1,
     };
-    m->is_70b = m->n_layer == 80 && (str_is(arch, "llama") || str_is(arch, "qwen2"));
-    for (int i = 0; i < gguf_n_tensor(g); i++)
-        m->n_attn_v += role_of(gguf_tensor_at(g, i)->name) == ROLE_ATTN_V;
+    m->is_70b = m->n_layer == 80 && (str_is(mm->arch, "llama") || str_is(mm->arch, "qwen2"));
+    for (int i = 0; i < mm->n_tensor; i++) {
+        const enum role role = role_of(mm->tensor[i]->name);
+        m->n_attn_v += role == ROLE_ATTN_V;
+        if (role == ROLE_OUTPUT) m->tied = false;
+    }
 }
 
-int mix_choose(const struct gguf *g, int mix, bool pure, bool has_imatrix, enum qtype *out,
-               int *n_fallback, struct err *e) {
-    const int n = gguf_n_tensor(g);
+int mix_choose_of(const struct mix_model *mm, int mix, bool pure, bool has_imatrix, enum qtype *out,
+                  int *n_fallback, struct err *e) {
     const enum qtype base = (enum qtype)mix_base_type(mix);
     const bool floats = base == QT_F32 || base == QT_F16 || base == QT_BF16;
     int rank[ROLE_FFN_DOWN + 1] = {0};
+    const int n = mm->n_tensor;
     struct model m;
     struct place *order = malloc(((size_t)n + 1) * sizeof *order);
-    if (!order) return err_nomem(e, gguf_path(g));
-    read_model(&m, g, mix, has_imatrix);
+    if (!order) return err_nomem(e, "types of tensors");
+    read_model(&m, mm, mix, has_imatrix);
     for (int i = 0; i < n; i++)
-        order[i] = (struct place){gguf_tensor_at(g, i), i};
+        order[i] = (struct place){mm->tensor[i], i};
     qsort(order, (size_t)n, sizeof *order, by_layer);
     *n_fallback = 0;
     for (int i = 0; i < n; i++) {
@@ -393,4 +393,25 @@ int mix_choose(const struct gguf *g, int mix, bool pure, bool has_imatrix, enum 
     }
     free(order);
     return 0;
+}
+
+int mix_choose(const struct gguf *g, int mix, bool pure, bool has_imatrix, enum qtype *out,
+               int *n_fallback, struct err *e) {
+    const int n = gguf_n_tensor(g);
+    struct str arch = STR("");
+    const struct gguf_tensor **tensor = malloc(((size_t)n + 1) * sizeof *tensor);
+    if (!tensor) return err_nomem(e, gguf_path(g));
+    for (int i = 0; i < n; i++)
+        tensor[i] = gguf_tensor_at(g, i);
+    gguf_get_str(g, "general.architecture", &arch, NULL);
+    const struct mix_model mm = {.arch = arch,
+                                 .n_layer = arch_int(g, arch, "block_count"),
+                                 .n_head = arch_int(g, arch, "attention.head_count"),
+                                 .n_kv_head = arch_int(g, arch, "attention.head_count_kv"),
+                                 .n_expert = arch_int(g, arch, "expert_count"),
+                                 .tensor = tensor,
+                                 .n_tensor = n};
+    const int rc = mix_choose_of(&mm, mix, pure, has_imatrix, out, n_fallback, e);
+    free(tensor);
+    return rc;
 }

@@ -53,13 +53,25 @@ void mix_list(char *out, size_t n);
 /* The type most tensors of a file type get; -1 for an id without one. */
 int mix_base_type(int mix);
 
-/* The type for each tensor of g in out[gguf_n_tensor(g)]: the source's own for what is not
- * quantized (norms, biases, routers and other small things).
+/* What the rules ask about a model; what is not known is 0. */
+struct mix_model {
+    struct str arch;
+    int n_layer, n_head, n_kv_head, n_expert; /* of the first layer */
+    const struct gguf_tensor *const *tensor;  /* [n_tensor]; their data is not looked at */
+    int n_tensor;
+};
+
+/* The type for each tensor in out[n_tensor]: its own for what is not quantized (norms, biases,
+ * routers and other small things).
  *
  *   pure         the base type for every tensor that is quantized at all
  *   has_imatrix  importance values will be used: some guards are then not needed
  *   n_fallback   how many tensors got another type because their rows do not fill its blocks
  *
  * Error: ERR_NOMEM. */
+int mix_choose_of(const struct mix_model *mm, int mix, bool pure, bool has_imatrix, enum qtype *out,
+                  int *n_fallback, struct err *e);
+
+/* The same for the tensors of a file. */
 int mix_choose(const struct gguf *g, int mix, bool pure, bool has_imatrix, enum qtype *out,
                int *n_fallback, struct err *e);

@@ -75,3 +75,11 @@ size_t model_weight_bytes(const struct model *m) {
 double model_flops_per_token(const struct model *m) {
     return 2 * m->weights_used;
 }
+
+size_t model_head_bytes(const struct model *m) {
+    return (size_t)m->head.w.n_row * m->head.w.row_bytes;
+}
+
+double model_head_flops(const struct model *m) {
+    return 2.0 * m->head.w.n_row * m->head.w.n_col;
+}

@@ -30,6 +30,9 @@ bool model_positions_end(
 size_t model_weight_bytes(const struct model *m);    /* read for one token: all but the embedding
                                                       * table (unless tied), routed experts only */
 double model_flops_per_token(const struct model *m); /* 2 x parameters used; attention apart */
+/* The head's part in these two: a prompt needs it for its last token only.  0 without one. */
+size_t model_head_bytes(const struct model *m);
+double model_head_flops(const struct model *m);
 
 /* Architectures this build runs, NULL-terminated, sorted. */
 const char *const *model_arch_names(void);
