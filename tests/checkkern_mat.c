@@ -216,7 +216,7 @@ struct timed {
 
 static void timed_run(void *ctx) {
     struct timed *b = ctx;
-    const int piece = b->n <= 4 ? b->k->piece : MAT_ROWS;
+    const int piece = b->n <= 4 ? b->k->piece : b->k->wide ? b->k->wide : MAT_PIECE;
     const size_t act = act_bytes(b->k->enc);
     if (b->at + b->slice > b->n_row) b->at = 0;
     for (const int end = b->at + b->slice; b->at < end; b->at += piece) {
@@ -254,7 +254,7 @@ static struct timed timed_new(struct check *t, enum qtype type) {
 /* One thread: GB/s of weights at one column, Gop/s at 6, 32 and 512 columns, each with its share of
  * the peak measured just before. */
 static void bench_type(struct check *t, enum qtype type) {
-    static const int n[] = {1, 6, 32, 512};
+    static const int n[] = {1, 48, 192, 512};
     struct guarded *mark = t->memory;
     if (!strcmp(t->cand->mat.of[type].isa, "ref")) return;
     struct timed b = timed_new(t, type);

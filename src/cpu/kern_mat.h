@@ -1,7 +1,7 @@
 /* Kernels for products with weights: one entry per tensor type.
  *
- * A kernel multiplies a *piece*, up to MAT_ROWS adjacent rows of a matrix in its file format, by
- * any number of activation columns.  Activations are encoded once per op, in the encoding that
+ * A kernel multiplies a *piece*, some adjacent rows of a matrix in its file format, by any number
+ * of activation columns.  Activations are encoded once per op, in the encoding that
  * the type's kernel wants, as blocks of 256 values (cpu/act.h).
  *
  * Every kernel adds in an order that depends on the row length only, so that a row's result has
@@ -15,8 +15,9 @@
 #include "base/qtype.h"
 
 enum {
-    MAT_ROWS = 32,             /* most rows in a piece */
-    MAT_COLS = 512,            /* most columns in one call: bounds the accumulators, 64 KiB */
+    MAT_ROWS = 128,            /* most rows in a piece of any kernel */
+    MAT_PIECE = 32,            /* most rows in a piece of a kernel that names no other number */
+    MAT_COLS = 512,            /* most columns in one call: bounds the accumulators, 256 KiB */
     MAT_TMP_BYTES = 160 << 10, /* a kernel's own scratch */
 };
 
@@ -32,7 +33,7 @@ enum act_enc {
 struct mat_call {
     const uint8_t *w; /* the first row; row r at + r * row_bytes */
     size_t row_bytes;
-    int n_row, n_col; /* rows 1..MAT_ROWS; values in a row, a multiple of the type's block */
+    int n_row, n_col; /* rows 1..MAT_PIECE, or 1..wide; values in a row, a multiple of the type's block */
     const uint8_t *x; /* block b of column c at x + b * x_step + index[c] * act_bytes(enc) */
     size_t x_step;
     const int32_t *index; /* [n], or NULL: 0, 1, 2.. */
@@ -51,6 +52,7 @@ struct mat_kern {
     enum act_enc enc;
     int piece;       /* rows of a piece for few columns (decode): 16 or 32 */
     const char *isa; /* "ref", "avx2", ...: whose it is */
+    int wide;        /* most rows of a piece for many columns; 0: MAT_PIECE */
 };
 
 struct kern_mat {

@@ -21,6 +21,8 @@ enum {
     OWN_BLOCKS = 64, /* activation blocks that each worker encodes for itself: a few us */
     N_ACC = 3,       /* two outputs of a GLU, one adapter */
     FEW_COLS = 4,    /* up to here a piece is the kernel's `piece` rows: bound by memory */
+    MANY_COLS = 64,  /* from here on pieces may be as tall as the kernel allows */
+    PIECES_EACH = 8, /* for a worker, at least, of such pieces */
 };
 
 /* A worker's scratch, cut up. */
@@ -36,6 +38,7 @@ struct plan {
     const struct linear_job *j;
     const struct kern *k;
     struct room room;
+    int n_worker;
     int n_x, n_col, n_block; /* rows of x, their length, activation blocks of each */
     bool want[ACT_N_ENC];
     bool own; /* encoded into room.own, else into shared memory */
@@ -188,9 +191,9 @@ static void adapt_down_rows(const struct plan *p, int o, const struct mat *a, in
     };
     for (int b = 0; b < p->rank_blocks; b++)
         memset(ax_at(p, o, b, i0), 0, (size_t)n * bytes);
-    for (int r0 = 0; r0 < a->n_row; r0 += MAT_ROWS) {
+    for (int r0 = 0; r0 < a->n_row; r0 += MAT_PIECE) {
         const int left = a->n_row - r0;
-        c.n_row = left < MAT_ROWS ? left : MAT_ROWS;
+        c.n_row = left < MAT_PIECE ? left : MAT_PIECE;
         c.w = a->data + (size_t)r0 * a->row_bytes;
         p->k->mat.mul_f32(a->type, &c);
         for (int i = 0; i < n; i++)
@@ -257,6 +260,18 @@ static int n_seg(const struct plan *p) {
     return (j->then == THEN_GLU ? 1 : j->n_out) * (j->routing ? j->routing->n_expert : 1);
 }
 
+/* Rows of a piece.  Many columns do not fit the cache: taller pieces read them less often, but each
+ * worker must find enough pieces.  An adapter's product knows MAT_PIECE rows only. */
+static int piece_rows(const struct plan *p, const struct mat *w, int n) {
+    const struct mat_kern *k = &p->k->mat.of[w->type];
+    if (n <= FEW_COLS) return k->piece;
+    int rows = MAT_PIECE;
+    if (n >= MANY_COLS && !p->adapt)
+        while (2 * rows <= k->wide && w->n_row >= PIECES_EACH * p->n_worker * 2 * rows)
+            rows *= 2;
+    return rows;
+}
+
 static struct seg seg_get(const struct plan *p, int s) {
     const struct linear_job *j = p->j;
     const int outs = j->then == THEN_GLU ? 1 : j->n_out;
@@ -268,7 +283,7 @@ static struct seg seg_get(const struct plan *p, int s) {
     }
     const struct mat *w = &j->out[g.o].l->w;
     g.n_row = w->n_row;
-    g.piece = g.n <= FEW_COLS ? p->k->mat.of[w->type].piece : MAT_ROWS;
+    g.piece = piece_rows(p, w, g.n);
     g.n_piece = g.n > 0 ? (g.n_row + g.piece - 1) / g.piece : 0;
     return g;
 }
@@ -382,7 +397,7 @@ static int max_rank(const struct linear_job *j) {
 }
 
 static struct plan plan_make(const struct worker *w, const struct linear_job *j) {
-    struct plan p = {.j = j, .k = kern_get()};
+    struct plan p = {.j = j, .k = kern_get(), .n_worker = w->n};
     p.n_x = j->n * (j->routing && j->x_per_slot ? j->routing->k : 1);
     p.n_col = j->out[0].l->w.n_col;
     p.n_block = act_blocks(p.n_col);
@@ -412,8 +427,8 @@ static void head_run(const struct plan *p, const struct linear *l, int h, const 
                      float *y, int ldy) {
     for (int i = 0; i < p->n_x; i++)
         encode_row(p, NULL, x + (size_t)i * ldx, i);
-    for (int r0 = 0; r0 < l->w.n_row; r0 += MAT_ROWS) {
-        const int left = l->w.n_row - r0, n_row = left < MAT_ROWS ? left : MAT_ROWS;
+    for (int r0 = 0; r0 < l->w.n_row; r0 += MAT_PIECE) {
+        const int left = l->w.n_row - r0, n_row = left < MAT_PIECE ? left : MAT_PIECE;
         const float *a = p->room.acc[0];
         multiply(p, l, h, r0, n_row, 0, NULL, p->n_x, p->room.acc[0]);
         add_bias(l, h, r0, n_row, p->n_x, p->room.acc[0]);

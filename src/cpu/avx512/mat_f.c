@@ -14,7 +14,7 @@ enum {
     TILE_ROWS = 4,
 };
 
-_Static_assert(MAT_ROWS *CHUNK * sizeof(float) <= MAT_TMP_BYTES, "scratch");
+_Static_assert(MAT_PIECE *CHUNK * sizeof(float) <= MAT_TMP_BYTES, "scratch");
 
 /* 16 weights at value i of a row, those from n on zero. */
 INLINE __m512 load_w(enum qtype t, const uint8_t *w, int i, int n) {

@@ -312,5 +312,6 @@ static void mul_q(enum qtype t, const struct mat_call *c) {
 void kern_mat_avx512_q(struct kern_mat *k) {
     for (int t = 0; t < QT_COUNT; t++)
         if (kind[t].unpack)
-            k->of[t] = (struct mat_kern){mul_q, ACT_Q8, .piece = 16, .isa = "avx512"};
+            k->of[t] =
+                (struct mat_kern){mul_q, ACT_Q8, .piece = 16, .isa = "avx512", .wide = MAT_ROWS};
 }

@@ -66,5 +66,6 @@ static void mul_row(enum qtype t, const struct mat_call *c) {
 void kern_mat_avx512_row(struct kern_mat *k) {
     for (int t = 0; t < QT_COUNT; t++)
         if (kind[t].unpack)
-            k->of[t] = (struct mat_kern){mul_row, ACT_Q8_K, .piece = 16, .isa = "avx512"};
+            k->of[t] = (struct mat_kern){mul_row, ACT_Q8_K, .piece = 16, .wide = MAT_ROWS,
+                                         .isa = "avx512"};
 }

@@ -5,7 +5,12 @@
 
 #include <string.h>
 
-enum { AHEAD_FAR = 4, AHEAD_NEAR = 2 }; /* blocks of 256 */
+enum {
+    AHEAD_FAR = 4, /* blocks of 256 */
+    AHEAD_NEAR = 2,
+    MAX_GROUPS = MAT_ROWS / 16,
+};
+_Static_assert(MAX_GROUPS *TILE_MAX_BYTES + 16 * 1024 <= MAT_TMP_BYTES, "scratch");
 
 /* A group of 16 rows of a piece. */
 struct walk {
@@ -42,24 +47,28 @@ static void unpack_block(const struct tile_kind *k, const struct walk *g, int b,
     k->unpack(stage, g->block, &none, tile);
 }
 
+/* A pair of tiles (the last may be alone) stays in L1 while the columns go by. */
 static void mul_block(const struct tile_kind *k, const struct mat_call *c, int b, int n_group,
-                      size_t act, const void *tile) {
+                      size_t act, const uint8_t *tile) {
     const uint8_t *x = c->x + (size_t)b * c->x_step, *col[TILE_COLS];
     const int n_part = (c->n + TILE_COLS - 1) / TILE_COLS;
-    for (int part = 0; part < n_part; part++) {
-        const int lo = c->n * part / n_part, hi = c->n * (part + 1) / n_part;
-        for (int i = lo; i < hi; i++)
-            col[i - lo] = x + (size_t)(c->index ? c->index[i] : i) * act;
-        k->mul(tile, n_group, col, hi - lo, c->acc + lo * MAT_ROWS);
+    for (int g = 0; g < n_group; g += 2) {
+        const int n = n_group - g < 2 ? 1 : 2;
+        for (int part = 0; part < n_part; part++) {
+            const int lo = c->n * part / n_part, hi = c->n * (part + 1) / n_part;
+            for (int i = lo; i < hi; i++)
+                col[i - lo] = x + (size_t)(c->index ? c->index[i] : i) * act;
+            k->mul(tile + g * k->tile_bytes, n, col, hi - lo, c->acc + lo * MAT_ROWS + 16 * g);
+        }
     }
 }
 
 void mul_tiles(enum qtype t, const struct mat_call *c, const struct tile_kind *k,
                enum act_enc enc) {
-    uint8_t *tile = c->tmp, *stage = tile + 2 * TILE_MAX_BYTES;
+    uint8_t *tile = c->tmp, *stage = tile + MAX_GROUPS * TILE_MAX_BYTES;
     const size_t block = qtype_row_bytes(t, ACT_BLOCK);
     const int n_group = (c->n_row + 15) / 16, n_block = act_blocks(c->n_col);
-    struct walk g[2];
+    struct walk g[MAX_GROUPS];
     for (int i = 0; i < n_group; i++) {
         const int left = c->n_row - 16 * i;
         g[i] = (struct walk){.p = c->w + 16 * (size_t)i * c->row_bytes,
@@ -69,7 +78,8 @@ void mul_tiles(enum qtype t, const struct mat_call *c, const struct tile_kind *k
                              .n_row = left < 16 ? left : 16,
                              .n_block = n_block};
     }
-    memset(c->acc, 0, (size_t)c->n * MAT_ROWS * sizeof *c->acc);
+    for (int i = 0; i < c->n; i++)
+        memset(c->acc + i * MAT_ROWS, 0, (size_t)n_group * 16 * sizeof *c->acc);
     for (int b = 0; b < n_block; b++) {
         const size_t left = c->row_bytes - (size_t)b * block, bytes = left < block ? left : block;
         for (int i = 0; i < n_group; i++)

@@ -11,7 +11,7 @@
 
 enum { CHUNK = 1024, ROWS = 4, COLS = 4 };
 
-_Static_assert(MAT_ROWS *CHUNK * sizeof(float) <= MAT_TMP_BYTES, "scratch");
+_Static_assert(MAT_PIECE *CHUNK * sizeof(float) <= MAT_TMP_BYTES, "scratch");
 
 /* n weights at w as floats, zeros up to the next multiple of 4. */
 static void decode_row(enum qtype t, const uint8_t *w, int n, float *to) {
