@@ -47,15 +47,15 @@ static void print_json(const char *path, const struct bench_result *r) {
                   r->n_threads, "pp", opts.n_prefill, "tg", r->n_decode, "depth", opts.depth,
                   "parallel", opts.n_parallel, "reps", r->n_reps, "kv", qtype_name(opts.kv_type));
     json_t *k = json_pack(
-        "{s:f, s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:f}",
+        "{s:f, s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:f}",
         "prefill_tps", r->prefill_median_tps, "decode_tps", r->decode_median_tps, "load_s",
         r->load_s, "first_token_s", r->first_token_s, "peak_rss_bytes",
         (json_int_t)r->peak_rss_bytes, "bandwidth_gbs", r->limits.read_bps * 1e-9, "int8_gops",
-        r->limits.int8_opps * 1e-9, "f32_gflops", r->limits.f32_flopps * 1e-9, "prefill_limit_tps",
-        r->prefill_limit_tps, "decode_limit_tps", r->decode_limit_tps, "prefill_ratio",
-        r->prefill_ratio, "decode_ratio", r->decode_ratio, "weight_bytes",
-        (json_int_t)r->weight_bytes, "kv_bytes_per_token", (json_int_t)r->kv_token_bytes,
-        "flops_per_token", r->flops_per_token);
+        r->limits.int8_opps * 1e-9, "int16_gops", r->limits.int16_opps * 1e-9, "f32_gflops",
+        r->limits.f32_flopps * 1e-9, "prefill_limit_tps", r->prefill_limit_tps, "decode_limit_tps",
+        r->decode_limit_tps, "prefill_ratio", r->prefill_ratio, "decode_ratio", r->decode_ratio,
+        "weight_bytes", (json_int_t)r->weight_bytes, "kv_bytes_per_token",
+        (json_int_t)r->kv_token_bytes, "flops_per_token", r->flops_per_token);
     json_object_update_missing(j, k);
     json_decref(k);
     json_object_set_new(j, "prefill_tps_all",
@@ -78,8 +78,7 @@ static void print_text(const char *path, const struct bench_result *r) {
     printf("%s: %s, %.1f MB; %d threads, %s, KV %s, median of %d\n", path, r->arch,
            (double)r->file_bytes * 1e-6, r->n_threads, cpu_isa(), qtype_name(opts.kv_type),
            r->n_reps);
-    snprintf(of, sizeof of, "%s peak %.0f G/s", r->prefill_is_int8 ? "int8" : "float32",
-             (r->prefill_is_int8 ? r->limits.int8_opps : r->limits.f32_flopps) * 1e-9);
+    snprintf(of, sizeof of, "%s peak %.0f G/s", r->prefill_kind, r->prefill_peak_opps * 1e-9);
     print_rate("prefill", opts.n_prefill, r->prefill_median_tps, r->prefill_ratio,
                r->prefill_limit_tps, of);
     snprintf(of, sizeof of, "reading %.1f GB/s", r->limits.read_bps * 1e-9);

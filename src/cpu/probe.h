@@ -12,6 +12,7 @@ struct probe {
      * all of them to *sink.  Returns the operations done: a multiplication and an addition each
      * count one. */
     double (*int8)(long n_round, volatile double *sink);
+    double (*int16)(long n_round, volatile double *sink);
     double (*f32)(long n_round, volatile double *sink);
 };
 

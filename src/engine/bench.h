@@ -34,7 +34,8 @@ struct bench_result {
     size_t weight_bytes;   /* read for each decoded token (or batch of them) */
     size_t kv_token_bytes; /* one token in the cache */
     double flops_per_token;
-    bool prefill_is_int8; /* the limit of prefill is that of 8-bit arithmetic */
+    const char *prefill_kind; /* the arithmetic that limits prefill: "int8", "int16", "float32" */
+    double prefill_peak_opps; /* and its peak */
     double prefill_limit_tps, decode_limit_tps;
     double prefill_ratio, decode_ratio; /* measured / limit */
 };

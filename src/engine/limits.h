@@ -7,6 +7,7 @@
 struct limits {
     double read_bps;   /* bytes per second, all workers of the team reading together */
     double int8_opps;  /* 8-bit multiplications and additions per second, together */
+    double int16_opps; /* 16-bit ones */
     double f32_flopps; /* the same of float32 */
 };
 

@@ -53,6 +53,33 @@ static double int8_vnni(long n_round, volatile double *sink) {
     return 2.0 * 64 * N_ACC * (double)n_round;
 }
 
+static double int16_avx512(long n_round, volatile double *sink) {
+    __m512i acc[N_ACC], u = _mm512_set1_epi16(3), v = _mm512_set1_epi16(1);
+    for (int k = 0; k < N_ACC; k++)
+        acc[k] = _mm512_setzero_si512();
+    for (long r = 0; r < n_round; r++) {
+        for (int k = 0; k < N_ACC; k++) {
+            __asm__ volatile("" : "+v"(u));
+            acc[k] = _mm512_add_epi32(acc[k], _mm512_madd_epi16(u, v));
+        }
+    }
+    *sink += sum_i32(acc);
+    return 2.0 * 32 * N_ACC * (double)n_round;
+}
+
+static double int16_vnni(long n_round, volatile double *sink) {
+    __m512i acc[N_ACC], u = _mm512_set1_epi16(3), v = _mm512_set1_epi16(1);
+    for (int k = 0; k < N_ACC; k++)
+        acc[k] = _mm512_setzero_si512();
+    for (long r = 0; r < n_round; r++) {
+        __asm__ volatile("" : "+v"(u));
+        for (int k = 0; k < N_ACC; k++)
+            acc[k] = dpwssd(acc[k], u, v);
+    }
+    *sink += sum_i32(acc);
+    return 2.0 * 32 * N_ACC * (double)n_round;
+}
+
 static double f32_avx512(long n_round, volatile double *sink) {
     __m512 acc[N_ACC], a = _mm512_set1_ps(0.5f), b = _mm512_set1_ps(1.0f);
     for (int k = 0; k < N_ACC; k++)
@@ -68,9 +95,11 @@ static double f32_avx512(long n_round, volatile double *sink) {
 }
 
 void probe_init_avx512(struct probe *p) {
-    *p = (struct probe){.read = read_avx512, .int8 = int8_avx512, .f32 = f32_avx512};
+    *p = (struct probe){
+        .read = read_avx512, .int8 = int8_avx512, .int16 = int16_avx512, .f32 = f32_avx512};
 }
 
 void probe_init_avx512_vnni(struct probe *p) {
     p->int8 = int8_vnni;
+    p->int16 = int16_vnni;
 }
