@@ -146,6 +146,16 @@ __attribute__((target("avx512f"))) static void spin_int8_512(void *ctx) {
 #undef OP
 }
 
+__attribute__((target("avx512f"))) static void spin_int16_512(void *ctx) {
+    (void)ctx;
+    for (int i = 0; i < PEAK_LOOPS; i++)
+#define OP(n) "vpdpwssd %%zmm30, %%zmm31, %%zmm" #n "\n"
+        __asm__ volatile(TWELVE(OP)::
+                             : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7",
+                               "xmm8", "xmm9", "xmm10", "xmm11");
+#undef OP
+}
+
 __attribute__((target("avx512f"))) static void spin_f32_512(void *ctx) {
     (void)ctx;
     for (int i = 0; i < PEAK_LOOPS; i++)
@@ -207,6 +217,7 @@ struct peak bench_peak(const char *level) {
     const double n = 12.0 * PEAK_LOOPS * 2e-9;
     if (!strcmp(level, "avx512")) {
         p.int8_gops = n * 64 / bench_seconds(spin_int8_512, NULL);
+        p.int16_gops = n * 32 / bench_seconds(spin_int16_512, NULL);
         p.f32_gflops = n * 16 / bench_seconds(spin_f32_512, NULL);
     } else if (!strncmp(level, "avx", 3)) {
         p.int8_gops = n * 32 / bench_seconds(spin_int8_256, NULL);

@@ -46,10 +46,10 @@ bool check_true(struct check *t, const char *file, int line, bool ok, const char
 
 /* Timing: call fn(ctx) over and over for about 0.1 s; the best time of one call in seconds. */
 double bench_seconds(void (*fn)(void *ctx), void *ctx);
-/* Peaks of one core, measured now: int8 multiply-adds as Gop/s (the level's instruction), fp32
- * Gflop/s, and memory read GB/s.  0 where unknown. */
+/* Peaks of one core, measured now: int8 and int16 multiply-adds as Gop/s (the level's instruction),
+ * fp32 Gflop/s, and memory read GB/s.  0 where unknown. */
 struct peak {
-    double int8_gops, f32_gflops, read_gbs;
+    double int8_gops, int16_gops, f32_gflops, read_gbs;
 };
 struct peak bench_peak(const char *level);
 

@@ -43,10 +43,10 @@ static void figures_agree(void **s) {
                                 "2",      "--reps",
                                 "3",      NULL};
     json_t *j = bench(args);
-    static const char *const positive[] = {"prefill_tps",        "decode_tps",     "load_s",
-                                           "first_token_s",      "peak_rss_bytes", "bandwidth_gbs",
-                                           "int8_gops",          "f32_gflops",     "weight_bytes",
-                                           "kv_bytes_per_token", "flops_per_token"};
+    static const char *const positive[] = {
+        "prefill_tps",        "decode_tps",     "load_s",     "first_token_s", "peak_rss_bytes",
+        "bandwidth_gbs",      "int8_gops",      "int16_gops", "f32_gflops",    "weight_bytes",
+        "kv_bytes_per_token", "flops_per_token"};
     for (size_t i = 0; i < sizeof positive / sizeof *positive; i++)
         if (!(real(j, positive[i]) > 0)) fail_msg("%s is not positive", positive[i]);
     assert_true(fabs(real(j, "decode_ratio") * real(j, "decode_limit_tps") / real(j, "decode_tps") -

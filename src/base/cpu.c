@@ -31,6 +31,7 @@ static void detect_isa(struct cpu_info *c) {
                 __builtin_cpu_supports("avx512dq");
     c->avx512_vnni = c->avx512 && __builtin_cpu_supports("avx512vnni");
     c->avx512_vbmi = c->avx512 && __builtin_cpu_supports("avx512vbmi");
+    if (__get_cpuid_count(7, 0, &a, &b, &cx, &d)) c->avx512_fp16 = c->avx512 && (d >> 23 & 1);
     if (__get_cpuid_count(7, 1, &a, &b, &cx, &d)) {
         c->avx512_bf16 = c->avx512 && (a >> 5 & 1);
         c->avx_vnni = c->avx2 && (a >> 4 & 1);

@@ -47,17 +47,16 @@ static void print_json(const char *path, const struct bench_result *r) {
                   r->n_threads, "pp", opts.n_prefill, "tg", r->n_decode, "depth", opts.depth,
                   "parallel", opts.n_parallel, "reps", r->n_reps, "kv", qtype_name(opts.kv_type));
     json_t *k = json_pack(
-        "{s:f, s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:f}",
+        "{s:f, s:f, s:f, s:f, s:I, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:f}",
         "prefill_tps", r->prefill_median_tps, "decode_tps", r->decode_median_tps, "load_s",
         r->load_s, "first_token_s", r->first_token_s, "peak_rss_bytes",
         (json_int_t)r->peak_rss_bytes, "bandwidth_gbs", r->limits.read_bps * 1e-9, "int8_gops",
-        r->limits.int8_opps * 1e-9, "f32_gflops", r->limits.f32_flopps * 1e-9, "prefill_limit_tps",
-        r->prefill_limit_tps, "decode_limit_tps", r->decode_limit_tps, "prefill_ratio",
-        r->prefill_ratio, "decode_ratio", r->decode_ratio, "weight_bytes",
-        (json_int_t)r->weight_bytes, "kv_bytes_per_token", (json_int_t)r->kv_token_bytes,
-        "flops_per_token", r->flops_per_token);
+        r->limits.int8_opps * 1e-9, "int16_gops", r->limits.int16_opps * 1e-9, "f32_gflops",
+        r->limits.f32_flopps * 1e-9, "prefill_limit_tps", r->prefill_limit_tps, "decode_limit_tps",
+        r->decode_limit_tps, "prefill_ratio", r->prefill_ratio, "decode_ratio", r->decode_ratio,
+        "weight_bytes", (json_int_t)r->weight_bytes, "kv_bytes_per_token",
+        (json_int_t)r->kv_token_bytes, "flops_per_token", r->flops_per_token);
     json_object_update_missing(j, k);
-    json_object_set_new(j, "bf16_gflops", json_real(r->limits.bf16_flopps * 1e-9));
     json_object_set_new(j, "prefill_flops", json_real(r->prefill_flops));
     json_decref(k);
     json_object_set_new(j, "prefill_tps_all",
@@ -80,7 +79,7 @@ static void name_bound(const struct bench_result *r, char *out, size_t n) {
     const struct limits *l = &r->limits;
     switch (r->prefill_bound) {
     case BENCH_INT8: snprintf(out, n, "int8 peak %.0f G/s", l->int8_opps * 1e-9); break;
-    case BENCH_BF16: snprintf(out, n, "bfloat16 peak %.0f G/s", l->bf16_flopps * 1e-9); break;
+    case BENCH_INT16: snprintf(out, n, "int16 peak %.0f G/s", l->int16_opps * 1e-9); break;
     case BENCH_F32: snprintf(out, n, "float32 peak %.0f G/s", l->f32_flopps * 1e-9); break;
     case BENCH_READ: snprintf(out, n, "reading %.1f GB/s", l->read_bps * 1e-9); break;
     }

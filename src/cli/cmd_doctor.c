@@ -64,6 +64,7 @@ static json_t *cpu_section(void) {
                    {"avx512", c->avx512},
                    {"avx512_vnni", c->avx512_vnni},
                    {"avx512_bf16", c->avx512_bf16},
+                   {"avx512_fp16", c->avx512_fp16},
                    {"avx512_vbmi", c->avx512_vbmi},
                    {"neon", c->neon},
                    {"dotprod", c->dotprod},

@@ -39,10 +39,20 @@ struct act_q8_k {
     int32_t start16[16];
 };
 
+/* q = round(x / d), d = max|x| / ACT_Q16_MAX over 32 values.  The largest that lets 32 products of
+ * such numbers be added in 32 bits: 32 * 8191^2 < 2^31. */
+enum { ACT_Q16_MAX = 8191 };
+
+struct act_q16 {
+    _Alignas(64) int16_t q[256];
+    float d[8];
+};
+
 static inline size_t act_bytes(enum act_enc enc) {
-    return enc == ACT_F32  ? sizeof(struct act_f32)
-           : enc == ACT_Q8 ? sizeof(struct act_q8)
-                           : sizeof(struct act_q8_k);
+    return enc == ACT_F32    ? sizeof(struct act_f32)
+           : enc == ACT_Q8   ? sizeof(struct act_q8)
+           : enc == ACT_Q8_K ? sizeof(struct act_q8_k)
+                             : sizeof(struct act_q16);
 }
 
 /* Blocks of a row of n values. */
@@ -54,3 +64,4 @@ static inline int act_blocks(int n) {
 void act_encode_f32_ref(const float *x, int n, uint8_t *out, size_t step);
 void act_encode_q8_ref(const float *x, int n, uint8_t *out, size_t step);
 void act_encode_q8_k_ref(const float *x, int n, uint8_t *out, size_t step);
+void act_encode_q16_ref(const float *x, int n, uint8_t *out, size_t step);

@@ -26,6 +26,7 @@ enum act_enc {
     ACT_F32,  /* float32 */
     ACT_Q8,   /* int8 with a scale per 32 */
     ACT_Q8_K, /* int8 with a scale per 256 */
+    ACT_Q16,  /* int16 with a scale per 32 */
     ACT_N_ENC,
 };
 
@@ -60,6 +61,9 @@ struct kern_mat {
     mat_fn *mul_f32; /* any type with float activations: adapters */
     act_fn *encode[ACT_N_ENC];
 };
+
+/* The arithmetic of every ACT_Q16 kernel, scalar; t is QT_F16 or QT_BF16.  Others give its bits. */
+void mat_mul_q16_ref(enum qtype t, const struct mat_call *c);
 
 /* Each fills in what its instruction set has and leaves the rest.  ref first: it has everything. */
 void kern_mat_ref(struct kern_mat *k);

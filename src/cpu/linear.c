@@ -57,7 +57,7 @@ static size_t acc_bytes(void) {
 }
 
 static size_t all_act_bytes(void) {
-    return act_bytes(ACT_F32) + act_bytes(ACT_Q8) + act_bytes(ACT_Q8_K);
+    return act_bytes(ACT_F32) + act_bytes(ACT_Q8) + act_bytes(ACT_Q8_K) + act_bytes(ACT_Q16);
 }
 
 static int max_int(int a, int b) {

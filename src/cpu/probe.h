@@ -12,8 +12,8 @@ struct probe {
      * all of them to *sink.  Returns the operations done: a multiplication and an addition each
      * count one. */
     double (*int8)(long n_round, volatile double *sink);
+    double (*int16)(long n_round, volatile double *sink);
     double (*f32)(long n_round, volatile double *sink);
-    double (*bf16)(long n_round, volatile double *sink); /* NULL: no such instruction */
 };
 
 /* Thread-safe. */
@@ -25,6 +25,5 @@ void probe_init_avx2(struct probe *p);     /* needs AVX2, FMA */
 void probe_init_avx_vnni(struct probe *p); /* needs AVX-VNNI besides */
 void probe_init_avx512(struct probe *p);   /* needs AVX-512 F and BW */
 void probe_init_avx512_vnni(struct probe *p);
-void probe_init_avx512_bf16(struct probe *p);
 void probe_init_neon(struct probe *p);
 void probe_init_dotprod(struct probe *p);

@@ -129,13 +129,13 @@ static int measure(struct bench *b, struct bench_result *r, struct err *e) {
     return 0;
 }
 
-/* Weights under 12 bits each are multiplied as 8-bit numbers, those of 16 bits as bfloat16 where
- * the processor has that; F32 is not. */
+/* Weights under 12 bits each are multiplied as 8-bit numbers, those of 16 bits as 16-bit ones
+ * where the processor is faster at that than in float; F32 is not. */
 static enum bench_bound arithmetic(const struct bench_result *r, double *peak) {
     const double bits = (double)r->weight_bytes * 8 / (r->flops_per_token / 2);
-    const bool bf16 = bits < 24 && r->limits.bf16_flopps > r->limits.f32_flopps;
-    *peak = bits < 12 ? r->limits.int8_opps : bf16 ? r->limits.bf16_flopps : r->limits.f32_flopps;
-    return bits < 12 ? BENCH_INT8 : bf16 ? BENCH_BF16 : BENCH_F32;
+    const bool int16 = bits < 24 && r->limits.int16_opps > r->limits.f32_flopps;
+    *peak = bits < 12 ? r->limits.int8_opps : int16 ? r->limits.int16_opps : r->limits.f32_flopps;
+    return bits < 12 ? BENCH_INT8 : int16 ? BENCH_INT16 : BENCH_F32;
 }
 
 static void set_prefill_limit(struct bench *b, struct bench_result *r) {

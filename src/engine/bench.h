@@ -20,7 +20,7 @@ struct bench_opts { /* all filled by the caller */
 enum { BENCH_MAX_REPS = 100 };
 
 /* What bounds prefill: arithmetic as the weights' type allows, or, of few tokens, reading. */
-enum bench_bound { BENCH_INT8, BENCH_BF16, BENCH_F32, BENCH_READ };
+enum bench_bound { BENCH_INT8, BENCH_INT16, BENCH_F32, BENCH_READ };
 
 struct bench_result {
     char arch[32];

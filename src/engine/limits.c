@@ -79,9 +79,9 @@ int limits_measure(struct team *t, struct limits *out, struct err *e) {
     os_unreserve(data, READ_BYTES);
     j.sum = j.probe.int8;
     out->int8_opps = best_rate(t, &j);
+    j.sum = j.probe.int16;
+    out->int16_opps = best_rate(t, &j);
     j.sum = j.probe.f32;
     out->f32_flopps = best_rate(t, &j);
-    j.sum = j.probe.bf16;
-    if (j.sum) out->bf16_flopps = best_rate(t, &j);
     return 0;
 }

@@ -7,8 +7,8 @@
 struct limits {
     double read_bps;    /* bytes per second, all workers of the team reading together */
     double int8_opps;   /* 8-bit multiplications and additions per second, together */
+    double int16_opps;  /* 16-bit ones */
     double f32_flopps;  /* the same of float32 */
-    double bf16_flopps; /* the same of products of bfloat16; 0 without an instruction for them */
 };
 
 /* The best of several short runs (about 0.5 s in all, 256 MiB of memory while it runs).  On the

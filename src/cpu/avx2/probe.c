@@ -41,6 +41,35 @@ static double int8_avx2(long n_round, volatile double *sink) {
     return 2.0 * 32 * N_ACC * (double)n_round;
 }
 
+/* Two for 16 products: madd, add. */
+static double int16_avx2(long n_round, volatile double *sink) {
+    __m256i acc[N_ACC], u = _mm256_set1_epi16(3), v = _mm256_set1_epi16(1);
+    for (int k = 0; k < N_ACC; k++)
+        acc[k] = _mm256_setzero_si256();
+    for (long r = 0; r < n_round; r++) {
+        for (int k = 0; k < N_ACC; k++) {
+            __asm__ volatile("" : "+x"(u));
+            acc[k] = _mm256_add_epi32(acc[k], _mm256_madd_epi16(u, v));
+        }
+    }
+    *sink += sum_i32(acc, N_ACC);
+    return 2.0 * 16 * N_ACC * (double)n_round;
+}
+
+__attribute__((target("avxvnni"))) static double int16_avx_vnni(long n_round,
+                                                                volatile double *sink) {
+    __m256i acc[N_ACC], u = _mm256_set1_epi16(3), v = _mm256_set1_epi16(1);
+    for (int k = 0; k < N_ACC; k++)
+        acc[k] = _mm256_setzero_si256();
+    for (long r = 0; r < n_round; r++) {
+        __asm__ volatile("" : "+x"(u));
+        for (int k = 0; k < N_ACC; k++)
+            acc[k] = _mm256_dpwssd_avx_epi32(acc[k], u, v);
+    }
+    *sink += sum_i32(acc, N_ACC);
+    return 2.0 * 16 * N_ACC * (double)n_round;
+}
+
 __attribute__((target("avxvnni"))) static double int8_avx_vnni(long n_round,
                                                                volatile double *sink) {
     __m256i acc[N_ACC], u = _mm256_set1_epi8(3), v = _mm256_set1_epi8(1);
@@ -70,9 +99,10 @@ static double f32_avx2(long n_round, volatile double *sink) {
 }
 
 void probe_init_avx2(struct probe *p) {
-    *p = (struct probe){.read = read_avx2, .int8 = int8_avx2, .f32 = f32_avx2};
+    *p = (struct probe){.read = read_avx2, .int8 = int8_avx2, .int16 = int16_avx2, .f32 = f32_avx2};
 }
 
 void probe_init_avx_vnni(struct probe *p) {
     p->int8 = int8_avx_vnni;
+    p->int16 = int16_avx_vnni;
 }

@@ -1,5 +1,6 @@
 /* Activation encoders; the same bytes as cpu/ref/act.c. */
 #include <math.h>
+#include <stdbool.h>
 #include <string.h>
 
 #include "cpu/avx512/tile.h"
@@ -106,8 +107,27 @@ static void encode_q8_k(const float *x, int n, uint8_t *out, size_t step) {
     }
 }
 
+static void encode_q16(const float *x, int n, uint8_t *out, size_t step) {
+    for (int at = 0; at < n; at += ACT_BLOCK, out += step) {
+        struct act_q16 *a = (struct act_q16 *)(void *)out;
+        for (int j = 0; j < 8; j++) {
+            const __m512 u = take(x, at + 32 * j, n), v = take(x, at + 32 * j + 16, n);
+            const __mmask16 bad = not_finite(_mm512_abs_ps(u)) | not_finite(_mm512_abs_ps(v));
+            const float top =
+                _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(u), _mm512_abs_ps(v)));
+            const bool some = !bad && top > 1e-34f;
+            const float inv = some ? ACT_Q16_MAX / top : 0.0f;
+            a->d[j] = bad ? NAN : some ? top / ACT_Q16_MAX : 0.0f;
+            const __m256i p = _mm512_cvtepi32_epi16(round16(u, inv, bad));
+            const __m256i q = _mm512_cvtepi32_epi16(round16(v, inv, bad));
+            _mm512_store_si512(a->q + 32 * j, _mm512_inserti64x4(_mm512_castsi256_si512(p), q, 1));
+        }
+    }
+}
+
 void kern_mat_avx512_act(struct kern_mat *k) {
     k->encode[ACT_F32] = encode_f32;
     k->encode[ACT_Q8] = encode_q8;
     k->encode[ACT_Q8_K] = encode_q8_k;
+    k->encode[ACT_Q16] = encode_q16;
 }

@@ -53,6 +53,33 @@ static double int8_vnni(long n_round, volatile double *sink) {
     return 2.0 * 64 * N_ACC * (double)n_round;
 }
 
+static double int16_avx512(long n_round, volatile double *sink) {
+    __m512i acc[N_ACC], u = _mm512_set1_epi16(3), v = _mm512_set1_epi16(1);
+    for (int k = 0; k < N_ACC; k++)
+        acc[k] = _mm512_setzero_si512();
+    for (long r = 0; r < n_round; r++) {
+        for (int k = 0; k < N_ACC; k++) {
+            __asm__ volatile("" : "+v"(u));
+            acc[k] = _mm512_add_epi32(acc[k], _mm512_madd_epi16(u, v));
+        }
+    }
+    *sink += sum_i32(acc);
+    return 2.0 * 32 * N_ACC * (double)n_round;
+}
+
+static double int16_vnni(long n_round, volatile double *sink) {
+    __m512i acc[N_ACC], u = _mm512_set1_epi16(3), v = _mm512_set1_epi16(1);
+    for (int k = 0; k < N_ACC; k++)
+        acc[k] = _mm512_setzero_si512();
+    for (long r = 0; r < n_round; r++) {
+        __asm__ volatile("" : "+v"(u));
+        for (int k = 0; k < N_ACC; k++)
+            acc[k] = dpwssd(acc[k], u, v);
+    }
+    *sink += sum_i32(acc);
+    return 2.0 * 32 * N_ACC * (double)n_round;
+}
+
 static double f32_avx512(long n_round, volatile double *sink) {
     __m512 acc[N_ACC], a = _mm512_set1_ps(0.5f), b = _mm512_set1_ps(1.0f);
     for (int k = 0; k < N_ACC; k++)
@@ -67,36 +94,12 @@ static double f32_avx512(long n_round, volatile double *sink) {
     return 2.0 * 16 * N_ACC * (double)n_round;
 }
 
-/* Two products and additions per lane.  Assembly, as dpbusd in tile.h: gcc 12 copies the sums
- * around the intrinsic. */
-static inline __m512 dpbf16(__m512 sum, __m512i a, __m512i b) {
-    __asm__("vdpbf16ps %2, %1, %0" : "+v"(sum) : "v"(a), "v"(b));
-    return sum;
-}
-
-static double bf16_avx512(long n_round, volatile double *sink) {
-    __m512i a = _mm512_set1_epi16(0x3f00), b = _mm512_set1_epi16(0x3f80); /* 0.5, 1 */
-    __m512 acc[N_ACC];
-    for (int k = 0; k < N_ACC; k++)
-        acc[k] = _mm512_setzero_ps();
-    for (long r = 0; r < n_round; r++) {
-        __asm__ volatile("" : "+v"(a));
-        for (int k = 0; k < N_ACC; k++)
-            acc[k] = dpbf16(acc[k], a, b);
-    }
-    for (int k = 0; k < N_ACC; k++)
-        *sink += (double)_mm512_cvtss_f32(acc[k]);
-    return 2.0 * 32 * N_ACC * (double)n_round;
-}
-
 void probe_init_avx512(struct probe *p) {
-    *p = (struct probe){.read = read_avx512, .int8 = int8_avx512, .f32 = f32_avx512};
+    *p = (struct probe){
+        .read = read_avx512, .int8 = int8_avx512, .int16 = int16_avx512, .f32 = f32_avx512};
 }
 
 void probe_init_avx512_vnni(struct probe *p) {
     p->int8 = int8_vnni;
-}
-
-void probe_init_avx512_bf16(struct probe *p) {
-    p->bf16 = bf16_avx512;
+    p->int16 = int16_vnni;
 }

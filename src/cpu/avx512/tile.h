@@ -112,7 +112,7 @@ typedef void unpack_fn(const uint8_t *p, size_t stride, const struct ahead *f, v
 /* acc[c][16 g + r] += tile g . x[c] for n_group tiles (1 or 2, adjacent) and n columns (1..6). */
 typedef void tile_fn(const void *tile, int n_group, const uint8_t *const *x, int n, float *acc);
 
-enum { TILE_COLS = 6, TILE_MAX_BYTES = 6144 };
+enum { TILE_COLS = 6, TILE_MAX_BYTES = 8704 };
 
 /* How a format is multiplied. */
 struct tile_kind {
@@ -142,4 +142,5 @@ void kern_mat_avx512_k(struct kern_mat *k);
 void kern_mat_avx512_row(struct kern_mat *k);
 void kern_mat_avx512_q(struct kern_mat *k);
 void kern_mat_avx512_f(struct kern_mat *k);
+void kern_mat_avx512_q16(struct kern_mat *k, const struct cpu_info *cpu);
 void kern_mat_avx512_act(struct kern_mat *k);

@@ -40,6 +40,22 @@ static double int8_neon(long n_round, volatile double *sink) {
     return 2.0 * 16 * N_ACC * (double)n_round;
 }
 
+static double int16_neon(long n_round, volatile double *sink) {
+    int32x4_t acc[N_ACC];
+    int16x8_t u = vdupq_n_s16(3), v = vdupq_n_s16(1);
+    for (int k = 0; k < N_ACC; k++)
+        acc[k] = vdupq_n_s32(0);
+    for (long r = 0; r < n_round; r++) {
+        __asm__ volatile("" : "+w"(u));
+        for (int k = 0; k < N_ACC; k++) {
+            acc[k] = vmlal_s16(acc[k], vget_low_s16(u), vget_low_s16(v));
+            acc[k] = vmlal_high_s16(acc[k], u, v);
+        }
+    }
+    *sink += sum_i32(acc);
+    return 2.0 * 8 * N_ACC * (double)n_round;
+}
+
 static double int8_dotprod(long n_round, volatile double *sink) {
     int32x4_t acc[N_ACC];
     int8x16_t u = vdupq_n_s8(3), v = vdupq_n_s8(1);
@@ -69,7 +85,7 @@ static double f32_neon(long n_round, volatile double *sink) {
 }
 
 void probe_init_neon(struct probe *p) {
-    *p = (struct probe){.read = read_neon, .int8 = int8_neon, .f32 = f32_neon};
+    *p = (struct probe){.read = read_neon, .int8 = int8_neon, .int16 = int16_neon, .f32 = f32_neon};
 }
 
 void probe_init_dotprod(struct probe *p) {

@@ -44,4 +44,5 @@ void kern_mat_ref(struct kern_mat *k) {
     k->encode[ACT_F32] = act_encode_f32_ref;
     k->encode[ACT_Q8] = act_encode_q8_ref;
     k->encode[ACT_Q8_K] = act_encode_q8_k_ref;
+    k->encode[ACT_Q16] = act_encode_q16_ref;
 }

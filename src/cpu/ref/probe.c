@@ -28,6 +28,22 @@ static double int8_ref(long n_round, volatile double *sink) {
     return 2.0 * N * (double)n_round;
 }
 
+static double int16_ref(long n_round, volatile double *sink) {
+    int16_t a[N], b[N];
+    int32_t sum = 0;
+    for (int i = 0; i < N; i++)
+        a[i] = (int16_t)(i & 3), b[i] = (int16_t)(i & 7);
+    for (long r = 0; r < n_round; r++) {
+        int32_t s = 0;
+        __asm__ volatile("" ::"r"(a), "r"(b) : "memory");
+        for (int i = 0; i < N; i++)
+            s += a[i] * b[i];
+        sum ^= s;
+    }
+    *sink += sum;
+    return 2.0 * N * (double)n_round;
+}
+
 static double f32_ref(long n_round, volatile double *sink) {
     float a[N], s[N] = {0};
     for (int i = 0; i < N; i++)
@@ -42,5 +58,5 @@ static double f32_ref(long n_round, volatile double *sink) {
 }
 
 void probe_init_ref(struct probe *p) {
-    *p = (struct probe){.read = read_ref, .int8 = int8_ref, .f32 = f32_ref};
+    *p = (struct probe){.read = read_ref, .int8 = int8_ref, .int16 = int16_ref, .f32 = f32_ref};
 }
