@@ -57,13 +57,14 @@ $B/obj/cpu/avx2/%.o: ISA_FLAGS := -mavx2 -mfma -mf16c
 $B/obj/cpu/avx512/%.o: ISA_FLAGS := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq \
 	-mavx512vnni -mavx512bf16 -mavx512vbmi -mprefer-vector-width=512
 $B/obj/cpu/neon/%.o: ISA_FLAGS := -march=armv8.2-a+dotprod+fp16
+$B/obj/cpu/i8mm/%.o: ISA_FLAGS := -march=armv8.2-a+dotprod+fp16+i8mm
 # Folders that read bytes from outside are also free of implicit conversions.
 PARSER_DIRS := base gguf text
 $(foreach d,$(PARSER_DIRS),$(eval $B/obj/$(d)/%.o: CONV := -Wconversion -Wno-sign-conversion))
 
 # --- sources ---
 ISA_x86_64 := avx2 avx512
-ISA_aarch64 := neon
+ISA_aarch64 := neon i8mm
 ISA := $(ISA_$(ARCH))
 KERNEL_DIRS := base quant backend cpu cpu/ref $(ISA:%=cpu/%)
 SRC_DIRS ?= $(KERNEL_DIRS) gguf net text text/chat text/grammar model model/arch sample engine
@@ -217,12 +218,17 @@ tsan: ##      tests of threads and engine under ThreadSanitizer
 	@B=$B/tsan tests/run $(TSAN_TESTS)
 
 # Kernels only: they need no library but libc, so no foreign packages are needed.
+QEMU := qemu-aarch64 -L /usr/aarch64-linux-gnu
 neon: ##      cross-build the ARM kernels and run checkkern under qemu-user
 	@for t in aarch64-linux-gnu-gcc qemu-aarch64; do command -v $$t >/dev/null || \
 		{ echo "$$t is missing; ./quickstart tools installs it"; exit 1; }; done
 	@$(MAKE) B=$B/neon CC=aarch64-linux-gnu-gcc AR=aarch64-linux-gnu-ar PKGS= \
-		SRC_DIRS="base quant backend cpu cpu/ref cpu/neon" $B/neon/obj/libinternal.a $(KERN_BIN:$B/%=$B/neon/%)
-	@$(if $(KERN_BIN),B=$B/neon RUNNER="qemu-aarch64 -L /usr/aarch64-linux-gnu" tests/run checkkern)
+		SRC_DIRS="base quant backend cpu cpu/ref cpu/neon cpu/i8mm" $B/neon/obj/libinternal.a $(KERN_BIN:$B/%=$B/neon/%)
+	@$(if $(KERN_BIN),B=$B/neon RUNNER="$(QEMU)" tests/run checkkern)
+	@# Processors with and without i8mm, and without dot products: what one lacks must not run there.
+	@for t in "max --level i8mm --have ref_neon_i8mm mat_levels" \
+		"cortex-a76 --level neon --have ref_neon mat_mul" "cortex-a72 --have ref mat_encode"; do \
+		echo "-cpu $$t"; $(QEMU) -cpu $${t%% *} $B/neon/tests/checkkern $${t#* } || exit 1; done
 
 # Programs for measurements, not installed: mkmodel.
 MKMODEL_SRC := $(wildcard tools/mkmodel/*.c)

@@ -1,5 +1,6 @@
-/* checkkern [--bench] [FILTER]: runs the registered kernel tests (or timings) whose name contains
- * FILTER, once for every level this machine has.  Exit code 1 when one failed. */
+/* checkkern [--bench] [--level LEVEL] [--have ref_avx2] [FILTER]: runs the registered kernel tests
+ * (or timings) whose name contains FILTER, once for every level this machine has, or for one.
+ * Exit code 1 when one failed, or when the machine's levels are not those of --have. */
 #include "checkkern.h"
 
 #include <math.h>
@@ -252,18 +253,25 @@ static bool run(const struct check_entry *e, const char *level) {
 }
 
 int main(int argc, char **argv) {
-    static const char *const levels[] = {"ref", "avx2", "avxvnni", "avx512", "neon"};
-    const char *filter = "";
+    static const char *const levels[] = {"ref", "avx2", "avxvnni", "avx512", "neon", "i8mm"};
+    const char *filter = "", *only = NULL, *expect = NULL;
+    char have[64] = "";
     bool bench = false;
     int passed = 0, failed = 0;
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--bench"))
             bench = true;
+        else if (!strcmp(argv[i], "--level") && i + 1 < argc)
+            only = argv[++i];
+        else if (!strcmp(argv[i], "--have") && i + 1 < argc)
+            expect = argv[++i];
         else
             filter = argv[i];
     }
     for (size_t l = 0; l < sizeof levels / sizeof *levels; l++) {
-        if (!kern_level(levels[l]) || (bench && l == 0)) continue;
+        if (!kern_level(levels[l])) continue;
+        snprintf(have + strlen(have), sizeof have - strlen(have), "%s%s", l ? "_" : "", levels[l]);
+        if ((bench && l == 0) || (only && strcmp(levels[l], only))) continue;
         for (const struct check_entry *e = entries; e; e = e->next) {
             if (e->bench != bench || !strstr(e->name, filter)) continue;
             const bool ok = run(e, levels[l]);
@@ -271,6 +279,10 @@ int main(int argc, char **argv) {
             if (!bench) printf("[%s] %s %s\n", ok ? "      OK " : "  FAILED ", e->name, levels[l]);
             fflush(stdout);
         }
+    }
+    if (expect && strcmp(have, expect)) {
+        printf("levels: this machine has %s; %s expected\n", have, expect);
+        failed++;
     }
     printf("[  PASSED  ] %d test(s).\n", passed);
     if (failed) printf("[  FAILED  ] %d test(s).\n", failed);

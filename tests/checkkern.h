@@ -1,4 +1,4 @@
-/* Tests and timings of the CPU kernels: every level this machine has (ref, avx2, avx512, neon)
+/* Tests and timings of the CPU kernels: every level this machine has (ref .. avx512, i8mm)
  * against the scalar twin.  A file tests/checkkern_<part>.c registers its own:
  *
  *     TEST(rms_norm) { ... t->ref->vec.rms_norm(..), t->cand->vec.rms_norm(..) ... }

@@ -75,15 +75,19 @@ static double q16_slack(const float *w, const float *x, int n) {
 }
 
 static void expect(struct product *p) {
-    float *w = malloc(sizeof *w * (size_t)p->n_col), *x = malloc(sizeof *x * (size_t)p->n_col);
-    for (int c = 0; c < MOST_COLS; c++) {
-        act_values(p->k->enc, p->x + (size_t)c * act_bytes(p->k->enc), p->step, p->n_col, x);
-        for (int r = 0; r < p->n_row; r++) {
+    const size_t n_col = (size_t)p->n_col;
+    float *w = malloc(sizeof *w * n_col), *x = malloc(sizeof *x * n_col * MOST_COLS);
+    if (!w || !x) abort();
+    for (size_t c = 0; c < MOST_COLS; c++)
+        act_values(p->k->enc, p->x + c * act_bytes(p->k->enc), p->step, p->n_col, x + c * n_col);
+    for (int r = 0; r < p->n_row; r++) {
+        quant_type(p->type)->decode(p->w + (size_t)r * p->row_bytes, w, n_col);
+        for (int c = 0; c < MOST_COLS; c++) {
+            const float *xc = x + (size_t)c * n_col;
             double s = 0, a = 0;
-            quant_type(p->type)->decode(p->w + (size_t)r * p->row_bytes, w, (size_t)p->n_col);
-            for (int i = 0; i < p->n_col; i++) {
-                s += (double)w[i] * x[i];
-                a += fabs((double)w[i] * x[i]);
+            for (size_t i = 0; i < n_col; i++) {
+                s += (double)w[i] * xc[i];
+                a += fabs((double)w[i] * xc[i]);
             }
             p->want[c * p->n_row + r] = s;
             p->slack[c * p->n_row + r] =
@@ -256,6 +260,25 @@ TEST(mat_mul) {
         n_type++;
     }
     CHECK(n_type == 28, "%d weight types have kernels; 28 should", n_type);
+}
+
+/* i8mm promises neon's bits: the same integers, the same float operations in the same order. */
+TEST(mat_levels) {
+    const struct kern *neon = kern_level("neon");
+    if (strcmp(t->level, "i8mm") != 0) return;
+    for (int type = 0; type < QT_COUNT && !t->failed; type++) {
+        if (!t->cand->mat.of[type].mul) continue;
+        const int block = qtype_geom((uint32_t)type)->block;
+        struct guarded *mark = t->memory;
+        struct product p = product_new(t, (enum qtype)type, MAT_ROWS, 800 / block * block);
+        float *same = guarded_f32(t, (size_t)7 * MAT_ROWS);
+        product_run(&p, 0, MAT_ROWS, NULL, 7);
+        memcpy(same, p.acc, 7 * MAT_ROWS * sizeof *same);
+        p.k = &neon->mat.of[type];
+        product_run(&p, 0, MAT_ROWS, NULL, 7);
+        CHECK_SAME(same, p.acc, (size_t)7 * MAT_ROWS, "%s", qtype_name((enum qtype)type));
+        guarded_free(t, mark);
+    }
 }
 
 /* ---- encoders ---- */

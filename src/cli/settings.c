@@ -16,7 +16,7 @@ static const struct {
 } settings[] = {
     {"THREADS", "threads; default: one per core", 1, 512},
     {"NUM_THREADS", NULL, 1, 512}, /* Ollama's users write OLLAMA_NUM_THREADS */
-    {"CPU", "use no more than these kernels: ref, avx2, avx512, neon", 0, 0},
+    {"CPU", "use no more than these kernels: ref, avx2, avxvnni, avx512, neon, i8mm", 0, 0},
     {"CONTEXT_LENGTH", "tokens of context; default: at most 4096", 0, 0},
     {"KV_CACHE_TYPE", "f32, f16, bf16, q8_0 or q4_0; default: f16", 0, 0},
     {"EDITOR", "opened by Ctrl-G in a chat; default: VISUAL, EDITOR, vi", 0, 0},

@@ -13,6 +13,6 @@ struct kern {
 /* The table in use.  Thread-safe. */
 const struct kern *kern_get(void);
 
-/* The table of one named level ("ref", "avx2", "avxvnni", "avx512", "neon"), NULL when this machine
- * or build lacks it: checkkern walks them all. */
+/* The table of one named level ("ref", "avx2", "avxvnni", "avx512", "neon", "i8mm"), NULL when this
+ * machine or build lacks it: checkkern walks them all. */
 const struct kern *kern_level(const char *level);

@@ -71,3 +71,4 @@ void kern_mat_avx2(struct kern_mat *k);
 void kern_mat_avxvnni(struct kern_mat *k);                            /* over avx2 */
 void kern_mat_avx512(struct kern_mat *k, const struct cpu_info *cpu); /* needs VNNI and VBMI */
 void kern_mat_neon(struct kern_mat *k, const struct cpu_info *cpu);   /* needs dotprod */
+void kern_mat_i8mm(struct kern_mat *k);                               /* over neon */

@@ -15,6 +15,7 @@ struct probe cpu_probe(void) {
 #elif defined(__aarch64__)
     if (c->neon) probe_init_neon(&p);
     if (c->dotprod) probe_init_dotprod(&p);
+    if (c->i8mm) probe_init_i8mm(&p);
 #else
     (void)c;
 #endif

@@ -27,3 +27,4 @@ void probe_init_avx512(struct probe *p);   /* needs AVX-512 F and BW */
 void probe_init_avx512_vnni(struct probe *p);
 void probe_init_neon(struct probe *p);
 void probe_init_dotprod(struct probe *p);
+void probe_init_i8mm(struct probe *p);

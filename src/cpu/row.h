@@ -1,5 +1,5 @@
-/* Blocks of 256 weights of one row as small integers, and the loops over them: the scheme of the
- * machines with narrow registers (avx2, neon), and of the rarer formats everywhere.
+/* Blocks of 256 weights of one row as small integers, and the loops over them: the scheme of
+ * avx2, and of the rarer formats everywhere.
  *
  *   file row -> struct row_k or row_q in L1/L2 scratch -> dots whose lanes run along the row
  *

@@ -74,6 +74,15 @@ static void init_neon(struct kern *k, const struct cpu_info *c) {
     kern_mat_neon(&k->mat, c);
     kern_vec_neon(&k->vec);
 }
+
+static bool have_i8mm(const struct cpu_info *c) {
+    return have_neon(c) && c->i8mm;
+}
+
+static void init_i8mm(struct kern *k, const struct cpu_info *c) {
+    (void)c;
+    kern_mat_i8mm(&k->mat);
+}
 #endif
 
 static const struct level levels[] = {
@@ -85,6 +94,7 @@ static const struct level levels[] = {
 #endif
 #if defined(__aarch64__)
     {"neon", have_neon, init_neon},
+    {"i8mm", have_i8mm, init_i8mm},
 #endif
 };
 
@@ -130,9 +140,8 @@ static void name_isa(void) {
     const struct cpu_info *c = cpu_info();
     const char *name = levels[sel.used].name;
     const bool avx512 = !strcmp(name, "avx512"), neon = !strcmp(name, "neon");
-    snprintf(sel.isa, sizeof sel.isa, "%s%s%s%s%s", name, avx512 ? "+vnni+vbmi" : "",
-             avx512 && c->avx512_bf16 ? "+bf16" : "", neon ? "+dotprod" : "",
-             neon && c->i8mm ? "+i8mm" : "");
+    snprintf(sel.isa, sizeof sel.isa, "%s%s%s%s", name, avx512 ? "+vnni+vbmi" : "",
+             avx512 && c->avx512_bf16 ? "+bf16" : "", neon ? "+dotprod" : "");
 }
 
 __attribute__((format(printf, 1, 2))) static void add_line(const char *fmt, ...) {

@@ -24,7 +24,7 @@ struct k_form {
 };
 
 INLINE __m512i start_of(const struct act_q8_k *x, struct k_form f, int j) {
-    if (!f.biased) return _mm512_setzero_si512();
+    if (!f.biased) return zero();
     return _mm512_set1_epi32(f.n_sub == 1   ? -127 * x->total
                              : f.n_sub == 8 ? x->start32[j]
                                             : x->start16[j]);
@@ -36,7 +36,7 @@ INLINE void add_block(const struct tile_k *t, const struct act_q8_k *x, __m512 s
     __m512 v = _mm512_mul_ps(sum, _mm512_load_ps(t->d));
     if (n_min) {
         const int16_t *s = n_min == 8 ? x->sum32 : x->sum16;
-        __m512i min = _mm512_setzero_si512();
+        __m512i min = zero();
         UNROLL for (int p = 0; p < n_min / 2; p++) min =
             dpwssd(min, _mm512_load_si512(t->m[p]), set4(s + 2 * p));
         v = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(min), _mm512_load_ps(t->dmin), v);

@@ -32,7 +32,7 @@ INLINE void mul_rc(const struct tile_q *t, const uint8_t *const *xp, float *acc,
         __m512i dot[2][6];
         UNROLL for (int c = 0; c < C; c++) {
             UNROLL for (int r = 0; r < R; r++) dot[r][c] =
-                mins ? _mm512_setzero_si512() : _mm512_set1_epi32(x[c]->start[j]);
+                mins ? zero() : _mm512_set1_epi32(x[c]->start[j]);
         }
         UNROLL for (int s = 0; s < 8; s++) {
             const __m512i w0 = _mm512_load_si512(t[0].w[8 * j + s]);

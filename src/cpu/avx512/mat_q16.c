@@ -28,7 +28,7 @@ INLINE void mul_rc(const struct tile_q16 *t, const uint8_t *const *xp, float *ac
     for (int j = 0; j < 8; j++) {
         __m512i dot[2][6];
         UNROLL for (int c = 0; c < C; c++) {
-            UNROLL for (int r = 0; r < R; r++) dot[r][c] = _mm512_setzero_si512();
+            UNROLL for (int r = 0; r < R; r++) dot[r][c] = zero();
             /* The next columns follow these, unless there is an index: 65 -> 72 % of the peak at
              * 512 columns, 74 with their sums. */
             _mm_prefetch((const char *)(x[c] + C) + 64 * j, _MM_HINT_T0);

@@ -6,7 +6,7 @@
 
 #include "cpu/act.h"
 #include "cpu/inline.h"
-#include "cpu/neon/mat.h"
+#include "cpu/neon/tile.h"
 #include "quant/quant.h"
 
 enum { CHUNK = 1024, ROWS = 4, COLS = 4 };

@@ -91,7 +91,8 @@ static inline void v_load2(const float *p, vf *even, vf *odd) {
     *odd = x.val[1];
 }
 static inline void v_store2(float *p, vf even, vf odd) {
-    vst2q_f32(p, (float32x4x2_t){{even, odd}});
+    const float32x4x2_t both = {{even, odd}}; /* clang's vst2q_f32 is a macro: no braces in it */
+    vst2q_f32(p, both);
 }
 
 static inline float v_half(uint16_t h) { /* one half float */
