@@ -32,7 +32,7 @@
 extern "C" {
 #endif
 
-#define CRIA_API_VERSION 1 /* grows when functions or fields are added */
+#define CRIA_API_VERSION 2 /* grows when functions or fields are added */
 
 enum cria_status {
     CRIA_OK = 0,
@@ -147,10 +147,16 @@ typedef struct cria_generate_options {
     int show_special;           /* nonzero: special tokens appear as their text */
     const volatile int *cancel; /* the answer ends soon after *cancel becomes nonzero; or NULL.  Set
                                  * by a signal handler or, with an atomic store, another thread */
+    /* Speculation: tokens are guessed and checked several at a time, which is faster where a text
+     * repeats itself or its prompt.  The answer is the same with and without.  (API version 2) */
+    int n_draft;         /* tokens guessed at once, at most: 1 to 16; 0: none */
+    cria_session *draft; /* NULL, or a session of a smaller model with the same vocabulary, which
+                          * guesses too; what it held is lost.  It belongs to this call until that
+                          * returns */
 } cria_generate_options;
 
-/* Fill *o with the defaults (temperature 0.8, top_k 40, top_p 0.9, n_predict -1, seed -1...); pass
- * sizeof(cria_generate_options). */
+/* Fill *o with the defaults (temperature 0.8, top_k 40, top_p 0.9, n_predict -1, seed -1, n_draft
+ * 16...); pass sizeof(cria_generate_options). */
 CRIA_API void cria_generate_options_init(cria_generate_options *o, size_t size);
 
 /* One piece of the answer: text is UTF-8 of whole characters, terminated, n_bytes long, possibly

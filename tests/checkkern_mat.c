@@ -91,7 +91,7 @@ static void expect(struct product *p) {
             }
             p->want[c * p->n_row + r] = s;
             p->slack[c * p->n_row + r] =
-                3e-6 * a + 1e-30 + (p->k->enc == ACT_Q16 ? q16_slack(w, x, p->n_col) : 0);
+                3e-6 * a + 1e-30 + (p->k->enc == ACT_Q16 ? q16_slack(w, xc, p->n_col) : 0);
         }
     }
     free(w);

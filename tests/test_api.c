@@ -330,6 +330,65 @@ static void test_threads(void **state) {
     cria_model_close(m);
 }
 
+/* ---- speculation ---- */
+
+struct draft_job {
+    cria_session *s, *draft;
+    cria_error e;
+    struct said said;
+    int rc;
+};
+
+static void *work_with_draft(void *arg) {
+    struct draft_job *j = arg;
+    cria_generate_options o = short_greedy();
+    o.draft = j->draft;
+    j->rc = cria_generate(j->s, "Once upon upon upon", &o, hear, &j->said, NULL, &j->e);
+    return NULL;
+}
+
+/* Each model drafts for the other at the same time: neither waits for ever. */
+static void test_draft(void **state) {
+    (void)state;
+    cria_model *a = open_model(golden(llama), 2), *b = open_model(golden(llama), 2),
+               *phi = open_model(golden("models/phi3-4k.gguf"), 1);
+    struct draft_job plain = {.s = cria_session_new(a, NULL)}, j[2];
+    work_with_draft(&plain);
+    assert_int_equal(plain.rc, 0);
+    j[0] = (struct draft_job){.s = plain.s, .draft = cria_session_new(b, NULL)};
+    j[1] = (struct draft_job){.s = cria_session_new(b, NULL), .draft = cria_session_new(a, NULL)};
+    pthread_t t[2];
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(pthread_create(&t[i], NULL, work_with_draft, &j[i]), 0);
+    for (int i = 0; i < 2; i++) {
+        pthread_join(t[i], NULL);
+        assert_int_equal(j[i].rc, 0);
+        assert_string_equal(j[i].said.text, plain.said.text);
+    }
+    struct draft_job same = {.s = plain.s, .draft = j[1].draft}; /* of one model */
+    work_with_draft(&same);
+    assert_string_equal(same.said.text, plain.said.text);
+    struct draft_job bad = {.s = plain.s, .draft = cria_session_new(phi, NULL)};
+    work_with_draft(&bad);
+    assert_int_equal(bad.rc, -1);
+    assert_int_equal(bad.e.status, CRIA_ERROR_UNSUPPORTED);
+    cria_session_free(bad.draft);
+    for (int i = 0; i < 2; i++)
+        cria_session_free(j[i].s), cria_session_free(j[i].draft);
+    cria_generate_options o = short_greedy();
+    cria_session *s = cria_session_new(a, NULL);
+    for (o.n_draft = -1; o.n_draft < 20; o.n_draft += 18) {
+        const bool ok = o.n_draft >= 0 && o.n_draft <= 16;
+        assert_int_equal(cria_generate(s, "x", &o, NULL, NULL, NULL, &bad.e), ok ? 0 : -1);
+        assert_true(ok || strstr(bad.e.message, "n_draft"));
+    }
+    o.n_draft = 16, o.draft = s;
+    assert_int_equal(cria_generate(s, "x", &o, NULL, NULL, NULL, &bad.e), -1);
+    assert_int_equal(bad.e.status, CRIA_ERROR_USAGE);
+    cria_session_free(s);
+    cria_model_close(a), cria_model_close(b), cria_model_close(phi);
+}
+
 /* ---- the example ---- */
 
 /* With the shared library and with the static one; both stand beside the program under test:
@@ -362,7 +421,7 @@ int main(void) {
         cmocka_unit_test(test_tokens),          cmocka_unit_test(test_generate),
         cmocka_unit_test(test_generate_errors), cmocka_unit_test(test_chat),
         cmocka_unit_test(test_embed),           cmocka_unit_test(test_threads),
-        cmocka_unit_test(test_example),
+        cmocka_unit_test(test_draft),           cmocka_unit_test(test_example),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

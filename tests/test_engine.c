@@ -481,20 +481,27 @@ static int count_event(void *ctx, const struct gen_event *ev) {
 
 static void test_generation_allocates_nothing(void **state) {
     (void)state;
-    struct open p = open_model(llama, (struct engine_opts){.n_ctx = 512});
+    struct open p = open_model(llama, (struct engine_opts){.n_ctx = 512}),
+                draft = open_model(llama, (struct engine_opts){.n_ctx = 512});
     int32_t tok[8];
-    struct counted c = {0};
     make_prompt(tok, 8, engine_n_vocab(p.g));
     struct gen_request r = greedy(tok, 8, 200);
-    r.ignore_eos = true, r.sampler.temperature = 0.9f, r.sampler.repeat_penalty = 1.1f;
-    /* A first answer grows what is kept: the table of pages. */
-    assert_int_equal(gen_run(p.s, &r, NULL, NULL, NULL, NULL, NULL), 0);
-    assert_int_equal(gen_run(p.s, &r, count_event, &c, NULL, NULL, NULL), 0);
-    const long after = n_alloc;
-    assert_true(c.n >= 200);
-    /* The few that end the request are frees. */
-    if (COUNT_ALLOCATIONS) assert_in_range(after - c.first, 0, 2);
+    r.ignore_eos = true, r.draft = draft.s;
+    for (int pass = 0; pass < 2; pass++) { /* greedy, which repeats itself, and not */
+        struct counted c = {0};
+        struct gen_stats st;
+        /* A first answer grows what is kept: the tables of pages. */
+        assert_int_equal(gen_run(p.s, &r, NULL, NULL, NULL, NULL, NULL), 0);
+        assert_int_equal(gen_run(p.s, &r, count_event, &c, NULL, &st, NULL), 0);
+        const long after = n_alloc;
+        assert_true(c.n >= 200);
+        assert_true(st.n_drafted > 0);
+        /* The few that end the request are frees. */
+        if (COUNT_ALLOCATIONS) assert_in_range(after - c.first, 0, 2);
+        r.sampler.temperature = 0.9f, r.sampler.repeat_penalty = 1.1f;
+    }
     close_model(&p);
+    close_model(&draft);
 }
 
 /* ---- opening ---- */

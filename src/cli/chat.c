@@ -10,30 +10,64 @@
 #include "base/os.h"
 #include "cli/cli.h"
 #include "engine/embed.h"
+#include "engine/speculate.h"
+
+/* A model and a session on it, closed together. */
+struct opened {
+    struct engine *engine;
+    struct session *session;
+};
+
+static void close_model(struct opened *m) {
+    session_free(m->session);
+    engine_close(m->engine);
+    *m = (struct opened){0};
+}
+
+static int open_model(struct opened *m, const char *path, const struct engine_opts *o,
+                      struct err *e) {
+    m->engine = engine_open(path, o, e);
+    m->session = m->engine ? session_new(m->engine, e) : NULL;
+    if (m->session) return 0;
+    close_model(m);
+    return -1;
+}
+
+/* The draft model sees as much text as the model. */
+static int open_draft(struct opened *draft, const char *path, const struct engine *g,
+                      struct engine_opts o, struct err *e) {
+    o.lora = NULL, o.n_lora = 0;
+    o.n_ctx = engine_n_ctx(g);
+    return open_model(draft, path, &o, e) == 0 ? speculate_check_draft(g, draft->engine, e) : -1;
+}
+
+static void chat_close(struct chat *c) {
+    close_model(&(struct opened){c->draft_engine, c->draft});
+    close_model(&(struct opened){c->engine, c->session});
+}
 
 int chat_open(struct chat *c, struct err *e) {
     struct engine_opts o = {.lora = &c->lora, .lora_scale = &c->lora_scale};
+    struct opened m = {0}, draft = {0};
     o.n_lora = c->lora != NULL;
     run_options_engine(&c->options, &o);
-    if (engine_user_opts(&o, e) != 0) return -1;
-    struct engine *g = engine_open(c->path, &o, e);
-    struct session *s = g ? session_new(g, e) : NULL;
-    if (!s) {
-        engine_close(g);
+    if (engine_user_opts(&o, e) != 0 || open_model(&m, c->path, &o, e) != 0) return -1;
+    const char *path = c->options.draft;
+    if (path && open_draft(&draft, path, m.engine, o, e) != 0) {
+        close_model(&draft);
+        close_model(&m);
         return -1;
     }
-    session_free(c->session);
-    engine_close(c->engine);
-    c->engine = g;
-    c->session = s;
+    chat_close(c);
+    c->engine = m.engine, c->session = m.session;
+    c->draft_engine = draft.engine, c->draft = draft.session;
     return 0;
 }
 
 void chat_fini(struct chat *c) {
     chat_clear(c);
     free(c->turn);
-    session_free(c->session);
-    engine_close(c->engine);
+    chat_close(c);
     display_fini(&c->display);
     buf_fini(&c->system);
     run_options_fini(&c->options);
@@ -181,6 +215,9 @@ static void print_timings(const struct chat *c, const struct gen_stats *st, int6
     fprintf(stderr, "eval count:           %d token(s)\n", st->n_eval);
     fprintf(stderr, "eval duration:        %s\n", duration(d, st->eval_ns));
     fprintf(stderr, "eval rate:            %.2f tokens/s\n", rate(st->n_eval, st->eval_ns));
+    if (st->n_drafted > 0)
+        fprintf(stderr, "draft count:          %d token(s), %d accepted\n", st->n_drafted,
+                st->n_accepted);
 }
 
 /* The last JSON line: Ollama's fields, and how much of the prompt was cached. */
@@ -195,6 +232,10 @@ static void print_json_end(const struct chat *c, const struct gen_stats *st, int
                      "eval_duration", (json_int_t)st->eval_ns);
     json_object_update(j, rest);
     json_decref(rest);
+    if (st->n_drafted > 0) {
+        json_object_set_new(j, "draft_count", json_integer(st->n_drafted));
+        json_object_set_new(j, "draft_accepted_count", json_integer(st->n_accepted));
+    }
     cli_print_json(j);
 }
 
@@ -202,6 +243,7 @@ static int show(struct chat *c, const struct ids *prompt, struct listener *l, st
                 struct err *e) {
     struct gen_request r = {.prompt = prompt->v, .n_prompt = (int)prompt->n, .special = false};
     if (run_options_request(&c->options, engine_vocab(c->engine), &r, e) != 0) return -1;
+    r.draft = c->draft;
     const int64_t t0 = os_now_ns();
     const int rc = gen_run(c->session, &r, on_event, l, &cli_interrupted, st, e);
     const int64_t total = os_now_ns() - t0 + (int64_t)(engine_load_s(c->engine) * 1e9);

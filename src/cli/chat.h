@@ -22,6 +22,8 @@ struct chat {
     struct display display;
     struct engine *engine; /* owned, like all below; NULL before chat_open */
     struct session *session;
+    struct engine *draft_engine; /* NULL without the option draft, and its session */
+    struct session *draft;
     struct turn *turn; /* [n_turn] */
     int n_turn, cap_turn;
 };

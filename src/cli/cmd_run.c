@@ -22,7 +22,7 @@ static struct {
 const struct opt *cmd_run_options(void) {
     static const struct opt table[] = {
         {"option", 'o', OPT_LIST, &flags.options, 0, 0, "NAME=VALUE",
-         "set an option of the run: temperature=0, num_ctx=8192, stop=END, seed=42..."},
+         "set an option of the run: temperature=0, num_ctx=8192, stop=END, draft=SMALL.gguf..."},
         {"system", 0, OPT_STR, &flags.system, 0, 0, "TEXT", "the system message"},
         {"raw", 0, OPT_FLAG, &flags.raw, 0, 0, NULL,
          "continue the prompt as it is, without the model's chat template"},

@@ -9,7 +9,9 @@
 #include <string.h>
 #include <strings.h>
 
-enum kind { INTEGER, NUMBER, BOOLEAN, TEXTS, BIAS };
+#include "engine/speculate.h"
+
+enum kind { INTEGER, NUMBER, BOOLEAN, PATH, TEXTS, BIAS };
 
 struct row {
     const char *name;
@@ -29,6 +31,8 @@ static const struct row rows[] = {
     {"num_keep", INTEGER, AT(num_keep), -1, INT_MAX},
     {"num_predict", INTEGER, AT(num_predict), -2, INT_MAX},
     {"seed", INTEGER, AT(seed), INT_MIN, INT_MAX},
+    {"num_draft", INTEGER, AT(num_draft), 0, SPECULATE_MAX},
+    {"draft", PATH, AT(draft), 0, 0},
     {"stop", TEXTS, AT(stop), 0, 0},
     SAMPLER(temperature, NUMBER),
     SAMPLER(top_k, INTEGER),
@@ -61,15 +65,19 @@ static const struct row rows[] = {
 enum { N_ROW = sizeof rows / sizeof *rows };
 
 /* Clients still send these; what they set does not exist here or is always as it should be. */
-static const char *const idle[] = {"num_gpu",    "main_gpu", "use_mmap",       "use_mlock",
-                                   "numa",       "low_vram", "f16_kv",         "vocab_only",
-                                   "logits_all", "tfs_z",    "embedding_only", "draft_num_predict"};
+static const char *const idle[] = {"num_gpu",    "main_gpu", "use_mmap",      "use_mlock",
+                                   "numa",       "low_vram", "f16_kv",        "vocab_only",
+                                   "logits_all", "tfs_z",    "embedding_only"};
 
 static const struct str default_breaker[] = {{"\n", 1}, {":", 1}, {"\"", 1}, {"*", 1}};
 
 void run_options_init(struct run_options *o) {
-    *o = (struct run_options){
-        .num_keep = 4, .num_predict = -1, .seed = -1, .penalize_newline = true, .shift = true};
+    *o = (struct run_options){.num_keep = 4,
+                              .num_predict = -1,
+                              .seed = -1,
+                              .penalize_newline = true,
+                              .shift = true,
+                              .num_draft = SPECULATE_MAX};
     o->sampler = sampler_defaults();
 }
 
@@ -115,6 +123,14 @@ static int set_boolean(struct run_options *o, const struct row *r, const char *v
         return 0;
     }
     return wrong_type(r->name, "boolean", value, e);
+}
+
+/* An empty one takes the option back. */
+static int set_path(struct run_options *o, const struct row *r, const char *value, struct err *e) {
+    const char *copy = *value ? arena_strndup(&o->keep, value, strlen(value)) : NULL;
+    if (*value && !copy) return err_nomem(e, r->name);
+    *(const char **)(void *)((char *)o + r->at) = copy;
+    return 0;
 }
 
 /* Lists grow: each mention adds one. */
@@ -163,6 +179,7 @@ static int set_row(struct run_options *o, const struct row *r, const char *value
     case INTEGER: return set_integer(o, r, value, e);
     case NUMBER: return set_number(o, r, value, e);
     case BOOLEAN: return set_boolean(o, r, value, e);
+    case PATH: return set_path(o, r, value, e);
     case TEXTS: return add_text(o, r, value, e);
     case BIAS: break;
     }
@@ -170,6 +187,7 @@ static int set_row(struct run_options *o, const struct row *r, const char *value
 }
 
 int run_options_set(struct run_options *o, const char *name, const char *value, struct err *e) {
+    if (strcmp(name, "draft_num_predict") == 0) name = "num_draft"; /* Ollama's */
     for (int i = 0; i < N_ROW; i++) {
         if (strcmp(rows[i].name, name) != 0) continue;
         /* A value that is out of range leaves the option as it was. */
@@ -198,7 +216,8 @@ int run_options_assign(struct run_options *o, const char *assignment, struct err
 
 bool run_options_reopen(const struct run_options *o, const struct run_options *before) {
     return o->num_ctx != before->num_ctx || o->num_batch != before->num_batch ||
-           o->num_thread != before->num_thread;
+           o->num_thread != before->num_thread ||
+           strcmp(o->draft ? o->draft : "", before->draft ? before->draft : "") != 0;
 }
 
 static void print_row(const struct run_options *o, const struct run_options *usual,
@@ -217,6 +236,10 @@ static void print_row(const struct run_options *o, const struct run_options *usu
     case BOOLEAN:
         if (*(const bool *)a != *(const bool *)b)
             buf_printf(out, "%-30s %s\n", r->name, *(const bool *)a ? "true" : "false");
+        break;
+    case PATH:
+        if (*(const char *const *)(const void *)a)
+            buf_printf(out, "%-30s %s\n", r->name, *(const char *const *)(const void *)a);
         break;
     case TEXTS:
         for (int i = 0; i < n_text; i++)
@@ -280,5 +303,6 @@ int run_options_request(struct run_options *o, const struct vocab *v, struct gen
     r->n_stop = o->n_stop;
     r->ignore_eos = o->ignore_eos;
     r->spare_newline = !o->penalize_newline;
+    r->n_draft = o->num_draft > 0 ? o->num_draft : -1;
     return 0;
 }

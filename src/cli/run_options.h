@@ -10,6 +10,8 @@ enum { RUN_MAX_STOP = 64, RUN_MAX_BIAS = 1024 };
 struct run_options {
     int num_ctx, num_batch, num_thread; /* 0: the engine's defaults */
     int num_keep, num_predict, seed;
+    int num_draft;     /* tokens guessed at once; 0: none */
+    const char *draft; /* path of a draft model, or NULL; in keep */
     bool penalize_newline, shift, ignore_eos;
     struct sampler_opts sampler; /* its seed and bias are set by run_options_request */
     struct str stop[RUN_MAX_STOP];

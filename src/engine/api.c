@@ -11,6 +11,7 @@
 #include "engine/embed.h"
 #include "engine/gen.h"
 #include "engine/prompt.h"
+#include "engine/speculate.h"
 
 static_assert(CRIA_ERROR_CANCELLED == (int)ERR_CANCELLED,
               "status and err_code have the same values");
@@ -272,6 +273,7 @@ static cria_generate_options generate_defaults(void) {
         .presence_penalty = d.presence_penalty,
         .frequency_penalty = d.frequency_penalty,
         .n_keep = -1,
+        .n_draft = SPECULATE_MAX,
     };
 }
 
@@ -326,6 +328,21 @@ static struct str *stop_texts(const cria_generate_options *o, struct err *e) {
     return stop;
 }
 
+/* The turns of two models are taken in one order by all. */
+static void take_turns(cria_model *a, cria_model *b) {
+    if ((uintptr_t)a > (uintptr_t)b) {
+        cria_model *t = a;
+        a = b, b = t;
+    }
+    pthread_mutex_lock(&a->turn);
+    if (a != b) pthread_mutex_lock(&b->turn);
+}
+
+static void end_turns(cria_model *a, cria_model *b) {
+    pthread_mutex_unlock(&a->turn);
+    if (a != b) pthread_mutex_unlock(&b->turn);
+}
+
 static int generate(cria_session *s, const int32_t *tokens, size_t n,
                     const cria_generate_options *given, struct listener *l, cria_result *result,
                     struct err *e) {
@@ -335,6 +352,8 @@ static int generate(cria_session *s, const int32_t *tokens, size_t n,
         memcpy(&in, given, given->size < sizeof in ? given->size : sizeof in);
     }
     if (n > INT32_MAX) return err_set(e, ERR_LIMIT, "prompt: %zu tokens are too many", n);
+    if (in.n_draft < 0 || in.n_draft > SPECULATE_MAX)
+        return err_set(e, ERR_USAGE, "n_draft: %d; accepted: 0 to %d", in.n_draft, SPECULATE_MAX);
     struct str *stop = stop_texts(&in, e);
     if (!stop) return -1;
     const struct gen_request r = {
@@ -347,11 +366,14 @@ static int generate(cria_session *s, const int32_t *tokens, size_t n,
         .stop = stop,
         .n_stop = in.n_stop > 0 ? in.n_stop : 0,
         .special = in.show_special != 0,
+        .n_draft = in.n_draft > 0 ? in.n_draft : -1,
+        .draft = in.draft ? in.draft->session : NULL,
     };
     struct gen_stats st;
-    pthread_mutex_lock(&s->model->turn);
+    cria_model *other = in.draft ? in.draft->model : s->model;
+    take_turns(s->model, other);
     const int rc = gen_run(s->session, &r, on_event, l, in.cancel, &st, e);
-    pthread_mutex_unlock(&s->model->turn);
+    end_turns(s->model, other);
     free(stop);
     if (rc == 0) copy_result(result, &st);
     return rc;

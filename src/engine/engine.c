@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "base/os.h"
 #include "cpu/cpu.h"
+#include "engine/speculate.h"
 
 enum {
     DEFAULT_CTX = 4096,
@@ -31,6 +32,7 @@ struct engine {
     struct forward *forward;
     struct model_adapter *adapter; /* or NULL */
     int n_ctx, n_batch, n_out, n_vocab;
+    struct step_cost step_cost;
     double load_s;
 };
 
@@ -232,6 +234,10 @@ int engine_n_out(const struct engine *g) {
 
 int engine_n_vocab(const struct engine *g) {
     return g->n_vocab;
+}
+
+struct step_cost *engine_step_cost(struct engine *g) {
+    return &g->step_cost;
 }
 
 double engine_load_s(const struct engine *g) {

@@ -42,6 +42,7 @@ struct kv_pool *engine_kv(struct engine *g);
 const struct adapter *engine_adapter(const struct engine *g); /* or NULL */
 int engine_n_ctx(const struct engine *g);
 int engine_n_batch(const struct engine *g);
-int engine_n_out(const struct engine *g);     /* rows whose logits one batch may return */
-int engine_n_vocab(const struct engine *g);   /* ids below it have both a text and a logit */
-double engine_load_s(const struct engine *g); /* time engine_open took */
+int engine_n_out(const struct engine *g);   /* rows whose logits one batch may return */
+int engine_n_vocab(const struct engine *g); /* ids below it have both a text and a logit */
+struct step_cost *engine_step_cost(struct engine *g); /* see speculate.h; with the forward's user */
+double engine_load_s(const struct engine *g);         /* time engine_open took */

@@ -2,7 +2,9 @@
  *
  *   logits -> sampler -> id -> detok (whole characters) -> stopper (no stop string begun)
  *          -> event; id -> session -> logits
- */
+ *
+ * With speculation the session is fed id and guesses at what follows, and gives logits after each.
+ * As long as what the sampler chooses is what was guessed, the next logits are there already. */
 #include "engine/gen.h"
 
 #include <math.h>
@@ -10,6 +12,7 @@
 #include <string.h>
 
 #include "base/os.h"
+#include "engine/speculate.h"
 #include "engine/stop.h"
 
 enum { MAX_LOGPROBS = 20, RUNAWAY = 10 /* contexts that an unbounded answer may fill */ };
@@ -29,6 +32,10 @@ struct gen {
     struct stopper stopper;
     struct buf piece, text; /* decoded; to show */
     struct candidate top[MAX_LOGPROBS];
+    struct speculator *spec;        /* or NULL */
+    int32_t fed[SPECULATE_MAX + 1]; /* [n_fed] the last batch: a token and guesses */
+    int n_fed, at;                  /* of them, fed[0..at] are the answer's */
+    const float *logits;            /* after fed[at]: the next token's */
 };
 
 static int check_request(const struct gen_request *r, const struct session *s, struct err *e) {
@@ -49,7 +56,13 @@ static int check_request(const struct gen_request *r, const struct session *s, s
     if (r->n_logprobs < 0 || r->n_logprobs > MAX_LOGPROBS)
         return err_set(e, ERR_USAGE, "logprobs: %d; accepted: 0 to %d", r->n_logprobs,
                        MAX_LOGPROBS);
-    return 0;
+    if (r->n_draft < -1 || r->n_draft > SPECULATE_MAX)
+        return err_set(e, ERR_USAGE, "num_draft: %d; accepted: -1 (none) to %d", r->n_draft,
+                       SPECULATE_MAX);
+    if (!r->draft) return 0;
+    if (r->draft == s)
+        return err_set(e, ERR_USAGE, "draft: the session of the answer; another is needed");
+    return speculate_check_draft(g, session_engine(r->draft), e);
 }
 
 /* The request's biases and a ban on every token that would end the answer. */
@@ -70,6 +83,7 @@ static int ban_end_tokens(struct gen *g, struct sampler_opts *o) {
 }
 
 static void accept(struct gen *g, int32_t id) {
+    if (g->spec) speculator_accept(g->spec, id);
     if (g->r->spare_newline && id == vocab_special(g->vocab)->nl) return;
     sampler_accept(g->sampler, id);
 }
@@ -82,7 +96,19 @@ static int make_sampler(struct gen *g) {
     if (o.dry_penalty_last_n < 0) o.dry_penalty_last_n = engine_n_ctx(eng);
     if (g->r->ignore_eos && ban_end_tokens(g, &o) != 0) return -1;
     g->sampler = sampler_new(&o, engine_n_vocab(eng), g->e);
-    if (!g->sampler) return -1;
+    return g->sampler ? 0 : -1;
+}
+
+static int make_speculator(struct gen *g) {
+    const struct gen_request *r = g->r;
+    if (r->n_draft < 0) return 0;
+    g->spec = speculator_new(g->s, r->draft, r->n_draft ? r->n_draft : SPECULATE_MAX, g->e);
+    return g->spec ? 0 : -1;
+}
+
+/* What chooses tokens, and what guesses them, with the prompt behind them. */
+static int prepare(struct gen *g) {
+    if (make_sampler(g) != 0 || make_speculator(g) != 0) return -1;
     for (int i = 0; i < g->r->n_prompt; i++)
         accept(g, g->r->prompt[i]);
     return 0;
@@ -94,7 +120,7 @@ static int cancelled(const struct gen *g) {
 }
 
 /* Feed the part of the prompt that is not cached.  0, -1, or 1 when cancelled. */
-static int prefill(struct gen *g, const float **logits) {
+static int prefill(struct gen *g) {
     const struct gen_request *r = g->r;
     int cached = session_reuse(g->s, r->prompt, r->n_prompt);
     /* The last token is fed again: its logits were not kept. */
@@ -102,7 +128,8 @@ static int prefill(struct gen *g, const float **logits) {
     g->st->n_prompt = r->n_prompt;
     g->st->n_prompt_cached = cached;
     struct err why = {0};
-    if (session_feed(g->s, r->prompt + cached, r->n_prompt - cached, logits, g->stop, &why) == 0)
+    if (session_feed(g->s, r->prompt + cached, r->n_prompt - cached, &g->logits, g->stop, &why) ==
+        0)
         return 0;
     if (why.code == ERR_CANCELLED) return 1;
     if (g->e) *g->e = why;
@@ -131,11 +158,11 @@ static int make_room(struct gen *g) {
 }
 
 /* Report token id with what can be shown; id -1: the rest of the text.  Nonzero: cancelled. */
-static int emit(struct gen *g, int32_t id, const float *logits) {
+static int emit(struct gen *g, int32_t id) {
     struct gen_event ev = {.text = buf_view(&g->text), .token = id};
     if (id >= 0 && g->r->n_logprobs > 0) {
         ev.chosen.id = id;
-        ev.n_top = candidates_top(logits, engine_n_vocab(session_engine(g->s)), g->r->n_logprobs,
+        ev.n_top = candidates_top(g->logits, engine_n_vocab(session_engine(g->s)), g->r->n_logprobs,
                                   g->top, &ev.chosen);
         ev.top = g->top;
     }
@@ -151,7 +178,7 @@ static void emit_rest(struct gen *g) {
     detok_finish(&g->detok, &g->piece);
     if (!stopper_push(&g->stopper, buf_view(&g->piece), &g->text))
         stopper_finish(&g->stopper, &g->text);
-    if (g->text.n > 0) emit(g, -1, NULL);
+    if (g->text.n > 0) emit(g, -1);
 }
 
 static int64_t token_limit(const struct gen *g) {
@@ -166,11 +193,61 @@ static enum step end(struct gen *g, enum gen_why why) {
     return END;
 }
 
-/* Choose, show and feed one token; *logits moves on to the next one's. */
-static enum step step(struct gen *g, const float **logits) {
+/* Guesses that were not right leave the cache. */
+static void drop_guesses(struct gen *g) {
+    if (g->at + 1 >= g->n_fed) return;
+    session_truncate(g->s, session_n_tok(g->s) - (g->n_fed - 1 - g->at));
+    g->n_fed = g->at + 1;
+}
+
+/* Guesses behind fed[0], as many as seem worth it and fit the context, a batch, the cache's pages
+ * and what is left of the answer: a batch of n gives n tokens. */
+static int guess(struct gen *g) {
+    struct engine *eng = session_engine(g->s);
+    const int64_t left = token_limit(g) - g->st->n_eval;
+    const int n_batch = engine_n_batch(eng), n_out = engine_n_out(eng),
+              n_free = kv_pool_free_tokens(engine_kv(eng)) - KV_PAGE;
+    int room = engine_n_ctx(eng) - session_n_tok(g->s);
+    if (!g->spec) return 0;
+    if (room > n_batch) room = n_batch;
+    if (room > n_out) room = n_out;
+    if (room > n_free) room = n_free;
+    if (room > left) room = (int)left;
+    return speculator_guess(g->spec, room - 1, g->fed + 1, g->stop);
+}
+
+/* Feed id and guesses; g->logits are those after id. */
+static int feed(struct gen *g, int32_t id) {
+    g->fed[0] = id, g->at = 0;
+    g->n_fed = 1 + guess(g);
+    g->st->n_drafted += g->n_fed - 1;
+    const int64_t t0 = os_now_ns();
+    if (session_feed_batch(g->s, g->fed, g->n_fed, &g->logits, g->e) != 0) {
+        g->n_fed = 0; /* nothing is in the cache that could be dropped */
+        return -1;
+    }
+    step_cost_add(engine_step_cost(session_engine(g->s)), g->n_fed, os_now_ns() - t0);
+    return 0;
+}
+
+/* Move on to the logits after id: they are there when it was guessed. */
+static enum step advance(struct gen *g, int32_t id) {
+    if (g->at + 1 < g->n_fed && g->fed[g->at + 1] == id) {
+        g->at++, g->st->n_accepted++;
+        g->logits += model_n_vocab(engine_model(session_engine(g->s)));
+        return GO_ON;
+    }
+    drop_guesses(g);
+    const int full = make_room(g);
+    if (full != 0) return full < 0 ? FAIL : end(g, GEN_LENGTH);
+    return feed(g, id) == 0 ? GO_ON : FAIL;
+}
+
+/* Choose, show and feed one token. */
+static enum step step(struct gen *g) {
     if (g->st->n_eval >= token_limit(g)) return end(g, GEN_LENGTH);
     if (cancelled(g)) return end(g, GEN_CANCELLED);
-    const int32_t id = sampler_choose(g->sampler, *logits);
+    const int32_t id = sampler_choose(g->sampler, g->logits);
     accept(g, id);
     if (vocab_is_eog(g->vocab, id) && !g->r->ignore_eos) return end(g, GEN_STOP);
     g->st->n_eval++;
@@ -182,22 +259,21 @@ static enum step step(struct gen *g, const float **logits) {
         err_nomem(g->e, "generate");
         return FAIL;
     }
-    if (emit(g, id, *logits) != 0) return end(g, GEN_CANCELLED);
+    if (emit(g, id) != 0) return end(g, GEN_CANCELLED);
     if (stopped) {
         detok_finish(&g->detok, &g->piece); /* nothing after a stop string is shown */
         return end(g, GEN_STOP);
     }
     if (g->st->n_eval >= token_limit(g)) return end(g, GEN_LENGTH);
-    const int full = make_room(g);
-    if (full != 0) return full < 0 ? FAIL : end(g, GEN_LENGTH);
-    return session_feed(g->s, &id, 1, logits, NULL, g->e) == 0 ? GO_ON : FAIL;
+    return advance(g, id);
 }
 
-/* 0 or -1; the prompt has been read and *logits are those after it. */
-static int answer(struct gen *g, const float *logits) {
+/* 0 or -1; the prompt has been read and g->logits are those after it. */
+static int answer(struct gen *g) {
     enum step s;
-    while ((s = step(g, &logits)) == GO_ON) {
+    while ((s = step(g)) == GO_ON) {
     }
+    drop_guesses(g);
     if (s == FAIL) return -1;
     emit_rest(g);
     return 0;
@@ -205,6 +281,7 @@ static int answer(struct gen *g, const float *logits) {
 
 static void gen_fini(struct gen *g) {
     sampler_free(g->sampler);
+    speculator_free(g->spec);
     free(g->bias);
     detok_fini(&g->detok);
     stopper_fini(&g->stopper);
@@ -220,21 +297,21 @@ int gen_run(struct session *s, const struct gen_request *r, gen_event_fn *fn, vo
     *g.st = own;
     g.vocab = engine_vocab(session_engine(s));
     g.detok = (struct detok){.vocab = g.vocab, .special = r->special};
-    const float *logits = NULL;
     int rc = -1;
     if (check_request(r, s, e) != 0) return -1;
-    if (stopper_init(&g.stopper, r->stop, r->n_stop, e) != 0 || make_sampler(&g) != 0) goto done;
+    if (stopper_init(&g.stopper, r->stop, r->n_stop, e) != 0 || prepare(&g) != 0) goto done;
 
     const int64_t t0 = os_now_ns();
-    rc = prefill(&g, &logits);
+    rc = prefill(&g);
     const int64_t t1 = os_now_ns();
     g.st->prompt_ns = t1 - t0;
     if (rc > 0) {
         g.st->why = GEN_CANCELLED;
         rc = 0;
     } else if (rc == 0) {
-        rc = answer(&g, logits);
+        rc = answer(&g);
         g.st->eval_ns = os_now_ns() - t1;
+        step_cost_log(engine_step_cost(session_engine(s)));
     }
 done:
     gen_fini(&g);

@@ -20,6 +20,9 @@ struct gen_request {
     bool ignore_eos;
     bool spare_newline; /* line feeds take no repetition penalty */
     int n_logprobs;     /* 0: none; else top candidates with each token, <= 20 */
+    /* Speculation (speculate.h); the answer is the same with and without. */
+    int n_draft;           /* tokens guessed at once, at most; 0: SPECULATE_MAX; -1: none */
+    struct session *draft; /* of a draft model, borrowed; its text is lost.  NULL: none */
 };
 
 enum gen_why { GEN_STOP, GEN_LENGTH, GEN_CANCELLED };
@@ -29,7 +32,8 @@ struct gen_stats {
     int n_prompt, n_prompt_cached; /* prompt tokens; how many were in the cache already */
     int n_eval;                    /* tokens generated, the end token not counted */
     int64_t prompt_ns, eval_ns;
-    int n_shift; /* context shifts that happened */
+    int n_shift;               /* context shifts that happened */
+    int n_drafted, n_accepted; /* tokens guessed and checked; how many of them were right */
 };
 
 struct gen_event {

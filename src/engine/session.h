@@ -18,14 +18,19 @@ struct engine *session_engine(const struct session *s);
 int session_feed(struct session *s, const int32_t *tok, int n, const float **logits,
                  const volatile int *stop, struct err *e);
 
-/* The same, calling `row` for each token's logits (embedding models: final rows) in order:
+/* Feed n tokens in one batch, n at most what n_batch and n_out of the engine allow.  *rows is set
+ * to the logits of all of them, [n][model_n_vocab], valid until the next call. */
+int session_feed_batch(struct session *s, const int32_t *tok, int n, const float **rows,
+                       struct err *e);
+
+/* As session_feed, calling `row` for each token's logits (embedding models: final rows) in order:
  * perplexity, --all.  i counts from 0 over this call. */
 typedef void session_row_fn(void *ctx, int i, const float *row, int n_col);
 int session_feed_all(struct session *s, const int32_t *tok, int n, session_row_fn *row, void *ctx,
                      struct err *e);
 
-/* The same with the final rows [n_embd] of tokens [from, n), i counting from `from`: embeddings.
- * The head is not computed. */
+/* As session_feed_all, with the final rows [n_embd] of tokens [from, n), i counting from `from`:
+ * embeddings.  The head is not computed. */
 int session_feed_states(struct session *s, const int32_t *tok, int n, int from, session_row_fn *row,
                         void *ctx, struct err *e);
 
