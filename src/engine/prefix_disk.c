@@ -233,7 +233,7 @@ static void note_entry(struct entries *list, int dir, const char *name) {
     struct entry *x = &list->v[list->n++];
     *x = (struct entry){.bytes = (uint64_t)st.st_size};
     x->used_ns = (int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec;
-    snprintf(x->name, sizeof x->name, "%s", name);
+    memcpy(x->name, name, strlen(name) + 1); /* is_ours: it fits */
 }
 
 static int oldest_first(const void *a, const void *b) {
