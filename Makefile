@@ -23,7 +23,7 @@ VERSION := $(shell sed -n 's/.*CRIA_VERSION "\(.*\)"/\1/p' src/base/version.h)
 ARCH := $(shell $(CC) -dumpmachine | cut -d- -f1)
 
 # --- libraries ---
-LIB_PKGS := libpcre2-8 libutf8proc
+LIB_PKGS := libpcre2-8 libutf8proc libcrypto
 PKGS := $(LIB_PKGS) jansson libedit
 ifneq ($(filter-out clean help format,$(or $(MAKECMDGOALS),all)),)
 MISSING := $(shell for p in $(PKGS); do pkg-config --exists $$p 2>/dev/null || echo $$p; done)
@@ -46,7 +46,8 @@ SAN ?=
 # -ffp-contract=off: a*b+c is fused only where the code says so, so every build gives the same bits.
 CFLAGS_ALL = -std=c11 -D_GNU_SOURCE $(OPT) $(WARN) $(HARDEN) -ffp-contract=off $(SAN) -Isrc -Iinclude \
 	$(PKG_CFLAGS) $(CFLAGS)
-LDFLAGS_ALL = $(SAN) -Wl,-z,relro,-z,now,-z,noexecstack,--as-needed $(LDFLAGS)
+# --build-id: what a prefix cache on disk keeps apart one build's rounding from another's by.
+LDFLAGS_ALL = $(SAN) -Wl,--build-id=sha1,-z,relro,-z,now,-z,noexecstack,--as-needed $(LDFLAGS)
 
 # Flags by folder.
 $B/obj/%.o: PIC := -fPIC -fvisibility=hidden
@@ -68,7 +69,10 @@ ISA_aarch64 := neon i8mm
 ISA := $(ISA_$(ARCH))
 KERNEL_DIRS := base quant backend cpu cpu/ref $(ISA:%=cpu/%)
 SRC_DIRS ?= $(KERNEL_DIRS) gguf net text text/chat text/grammar model model/arch sample engine
-LIB_SRC := $(foreach d,$(SRC_DIRS),$(wildcard src/$(d)/*.c))
+# What needs a library but libc is left out where there is none (neon); single files join a part (fuzz).
+SKIP_SRC ?=
+MORE_SRC ?=
+LIB_SRC := $(filter-out $(SKIP_SRC),$(foreach d,$(SRC_DIRS),$(wildcard src/$(d)/*.c))) $(MORE_SRC)
 CLI_SRC := $(wildcard src/cli/*.c)
 LIB_OBJ := $(LIB_SRC:src/%.c=$B/obj/%.o)
 CLI_OBJ := $(CLI_SRC:src/%.c=$B/obj/%.o)
@@ -183,7 +187,7 @@ $B/fuzz/fuzz_%: fuzz/fuzz_%.c $(INTERNAL)
 # Without the kernels and what needs them: parsers only, and a quick build.
 fuzz: ##      every fuzz target for FUZZ_SECONDS (60), with clang
 	@$(MAKE) B=$B/fuzzing CC=clang OPT="-O1 -g" \
-		SRC_DIRS="base gguf quant text text/chat text/grammar sample" \
+		SRC_DIRS="base gguf quant text text/chat text/grammar sample" MORE_SRC=src/engine/prefix_file.c \
 		SAN="-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined" \
 		$(FUZZ:%=$B/fuzzing/fuzz/fuzz_%)
 	@for t in $(FUZZ); do echo "--- $$t"; mkdir -p $B/fuzzing/found_$$t; \
@@ -210,7 +214,7 @@ asan: ##      all tests under AddressSanitizer and UBSan
 		$B/asan/cria tests
 	@B=$B/asan tests/run
 
-TSAN_TESTS := $(filter $(addprefix test_,base api engine% linear model), \
+TSAN_TESTS := $(filter $(addprefix test_,base api engine% linear model prefix%), \
 	$(notdir $(TEST_BIN)))
 tsan: ##      tests of threads and engine under ThreadSanitizer
 	@$(MAKE) B=$B/tsan OPT="-O1 -g" SAN="-fsanitize=thread" $B/tsan/cria \
@@ -223,7 +227,7 @@ neon: ##      cross-build the ARM kernels and run checkkern under qemu-user
 	@for t in aarch64-linux-gnu-gcc qemu-aarch64; do command -v $$t >/dev/null || \
 		{ echo "$$t is missing; ./quickstart tools installs it"; exit 1; }; done
 	@$(MAKE) B=$B/neon CC=aarch64-linux-gnu-gcc AR=aarch64-linux-gnu-ar PKGS= \
-		SRC_DIRS="base quant backend cpu cpu/ref cpu/neon cpu/i8mm" $B/neon/obj/libinternal.a $(KERN_BIN:$B/%=$B/neon/%)
+		SKIP_SRC=src/base/sha256.c SRC_DIRS="base quant backend cpu cpu/ref cpu/neon cpu/i8mm" $B/neon/obj/libinternal.a $(KERN_BIN:$B/%=$B/neon/%)
 	@$(if $(KERN_BIN),B=$B/neon RUNNER="$(QEMU)" tests/run checkkern)
 	@# Processors with and without i8mm, and without dot products: what one lacks must not run there.
 	@for t in "max --level i8mm --have ref_neon_i8mm mat_levels" \

@@ -169,15 +169,15 @@ enum cria_reason { CRIA_STOP, CRIA_LENGTH, CRIA_CANCELLED };
 typedef struct cria_result {
     int reason;          /* enum cria_reason */
     int n_prompt;        /* tokens of the prompt */
-    int n_prompt_cached; /* of them, reused from the session's last call */
+    int n_prompt_cached; /* of them, reused from this session or another one of the model */
     int n_generated;
     double prompt_s, generate_s; /* seconds */
 } cria_result;
 
 /* Continue a prompt.  It is tokenized with CRIA_ADD_SPECIAL | CRIA_PARSE_SPECIAL (a begin token
- * that the text already starts with is not doubled).  What the session remembers of the same
- * beginning is not computed again.  o, fn and result may be NULL.  0, or -1 with *error set; an
- * answer that was cancelled returns 0. */
+ * that the text already starts with is not doubled).  What this or another session of the
+ * model has computed of the same beginning is not computed again.  o, fn and result may be NULL. 0,
+ * or -1 with *error set; an answer that was cancelled returns 0. */
 CRIA_API int cria_generate(cria_session *s, const char *prompt, const cria_generate_options *o,
                            cria_text_fn fn, void *user, cria_result *result, cria_error *error);
 

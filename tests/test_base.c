@@ -9,7 +9,10 @@
 #include "base/arena.h"
 #include "base/checked.h"
 #include "base/f16.h"
+#include "base/hash.h"
+#include "base/os.h"
 #include "base/qtype.h"
+#include "base/sha256.h"
 #include "base/team.h"
 #include "base/utf8.h"
 
@@ -164,6 +167,69 @@ static void every_type_has_a_geometry(void **s) {
     assert_int_equal(qtype_by_name("q4_k"), QT_Q4_K);
 }
 
+/* The published test vectors of XXH64 (seed 0) and SHA-256 (FIPS 180-4), and that every length and
+ * byte counts. */
+static void digests_match_their_vectors(void **state) {
+    (void)state;
+    assert_true(hash64("", 0, 0) == 0xEF46DB3751D8E999);
+    assert_true(hash64("a", 1, 0) == 0xD24EC4F1A98C6E5B);
+    assert_true(hash64("abc", 3, 0) == 0x44BC2CF5AD770999);
+    assert_true(hash64("Nobody inspects the spammish repetition", 39, 0) == 0xFBCEA83C8A378BF1);
+    uint8_t b[100] = {0}, out[SHA256_BYTES];
+    for (size_t n = 0; n < sizeof b; n++) {
+        assert_true(hash64(b, n, 0) != hash64(b, n + 1, 0));
+        assert_true(hash64(b, n, 0) != hash64(b, n, 1));
+        for (size_t i = 0; i < n; i++) {
+            const uint64_t before = hash64(b, n, 7);
+            b[i] ^= 0x10;
+            assert_true(hash64(b, n, 7) != before);
+            b[i] ^= 0x10;
+        }
+    }
+    static const uint8_t abc[] = {0xba, 0x78, 0x16, 0xbf, 0x8f, 0x01, 0xcf, 0xea, 0x41, 0x41, 0x40,
+                                  0xde, 0x5d, 0xae, 0x22, 0x23, 0xb0, 0x03, 0x61, 0xa3, 0x96, 0x17,
+                                  0x7a, 0x9c, 0xb4, 0x10, 0xff, 0x61, 0xf2, 0x00, 0x15, 0xad};
+    struct sha256 s;
+    sha256_init(&s);
+    sha256_add(&s, "a", 1), sha256_add(&s, "bc", 2);
+    assert_int_equal(sha256_final(&s, out), 0);
+    assert_memory_equal(out, abc, sizeof abc);
+    assert_int_equal(sha256_final(&s, out), -1); /* it has ended */
+}
+
+static void sizes_are_parsed(void **state) {
+    (void)state;
+    static const struct {
+        const char *text;
+        uint64_t want;
+    } good[] = {{"0", 0},
+                {"1", 1},
+                {"512m", 512ull << 20},
+                {"2g", 2ull << 30},
+                {"1.5GB", 3u << 29},
+                {"4GiB", 4ull << 30},
+                {"100kb", 102400},
+                {"7b", 7},
+                {"1t", 1ull << 40}};
+    static const char *const bad[] = {"",    "g",    "-1",    "+1",   " 1",
+                                      "1 g", "0x10", "1.2.3", "nan",  "inf",
+                                      "12q", "1gbb", "1ib",   "9e99", "99999999t"};
+    uint64_t v;
+    for (size_t i = 0; i < sizeof good / sizeof *good; i++)
+        if (!os_parse_bytes(good[i].text, &v) || v != good[i].want)
+            fail_msg("%s: %llu", good[i].text, (unsigned long long)v);
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        if (os_parse_bytes(bad[i], &v)) fail_msg("\"%s\" was taken", bad[i]);
+}
+
+static void build_id_is_there(void **state) {
+    (void)state;
+    uint8_t id[64] = {0}, some[4] = {0};
+    assert_in_range(os_build_id(id, sizeof id), 16, 64);
+    assert_int_equal(os_build_id(some, sizeof some), 4);
+    assert_memory_equal(id, some, 4);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(err_is_one_printable_line),
@@ -172,6 +238,9 @@ int main(void) {
         cmocka_unit_test(utf8_is_strict),
         cmocka_unit_test(arena_zeroes_and_aligns),
         cmocka_unit_test(team_runs_in_step),
+        cmocka_unit_test(digests_match_their_vectors),
+        cmocka_unit_test(sizes_are_parsed),
+        cmocka_unit_test(build_id_is_there),
         cmocka_unit_test(every_type_has_a_geometry),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

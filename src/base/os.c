@@ -1,4 +1,4 @@
-/* The operating system: mapping, atomic writes, clocks, limits. */
+/* The operating system: mapping, atomic writes, clocks, limits, the program itself. */
 #include "base/os.h"
 
 #include <errno.h>
@@ -12,6 +12,9 @@
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <link.h>
+#endif
 
 static int check_regular(int fd, const char *path, struct stat *st, struct err *e) {
     if (fstat(fd, st) != 0) return err_errno(e, path);
@@ -166,6 +169,61 @@ int64_t os_now_ns(void) {
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+#ifdef __linux__
+struct build_id {
+    uint8_t *out;
+    size_t cap, n;
+};
+
+/* A note is three words (length of the name, of the body, type), name and body, each padded to 4.
+ */
+static void find_in_notes(const uint8_t *p, size_t n, struct build_id *b) {
+    uint32_t head[3];
+    while (n >= sizeof head) {
+        memcpy(head, p, sizeof head);
+        const size_t name = (head[0] + 3u) & ~(size_t)3, body = (head[1] + 3u) & ~(size_t)3;
+        if (name > n - sizeof head || body > n - sizeof head - name) return;
+        const uint8_t *at = p + sizeof head;
+        if (head[2] == NT_GNU_BUILD_ID && head[0] == 4 && memcmp(at, "GNU", 4) == 0) {
+            b->n = head[1] < b->cap ? head[1] : b->cap;
+            memcpy(b->out, at + name, b->n);
+            return;
+        }
+        p = at + name + body;
+        n -= sizeof head + name + body;
+    }
+}
+
+static int find_build_id(struct dl_phdr_info *info, size_t size, void *ctx) {
+    const uintptr_t here = (uintptr_t)&find_build_id;
+    bool ours = false;
+    (void)size;
+    for (int i = 0; i < info->dlpi_phnum; i++) {
+        const uintptr_t at = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
+        if (info->dlpi_phdr[i].p_type == PT_LOAD && here >= at &&
+            here - at < info->dlpi_phdr[i].p_memsz)
+            ours = true;
+    }
+    for (int i = 0; ours && i < info->dlpi_phnum; i++) {
+        const uintptr_t at = info->dlpi_addr + info->dlpi_phdr[i].p_vaddr;
+        if (info->dlpi_phdr[i].p_type == PT_NOTE)
+            find_in_notes((const uint8_t *)at, info->dlpi_phdr[i].p_memsz, ctx);
+    }
+    return ours;
+}
+
+size_t os_build_id(uint8_t *out, size_t cap) {
+    struct build_id b = {out, cap, 0};
+    dl_iterate_phdr(find_build_id, &b);
+    return b.n;
+}
+#else
+size_t os_build_id(uint8_t *out, size_t cap) {
+    (void)out, (void)cap;
+    return 0;
+}
+#endif
+
 size_t os_peak_rss_bytes(void) {
     struct rusage r;
     if (getrusage(RUSAGE_SELF, &r) != 0) return 0;
@@ -208,4 +266,23 @@ const char *os_setting(const char *name, char *buf, size_t n_buf) {
         return buf;
     }
     return NULL;
+}
+
+bool os_parse_bytes(const char *text, uint64_t *out) {
+    static const char unit[] = "kmgt";
+    char *end;
+    if (*text < '0' || *text > '9') return false; /* strtod takes blanks, signs, "nan" and hex */
+    if (strspn(text, "0123456789.") < 2 && (text[1] | 32) == 'x') return false;
+    double v = strtod(text, &end);
+    const char *u = *end ? strchr(unit, *end | 32) : NULL;
+    if (u) {
+        for (const char *p = unit; p <= u; p++)
+            v *= 1024;
+        end++;
+        if ((end[0] | 32) == 'i' && (end[1] | 32) == 'b') end++;
+    }
+    if ((*end | 32) == 'b') end++;
+    if (*end || !(v <= 0x1p62)) return false;
+    *out = (uint64_t)v;
+    return true;
 }

@@ -40,6 +40,10 @@ void os_unreserve(void *p, size_t n);
 /* Monotonic time. */
 int64_t os_now_ns(void);
 
+/* The identity that the linker gave to the file this code is in (GNU build id): another build has
+ * another one.  Returns its length, at most cap; 0 where there is none. */
+size_t os_build_id(uint8_t *out, size_t cap);
+
 /* Peak resident bytes of this process so far; 0 when unknown. */
 size_t os_peak_rss_bytes(void);
 
@@ -49,3 +53,8 @@ size_t os_memory_bytes(void);
 /* The value of CRIA_<name>, else OLLAMA_<name>, else NULL.  Blanks and quotes around it are
  * trimmed into buf; an empty value counts as unset. */
 const char *os_setting(const char *name, char *buf, size_t n_buf);
+
+/* A number of bytes: digits, perhaps with a decimal point, then nothing or k, m, g, t (powers of
+ * 1024, either case), perhaps followed by b or ib: "512m", "1.5GB".  False when it is none, or
+ * more than 2^62. */
+bool os_parse_bytes(const char *text, uint64_t *out);

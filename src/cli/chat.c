@@ -209,6 +209,7 @@ static void print_timings(const struct chat *c, const struct gen_stats *st, int6
     fprintf(stderr, "total duration:       %s\n", duration(d, total_ns));
     fprintf(stderr, "load duration:        %s\n", duration(d, load_ns));
     fprintf(stderr, "prompt eval count:    %d token(s)\n", st->n_prompt);
+    fprintf(stderr, "prompt cached count:  %d token(s)\n", st->n_prompt_cached);
     fprintf(stderr, "prompt eval duration: %s\n", duration(d, st->prompt_ns));
     fprintf(stderr, "prompt eval rate:     %.2f tokens/s\n",
             rate(st->n_prompt - st->n_prompt_cached, st->prompt_ns));

@@ -11,6 +11,7 @@
 
 #include <histedit.h>
 #define PCRE2_CODE_UNIT_WIDTH 8
+#include <openssl/crypto.h>
 #include <pcre2.h>
 #include <utf8proc.h>
 
@@ -113,8 +114,9 @@ static json_t *libraries_section(void) {
     pcre2_config(PCRE2_CONFIG_VERSION, pcre);
     pcre2_config(PCRE2_CONFIG_JIT, &jit);
     snprintf(edit, sizeof edit, "%d.%d", LIBEDIT_MAJOR, LIBEDIT_MINOR);
-    return json_pack("{s:s, s:s, s:b, s:s, s:s}", "jansson", jansson_version_str(), "pcre2", pcre,
-                     "pcre2_jit", (int)jit, "utf8proc", utf8proc_version(), "libedit", edit);
+    return json_pack("{s:s, s:s, s:b, s:s, s:s, s:s}", "jansson", jansson_version_str(), "pcre2",
+                     pcre, "pcre2_jit", (int)jit, "utf8proc", utf8proc_version(), "libedit", edit,
+                     "openssl", OpenSSL_version(OPENSSL_VERSION_STRING));
 }
 
 /* A report is pasted into issues: what is secret stays at home. */

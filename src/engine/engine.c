@@ -2,9 +2,11 @@
  * and workspace are sized here once, so that generation allocates nothing. */
 #include "engine/engine.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/cpu.h"
 #include "base/log.h"
@@ -18,6 +20,7 @@ enum {
     MIN_CTX = 4,
     MAX_CTX = 1 << 24,
     MAX_PARALLEL = 1024,
+    MIN_CACHE_BYTES = 1 << 20,
     OUT_BYTES = 64 << 20, /* of logits in one batch: bounds memory where all rows are asked for */
 };
 
@@ -30,11 +33,32 @@ struct engine {
     struct team *team;
     struct kv_pool *kv;
     struct forward *forward;
+    struct prefix *prefix;         /* or NULL */
     struct model_adapter *adapter; /* or NULL */
     int n_ctx, n_batch, n_out, n_vocab;
     struct step_cost step_cost;
     double load_s;
 };
+
+static int user_cache(struct engine_opts *o, struct err *e) {
+    static char folder[PATH_MAX];
+    char v[64];
+    struct stat st;
+    if (os_setting("CACHE_SIZE", v, sizeof v) &&
+        (!os_parse_bytes(v, &o->cache_bytes) || o->cache_bytes < MIN_CACHE_BYTES))
+        return err_set(e, ERR_USAGE,
+                       "setting CRIA_CACHE_SIZE: found \"%s\"; a number of bytes from 1m, such as "
+                       "512m or 4g, is accepted",
+                       v);
+    if (!os_setting("CACHE", folder, sizeof folder)) return 0;
+    if (stat(folder, &st) == 0 && !S_ISDIR(st.st_mode))
+        return err_set(e, ERR_USAGE,
+                       "setting CRIA_CACHE: found \"%s\", which is no folder; a folder, which is "
+                       "made if it is missing, is accepted",
+                       folder);
+    o->cache = folder;
+    return 0;
+}
 
 int engine_user_opts(struct engine_opts *o, struct err *e) {
     char v[64], *end;
@@ -57,7 +81,7 @@ int engine_user_opts(struct engine_opts *o, struct err *e) {
                            v, MIN_CTX, MAX_CTX);
         o->n_ctx = (int)n;
     }
-    return 0;
+    return user_cache(o, e);
 }
 
 static int check_count(const char *name, int v, int min, int max, struct err *e) {
@@ -106,6 +130,32 @@ static int open_adapter(struct engine *g, const struct engine_opts *o, struct er
     return g->adapter ? 0 : -1;
 }
 
+/* The cache on disk is a help: where it cannot be had, that is said and the rest works. */
+static struct prefix_disk *open_disk(const struct engine *g, const struct engine_opts *o) {
+    if (!o->cache) return NULL;
+    const struct identity_opts who = {
+        .model = g->gguf,
+        .adapter = g->adapter ? model_adapter_gguf(g->adapter) : NULL,
+        .adapter_scale = o->lora_scale ? o->lora_scale[0] : 1.0f,
+        .pool = g->kv,
+        .weights = g->model,
+        .forward = g->forward,
+    };
+    struct err why;
+    struct prefix_disk_opts d = {.folder = o->cache, .page_bytes = kv_page_bytes(g->kv)};
+    d.max_bytes = o->cache_bytes ? o->cache_bytes : DEFAULT_CACHE_BYTES;
+    d.who = identity_new(&who, &why);
+    struct prefix_disk *disk = d.who ? prefix_disk_open(&d, &why) : NULL;
+    if (!disk) log_msg(LOG_WARN, "nothing is cached on disk: %s", why.msg);
+    return disk;
+}
+
+static int open_prefix(struct engine *g, const struct engine_opts *o, struct err *e) {
+    if (model_is_embedding(g->model)) return 0;
+    g->prefix = prefix_new(g->kv, open_disk(g, o), e);
+    return g->prefix ? 0 : -1;
+}
+
 static int open_weights(struct engine *g, const struct engine_opts *o, struct err *e) {
     g->model = model_open(g->gguf, cpu_ops(), e);
     if (!g->model || open_adapter(g, o, e) != 0) return -1;
@@ -129,7 +179,7 @@ static int open_weights(struct engine *g, const struct engine_opts *o, struct er
         .max_rank = g->adapter ? model_adapter_get(g->adapter)->max_rank : 0,
     };
     g->forward = forward_new(g->model, g->team, &f, e);
-    return g->forward ? 0 : -1;
+    return g->forward ? open_prefix(g, o, e) : -1;
 }
 
 /* A model without a usable template still completes raw prompts: the error is kept for whoever
@@ -176,6 +226,7 @@ fail:
 
 void engine_close(struct engine *g) {
     if (!g) return;
+    prefix_free(g->prefix);
     if (g->forward) forward_free(g->forward);
     if (g->kv) kv_pool_free(g->kv);
     if (g->team) team_free(g->team);
@@ -214,6 +265,10 @@ struct team *engine_team(struct engine *g) {
 
 struct kv_pool *engine_kv(struct engine *g) {
     return g->kv;
+}
+
+struct prefix *engine_prefix(struct engine *g) {
+    return g->prefix;
 }
 
 const struct adapter *engine_adapter(const struct engine *g) {

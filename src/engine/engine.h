@@ -3,6 +3,7 @@
 #pragma once
 
 #include "base/err.h"
+#include "engine/prefix.h"
 #include "model/forward.h"
 #include "text/chat/chat.h"
 #include "text/vocab.h"
@@ -19,12 +20,16 @@ struct engine_opts {
     const float *lora_scale; /* [n_lora], NULL: ones */
     int n_lora;              /* 0 or 1 today */
     bool vocab_only;         /* tokenize and show: no weights are bound */
+    const char *cache;       /* folder of the prefix cache on disk, or NULL: in memory only */
+    uint64_t cache_bytes;    /* that its files may take; 0: DEFAULT_CACHE_BYTES */
 };
+#define DEFAULT_CACHE_BYTES ((uint64_t)2 << 30)
 
 struct engine;
 
 /* What a user gets who says nothing: cache type F16 or the setting KV_CACHE_TYPE, the context of
- * the setting CONTEXT_LENGTH where o->n_ctx is 0.  ERR_USAGE when a setting does not parse. */
+ * the setting CONTEXT_LENGTH where o->n_ctx is 0, the folder and size of the settings CACHE and
+ * CACHE_SIZE (static text, the same on every call).  ERR_USAGE when a setting does not parse. */
 int engine_user_opts(struct engine_opts *o, struct err *e);
 
 /* Errors are one line that names the file.  Cheap: weights stay mapped. */
@@ -39,6 +44,8 @@ const struct model *engine_model(const struct engine *g); /* NULL when vocab_onl
 struct forward *engine_forward(struct engine *g);
 struct team *engine_team(struct engine *g);
 struct kv_pool *engine_kv(struct engine *g);
+struct prefix *
+engine_prefix(struct engine *g); /* NULL: an embedding model, which looks both ways */
 const struct adapter *engine_adapter(const struct engine *g); /* or NULL */
 int engine_n_ctx(const struct engine *g);
 int engine_n_batch(const struct engine *g);

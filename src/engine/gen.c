@@ -122,15 +122,17 @@ static int cancelled(const struct gen *g) {
 /* Feed the part of the prompt that is not cached.  0, -1, or 1 when cancelled. */
 static int prefill(struct gen *g) {
     const struct gen_request *r = g->r;
-    int cached = session_reuse(g->s, r->prompt, r->n_prompt);
+    int cached = session_recall(g->s, r->prompt, r->n_prompt);
     /* The last token is fed again: its logits were not kept. */
     if (cached == r->n_prompt) session_truncate(g->s, --cached);
     g->st->n_prompt = r->n_prompt;
     g->st->n_prompt_cached = cached;
     struct err why = {0};
     if (session_feed(g->s, r->prompt + cached, r->n_prompt - cached, &g->logits, g->stop, &why) ==
-        0)
+        0) {
+        session_remember(g->s); /* others may begin alike while this one goes on */
         return 0;
+    }
     if (why.code == ERR_CANCELLED) return 1;
     if (g->e) *g->e = why;
     return -1;
@@ -312,6 +314,8 @@ int gen_run(struct session *s, const struct gen_request *r, gen_event_fn *fn, vo
         rc = answer(&g);
         g.st->eval_ns = os_now_ns() - t1;
         step_cost_log(engine_step_cost(session_engine(s)));
+        session_remember(s);
+        session_save(s, r->prompt, r->n_prompt);
     }
 done:
     gen_fini(&g);

@@ -47,7 +47,8 @@ struct gen_event {
 /* Called on the caller's thread for each piece; nonzero return cancels. */
 typedef int gen_event_fn(void *ctx, const struct gen_event *ev);
 
-/* Generate on s, reusing what its cache shares with the prompt.  *stop (may be NULL) is polled
- * between tokens and prefill chunks.  Returns 0 also when cancelled (stats->why). */
+/* Generate on s, reusing what its cache and the engine's prefix cache share with the prompt.  *stop
+ * (may be NULL) is polled between tokens and prefill chunks.  Returns 0 also when cancelled
+ * (stats->why). */
 int gen_run(struct session *s, const struct gen_request *r, gen_event_fn *fn, void *ctx,
             const volatile int *stop, struct gen_stats *stats, struct err *e);

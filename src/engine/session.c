@@ -160,6 +160,30 @@ int session_reuse(struct session *s, const int32_t *tok, int n) {
     return same;
 }
 
+int session_recall(struct session *s, const int32_t *tok, int n) {
+    const int same = session_reuse(s, tok, n);
+    struct prefix *x = engine_prefix(s->engine);
+    if (!x) return same;
+    session_remember(s); /* what it holds itself is not looked for on disk */
+    const int n_page = prefix_find(x, tok, (n - 1) / KV_PAGE);
+    if (n_page * KV_PAGE <= same) return same;
+    session_truncate(s, kv_seq_n_whole(&s->kv) * KV_PAGE);
+    struct err lost; /* out of memory: what has been attached stays */
+    (void)prefix_attach(x, &s->kv, &lost);
+    memcpy(s->tok, tok, (size_t)s->kv.n_tok * sizeof *tok);
+    return s->kv.n_tok;
+}
+
+void session_remember(struct session *s) {
+    struct prefix *x = engine_prefix(s->engine);
+    if (x) prefix_add(x, &s->kv, s->tok);
+}
+
+void session_save(struct session *s, const int32_t *tok, int n) {
+    struct prefix *x = engine_prefix(s->engine);
+    if (x) prefix_save(x, tok, n / KV_PAGE);
+}
+
 int session_shift(struct session *s, int keep, int drop, struct err *e) {
     const int n = s->kv.n_tok;
     if (keep < 0 || drop <= 0 || keep + drop > n)

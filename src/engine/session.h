@@ -43,5 +43,14 @@ void session_truncate(struct session *s, int n);
  * count as shared: a reused prefix gives the same logits as a fresh one. */
 int session_reuse(struct session *s, const int32_t *tok, int n);
 
+/* The same, and where the engine's prefix cache knows more of tok's beginning than this session, it
+ * is taken from there: the last token at most is left to be fed.  After session_feed,
+ * session_remember gives what the session holds to the cache; session_save has the pages of
+ * tok[0..n) that are there written to disk, if the engine has a folder for that, and returns at
+ * once. */
+int session_recall(struct session *s, const int32_t *tok, int n);
+void session_remember(struct session *s);
+void session_save(struct session *s, const int32_t *tok, int n);
+
 /* Forget tokens [keep, keep + drop); see kv_seq_shift. */
 int session_shift(struct session *s, int keep, int drop, struct err *e);

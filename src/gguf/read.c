@@ -233,6 +233,11 @@ uint64_t gguf_file_bytes(const struct gguf *g) {
     return n;
 }
 
+struct gguf_bytes gguf_file_at(const struct gguf *g, int i) {
+    const struct gguf_file *f = &g->file[i];
+    return (struct gguf_bytes){f->bytes, f->n_bytes, f->map.fd};
+}
+
 uint64_t gguf_alignment(const struct gguf *g) {
     return g->file[0].alignment;
 }

@@ -80,6 +80,14 @@ const char *gguf_path(const struct gguf *g); /* as given to gguf_open */
 int gguf_version(const struct gguf *g);
 int gguf_n_split(const struct gguf *g);         /* files, >= 1 */
 uint64_t gguf_file_bytes(const struct gguf *g); /* over all files */
+
+/* File i of n_split: its bytes, and the descriptor it is mapped from (-1: opened from memory). */
+struct gguf_bytes {
+    const uint8_t *p;
+    size_t n;
+    int fd; /* borrowed */
+};
+struct gguf_bytes gguf_file_at(const struct gguf *g, int i);
 uint64_t gguf_alignment(const struct gguf *g);
 
 int gguf_n_kv(const struct gguf *g); /* of the first file */

@@ -199,6 +199,11 @@ void forward_set_tap(struct forward *f, forward_tap *tap, void *ctx) {
     f->tap = tap, f->tap_ctx = ctx;
 }
 
+const double *forward_rope(const struct forward *f, int set, int *n) {
+    *n = f->freq[set] ? f->m->hp.n_rot / 2 : 0;
+    return f->freq[set];
+}
+
 /* ---- context shift ---- */
 
 struct rotate_job {

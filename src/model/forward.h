@@ -44,3 +44,7 @@ const float *forward_run(struct forward *f, const struct batch_seq *seq, int n_s
 /* The same without the head, for every model: the final rows [sum n_out][n_embd], after the last
  * norm. */
 const float *forward_run_states(struct forward *f, const struct batch_seq *seq, int n_seq);
+
+/* Angles per position of rope set 0 .. ROPE_SETS-1: [*n] values, *n 0 where the model does not use
+ * the set.  With the file, what K rows depend on that the options choose (n_ctx: phi3). */
+const double *forward_rope(const struct forward *f, int set, int *n);

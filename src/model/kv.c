@@ -30,6 +30,8 @@ struct kv_pool {
     int *n_ref;             /* [n_page]; 0: free */
     int *free_page;         /* [n_page] stack of free pages; the top is used next */
     int n_free;
+    kv_reclaim_fn *reclaim; /* or NULL */
+    void *reclaim_ctx;
 };
 
 static bool kv_type_ok(enum qtype t) {
@@ -121,6 +123,10 @@ int kv_pool_free_tokens(const struct kv_pool *p) {
     return p->n_free * KV_PAGE;
 }
 
+void kv_pool_set_reclaim(struct kv_pool *p, kv_reclaim_fn *fn, void *ctx) {
+    p->reclaim = fn, p->reclaim_ctx = ctx;
+}
+
 void kv_pool_layer(const struct kv_pool *p, int il, struct attn_job *j) {
     const struct kv_layer *l = &p->layer[il];
     j->k_type = p->k_type, j->v_type = l->v_at == l->k_at ? p->k_type : p->v_type;
@@ -149,6 +155,42 @@ static void page_drop(struct kv_pool *p, const uint8_t *page) {
 
 static bool page_shared(const struct kv_pool *p, const uint8_t *page) {
     return p->n_ref[page_index(p, page)] > 1;
+}
+
+/* Ask for pages when fewer than n are free.  True: some may have been given back and shared pages
+ * may be shared no more, so callers count again. */
+static bool reclaimed(struct kv_pool *p, int n) {
+    if (n <= p->n_free || !p->reclaim) return false;
+    p->reclaim(p->reclaim_ctx, n);
+    return true;
+}
+
+size_t kv_page_bytes(const struct kv_pool *p) {
+    return p->page_bytes;
+}
+
+int kv_pool_n_page(const struct kv_pool *p) {
+    return p->n_page;
+}
+
+int kv_pool_n_free(const struct kv_pool *p) {
+    return p->n_free;
+}
+
+uint8_t *kv_page_new(struct kv_pool *p) {
+    return p->n_free ? page_take(p) : NULL;
+}
+
+void kv_page_ref(struct kv_pool *p, uint8_t *page) {
+    p->n_ref[page_index(p, page)]++;
+}
+
+void kv_page_unref(struct kv_pool *p, uint8_t *page) {
+    page_drop(p, page);
+}
+
+bool kv_page_shared(const struct kv_pool *p, const uint8_t *page) {
+    return page_shared(p, page);
 }
 
 /* Tokens [from, from + n) of page src to the start of page dst, which may be the same. */
@@ -197,16 +239,23 @@ static int full_error(const struct kv_pool *p, struct err *e) {
     return err_set(e, ERR_LIMIT, "KV cache: all %d tokens are in use", p->n_page * KV_PAGE);
 }
 
+/* Would n more tokens be written into a page that others see? */
+static bool must_copy(const struct kv_seq *s, int n) {
+    const struct kv_span *last = s->n_span ? &s->span[s->n_span - 1] : NULL;
+    return last && last->n < KV_PAGE && n > 0 && page_shared(s->pool, last->page);
+}
+
 int kv_seq_extend(struct kv_seq *s, int n, struct err *e) {
     struct kv_pool *p = s->pool;
     assert(n >= 0);
     if (p->max_pos && n > p->max_pos - s->next_pos)
         return err_set(e, ERR_LIMIT, "context: this model's learned positions end at %d",
                        p->max_pos);
-    struct kv_span *last = s->n_span ? &s->span[s->n_span - 1] : NULL;
-    const int room = last ? KV_PAGE - last->n : 0;
-    const bool copy = last && room && n > 0 && page_shared(p, last->page);
+    struct kv_span *last;
+    const int room = s->n_span ? KV_PAGE - s->span[s->n_span - 1].n : 0;
     const int n_new = n > room ? (n - room + KV_PAGE - 1) / KV_PAGE : 0;
+    bool copy = must_copy(s, n);
+    if (reclaimed(p, n_new + copy)) copy = must_copy(s, n);
     if (n_new + copy > p->n_free) return full_error(p, e);
     if (spans_reserve(s, n_new, e) != 0) return -1;
     if (copy) {
@@ -253,6 +302,7 @@ int kv_seq_share(struct kv_seq *dst, const struct kv_seq *src, int n, struct err
         rest -= src->span[n_whole++].n;
     /* The last whole span is copied as well when its page has room: both would write there. */
     if (rest == 0 && n_whole && src->span[n_whole - 1].n < KV_PAGE) rest = src->span[--n_whole].n;
+    if (rest) reclaimed(p, 1);
     if (rest && p->n_free < 1) return full_error(p, e);
     if (spans_reserve(dst, n_whole + (rest > 0), e) != 0) return -1;
     for (int i = 0; i < n_whole; i++) {
@@ -268,6 +318,22 @@ int kv_seq_share(struct kv_seq *dst, const struct kv_seq *src, int n, struct err
     }
     dst->n_tok = n;
     if (dst->n_span) dst->next_pos = dst->span[dst->n_span - 1].pos0 + dst->span[dst->n_span - 1].n;
+    return 0;
+}
+
+int kv_seq_n_whole(const struct kv_seq *s) {
+    int i = 0;
+    while (i < s->n_span && s->span[i].n == KV_PAGE && s->span[i].pos0 == i * KV_PAGE)
+        i++;
+    return i;
+}
+
+int kv_seq_append_page(struct kv_seq *s, uint8_t *page, struct err *e) {
+    assert(s->n_span == 0 || s->span[s->n_span - 1].n == KV_PAGE);
+    if (spans_reserve(s, 1, e) != 0) return -1;
+    kv_page_ref(s->pool, page);
+    s->span[s->n_span++] = (struct kv_span){page, s->next_pos, KV_PAGE};
+    s->n_tok += KV_PAGE, s->next_pos += KV_PAGE;
     return 0;
 }
 
@@ -303,6 +369,14 @@ static void own_page(struct kv_seq *s, int i, int n) {
     page_drop(s->pool, page);
 }
 
+/* Pages that the shift takes from the pool before it gives any back. */
+static int pages_to_shift(const struct kv_seq *s, const struct shift_plan *t, bool same) {
+    int need = same || (t->skip && page_shared(s->pool, s->span[t->first].page));
+    for (int i = 0; i < t->n_prefix; i++)
+        need += page_shared(s->pool, s->span[i].page);
+    return need;
+}
+
 int kv_seq_shift(struct kv_seq *s, int keep, int drop, struct forward *f, struct err *e) {
     struct kv_pool *p = s->pool;
     assert(keep >= 0 && drop >= 0 && keep + drop <= s->n_tok);
@@ -314,9 +388,8 @@ int kv_seq_shift(struct kv_seq *s, int keep, int drop, struct forward *f, struct
     }
     struct shift_plan t = plan_shift(s, keep, drop);
     const bool same = t.skip && t.n_prefix == t.first + 1; /* prefix and rest in one page */
-    int need = same || (t.skip && page_shared(p, s->span[t.first].page));
-    for (int i = 0; i < t.n_prefix; i++)
-        need += page_shared(p, s->span[i].page);
+    int need = pages_to_shift(s, &t, same);
+    if (reclaimed(p, need)) need = pages_to_shift(s, &t, same);
     if (need > p->n_free) return full_error(p, e);
     if (spans_reserve(s, 1, e) != 0) return -1;
 

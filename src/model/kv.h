@@ -25,6 +25,11 @@ void kv_pool_free(struct kv_pool *p);
 size_t kv_pool_token_bytes(const struct kv_pool *p); /* of one token, all layers */
 int kv_pool_free_tokens(const struct kv_pool *p);    /* capacity not in use */
 
+/* Whoever keeps pages only because they may be useful again (the prefix cache) is asked here when
+ * the pool is short: give up pages until n are free, all if need be. */
+typedef void kv_reclaim_fn(void *ctx, int n);
+void kv_pool_set_reclaim(struct kv_pool *p, kv_reclaim_fn *fn, void *ctx);
+
 /* Layer il's place in a page: fills k_at v_at k_row_bytes v_row_bytes k_type v_type of j. */
 void kv_pool_layer(const struct kv_pool *p, int il, struct attn_job *j);
 
@@ -50,6 +55,23 @@ void kv_seq_truncate(struct kv_seq *s, int n);
 
 /* Make dst (empty) share src's first n tokens: whole pages by reference, the rest copied. */
 int kv_seq_share(struct kv_seq *dst, const struct kv_seq *src, int n, struct err *e);
+
+/* Single pages, for the prefix cache.  All of a page's bytes are its content: a page that was
+ * copied to a file and back gives the same bits. */
+size_t kv_page_bytes(const struct kv_pool *p);
+int kv_pool_n_page(const struct kv_pool *p);
+int kv_pool_n_free(const struct kv_pool *p);
+uint8_t *kv_page_new(struct kv_pool *p); /* with one reference; NULL: none is free */
+void kv_page_ref(struct kv_pool *p, uint8_t *page);
+void kv_page_unref(struct kv_pool *p, uint8_t *page);
+bool kv_page_shared(const struct kv_pool *p, const uint8_t *page); /* more than one reference */
+
+/* The full pages at the start of s, as long as they hold the positions 0, 1, 2..: what depends on
+ * the tokens alone.  None once a context shift has moved the prefix. */
+int kv_seq_n_whole(const struct kv_seq *s);
+
+/* Append a full page, by reference, to s, which ends with a full one (or is empty). */
+int kv_seq_append_page(struct kv_seq *s, uint8_t *page, struct err *e);
 
 /* Context shift: forget tokens [keep, keep + drop).  The kept prefix moves up to stand right
  * before the rest (its K rows are rotated by +drop), so only `keep` rows change, not the tail.

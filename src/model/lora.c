@@ -125,6 +125,10 @@ const struct adapter *model_adapter_get(const struct model_adapter *a) {
     return &a->a;
 }
 
+const struct gguf *model_adapter_gguf(const struct model_adapter *a) {
+    return a->g;
+}
+
 void model_adapter_free(struct model_adapter *a) {
     if (!a) return;
     gguf_close(a->g);

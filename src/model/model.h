@@ -43,4 +43,5 @@ struct model_adapter;
 struct model_adapter *model_adapter_open(const struct model *m, const char *path, float scale,
                                          struct err *e);
 const struct adapter *model_adapter_get(const struct model_adapter *a);
+const struct gguf *model_adapter_gguf(const struct model_adapter *a);
 void model_adapter_free(struct model_adapter *a);
