@@ -269,6 +269,43 @@ TEST(mul_tile) {
     check_mul(t, 13, 512, 64, true);
 }
 
+/* Few queries straight from the cache: the bits of the way over tiles. */
+static void check_few(struct check *t, int type, int dim, int n_row, int n_key) {
+    const struct kern_vec *k = &t->cand->vec;
+    struct guarded *mark = t->memory;
+    const size_t bytes = qtype_row_bytes(KV_TYPES[type], dim), n_s = (size_t)n_row * KV_PAGE,
+                 n_o = (size_t)n_row * dim;
+    uint8_t *rows = guarded(t, bytes * (size_t)n_key), *ahead = guarded(t, 1000);
+    float *x = normal(t, dim), *q = normal(t, n_o), *p = normal(t, n_s), *o = normal(t, n_o);
+    float *kt = guarded_f32(t, (size_t)dim * KV_PAGE), *v = guarded_f32(t, (size_t)dim * n_key);
+    float *s = copy_of(t, p, n_s), *s2 = copy_of(t, p, n_s), *o2 = copy_of(t, o, n_o);
+    for (int i = 0; i < n_key; i++) {
+        x[i % dim] += 1.0f;
+        k->kv_store[type](dim, x, rows + (size_t)i * bytes);
+        k->kv_load[type](dim, rows + (size_t)i * bytes, v + (size_t)i * dim);
+    }
+    k->k_tile[type](n_key, dim, rows, bytes, rows, kt);
+    k->mul_tile(n_row, KV_PAGE, dim, q, dim, kt, KV_PAGE, s, KV_PAGE, false);
+    k->few_qk[type](n_row, n_key, dim, q, rows, bytes, ahead, 1000, s2);
+    for (int r = 0; r < n_row; r++)
+        CHECK_SAME(s + r * KV_PAGE, s2 + r * KV_PAGE, (size_t)n_key,
+                   "qk of type %d, dim %d, query %d of %d, %d keys", type, dim, r, n_row, n_key);
+    k->mul_tile(n_row, dim, n_key, p, KV_PAGE, v, dim, o, dim, true);
+    k->few_pv[type](n_row, n_key, dim, p, rows, bytes, ahead, 1000, o2);
+    CHECK_SAME(o, o2, n_o, "pv of type %d, dim %d, %d queries, %d keys", type, dim, n_row, n_key);
+    guarded_free(t, mark);
+}
+
+TEST(few) {
+    static const int dims[] = {16, 32, 64, 80, 96, 128, 160, 256, 20, 7};
+    for (int type = 0; type < N_KV_TYPE; type++)
+        for (size_t id = 0; id < sizeof dims / sizeof *dims; id++)
+            for (int n_row = 1; n_row <= 10 && t->cand->vec.few_qk[type]; n_row++)
+                for (int n_key = 1; n_key <= KV_PAGE; n_key += n_key < 18 ? 1 : 23)
+                    if (dims[id] % qtype_geom((uint32_t)KV_TYPES[type])->block == 0)
+                        check_few(t, type, dims[id], n_row, n_key);
+}
+
 TEST(soft_page) {
     for (int i = 0; i < 4000; i++) {
         struct guarded *mark = t->memory;

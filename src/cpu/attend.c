@@ -21,6 +21,8 @@
 
 enum {
     TILE = 96,                  /* most queries in a tile; bench/NOTES.md */
+    BLOCK = 24,                 /* queries that go through a page together */
+    FEW = 8,                    /* at most so many queries read the cache themselves */
     CHUNK = 4,                  /* pages in a chunk */
     MAX_SPLIT_BYTES = 16 << 20, /* of partial results; longer sequences are not split */
 };
@@ -36,7 +38,7 @@ struct soft_sum {
 struct work {
     const struct kern_vec *k;
     float *q;              /* [TILE][k_dim] */
-    float *s;              /* [TILE][KV_PAGE] */
+    float *s;              /* [BLOCK][KV_PAGE] */
     float *kt;             /* [k_dim][KV_PAGE] */
     float *v;              /* [KV_PAGE][v_dim] */
     struct soft_sum part;  /* the current chunk */
@@ -89,7 +91,7 @@ static float *carve(float **at, size_t n) {
 
 static size_t work_floats(int k_dim, int v_dim) {
     const size_t k = (size_t)k_dim, v = (size_t)v_dim;
-    return TILE * (k + KV_PAGE + 2 * v + 4) + KV_PAGE * (k + v) + 10 * 16;
+    return TILE * (k + 2 * v + 4) + KV_PAGE * (BLOCK + k + v) + 10 * 16;
 }
 
 static struct soft_sum carve_sum(float **at, int n_row, int v_dim) {
@@ -105,7 +107,7 @@ static struct work work_init(const struct worker *w, const struct attn_job *j) {
     float *at = (float *)w->scratch;
     assert(w->scratch_bytes >= work_floats(j->k_dim, j->v_dim) * sizeof(float));
     b.q = carve(&at, (size_t)TILE * j->k_dim);
-    b.s = carve(&at, (size_t)TILE * KV_PAGE);
+    b.s = carve(&at, (size_t)BLOCK * KV_PAGE);
     b.kt = carve(&at, (size_t)KV_PAGE * j->k_dim);
     b.v = carve(&at, (size_t)KV_PAGE * j->v_dim);
     b.part = carve_sum(&at, TILE, j->v_dim);
@@ -165,55 +167,105 @@ static const uint8_t *value_rows(const struct tile *t, const struct kv_span *sp)
     return sp->page + t->j->v_at + (size_t)t->kv_head * KV_PAGE * t->j->v_row_bytes;
 }
 
-/* V of keys [lo, hi) as floats, in *v with distance *ld.  Meanwhile fetches the next page's K: a
- * head's rows in a page are too few for the processor to see what comes. */
-static void load_values(const struct work *b, const struct tile *t, const struct kv_span *sp,
-                        const struct kv_span *next, int lo, int hi, const float **v, int *ld) {
+/* A page as the queries of a tile see it: keys [lo, hi), V of key lo at v as floats.  Few queries
+ * read K and V from the cache itself. */
+struct page {
+    const struct kv_span *sp, *next; /* next: the page after it, or NULL */
+    int lo, hi;
+    bool few;
+    const float *v;
+    int ldv;
+};
+
+/* V as floats.  Meanwhile fetches the next page's K: a head's rows in a page are too few for the
+ * processor to see what comes. */
+static void load_values(const struct work *b, const struct tile *t, struct page *g) {
     const struct attn_job *j = t->j;
     const enum kv_type type = kv_type_of(j->v_type);
-    const uint8_t *rows = value_rows(t, sp), *ahead = key_rows(t, next ? next : sp);
+    const uint8_t *rows = value_rows(t, g->sp), *ahead = key_rows(t, g->next ? g->next : g->sp);
     const bool as_is = type == KV_F32;
-    for (int i = lo; i < hi; i++) {
+    for (int i = g->lo; i < g->hi; i++) {
         for (size_t at = 0; at < j->k_row_bytes; at += 64)
             __builtin_prefetch(ahead + (size_t)i * j->k_row_bytes + at, 0, 2);
         if (!as_is)
             b->k->kv_load[type](j->v_dim, rows + (size_t)i * j->v_row_bytes,
-                                b->v + (size_t)(i - lo) * j->v_dim);
+                                b->v + (size_t)(i - g->lo) * j->v_dim);
     }
-    *v = as_is ? (const float *)(const void *)(rows + (size_t)lo * j->v_row_bytes) : b->v;
-    *ld = as_is ? (int)(j->v_row_bytes / sizeof(float)) : j->v_dim;
+    g->v = as_is ? (const float *)(const void *)(rows + (size_t)g->lo * j->v_row_bytes) : b->v;
+    g->ldv = as_is ? (int)(j->v_row_bytes / sizeof(float)) : j->v_dim;
+}
+
+/* S = Q K^T of n queries from r0 on, for the first n_key keys; few: fetches V meanwhile. */
+static void multiply_keys(const struct work *b, const struct tile *t, const struct page *g, int r0,
+                          int n, int n_key) {
+    const struct attn_job *j = t->j;
+    const float *q = b->q + (size_t)r0 * j->k_dim;
+    if (g->few)
+        b->k->few_qk[kv_type_of(j->k_type)](n, n_key, j->k_dim, q, key_rows(t, g->sp),
+                                            j->k_row_bytes, value_rows(t, g->sp),
+                                            (size_t)n_key * j->v_row_bytes, b->s);
+    else
+        b->k->mul_tile(n, imin((n_key + 15) / 16 * 16, KV_PAGE), j->k_dim, q, j->k_dim, b->kt,
+                       KV_PAGE, b->s, KV_PAGE, false);
+}
+
+/* O += P V of n queries from r0 on, for keys [lo, hi); few: fetches the next page's K meanwhile. */
+static void multiply_values(const struct work *b, const struct tile *t, const struct page *g,
+                            int r0, int n, int lo, int hi) {
+    const struct attn_job *j = t->j;
+    float *o = b->part.o + (size_t)r0 * j->v_dim;
+    if (g->few)
+        b->k->few_pv[kv_type_of(j->v_type)](n, hi - lo, j->v_dim, b->s + lo,
+                                            value_rows(t, g->sp) + (size_t)lo * j->v_row_bytes,
+                                            j->v_row_bytes, key_rows(t, g->next ? g->next : g->sp),
+                                            g->next ? (size_t)g->next->n * j->k_row_bytes : 0, o);
+    else
+        b->k->mul_tile(n, j->v_dim, hi - lo, b->s + lo, KV_PAGE,
+                       g->v + (size_t)(lo - g->lo) * g->ldv, g->ldv, o, j->v_dim, true);
+}
+
+/* Queries [r0, r0 + n) of the tile against the page: S, P and O of so few stay in L1 beside it. */
+static void block_step(const struct work *b, const struct tile *t, const struct page *g, int r0,
+                       int n) {
+    const struct attn_job *j = t->j;
+    int lo, hi, unused;
+    visible(j, g->sp, query_pos(t, r0), &lo, &unused); /* the first query sees furthest back, */
+    visible(j, g->sp, query_pos(t, r0 + n - 1), &unused, &hi); /* the last furthest on */
+    if (lo >= hi) return;
+    multiply_keys(b, t, g, r0, n, hi);
+    for (int r = r0; r < r0 + n; r++) {
+        const int32_t p = query_pos(t, r);
+        const struct soft soft = {.scale = j->scale,
+                                  .cap = j->softcap,
+                                  .slope = j->alibi ? j->alibi[query_head(t, r)] : 0.0f,
+                                  .rel0 = g->sp->pos0 - p};
+        int from, to;
+        visible(j, g->sp, p, &from, &to);
+        const float f = b->k->soft_page(b->s + (size_t)(r - r0) * KV_PAGE, from, to, &soft,
+                                        &b->part.m[r], &b->part.l[r]);
+        float *o = b->part.o + (size_t)r * j->v_dim;
+        if (f != 1.0f) b->k->scale(j->v_dim, o, f, o);
+    }
+    multiply_values(b, t, g, r0, n, lo, hi);
 }
 
 /* One page for all queries of the tile; next: the page after it, or NULL. */
 static void page_step(const struct work *b, const struct tile *t, const struct kv_span *sp,
                       const struct kv_span *next) {
     const struct attn_job *j = t->j;
-    int lo, hi, unused;
-    visible(j, sp, query_pos(t, 0), &lo, &unused);        /* the first query sees furthest back, */
-    visible(j, sp, query_pos(t, t->n - 1), &unused, &hi); /* the last furthest on */
-    if (lo >= hi) return;
-
-    b->k->k_tile[kv_type_of(j->k_type)](hi, j->k_dim, key_rows(t, sp), j->k_row_bytes,
-                                        value_rows(t, sp), b->kt);
-    b->k->mul_tile(t->n, imin((hi + 15) / 16 * 16, KV_PAGE), j->k_dim, b->q, j->k_dim, b->kt,
-                   KV_PAGE, b->s, KV_PAGE, false);
-    for (int r = 0; r < t->n; r++) {
-        const int32_t p = query_pos(t, r);
-        const struct soft soft = {.scale = j->scale,
-                                  .cap = j->softcap,
-                                  .slope = j->alibi ? j->alibi[query_head(t, r)] : 0.0f,
-                                  .rel0 = sp->pos0 - p};
-        int from, to;
-        visible(j, sp, p, &from, &to);
-        const float f = b->k->soft_page(b->s + (size_t)r * KV_PAGE, from, to, &soft, &b->part.m[r],
-                                        &b->part.l[r]);
-        float *o = b->part.o + (size_t)r * j->v_dim;
-        if (f != 1.0f) b->k->scale(j->v_dim, o, f, o);
+    const enum kv_type type = kv_type_of(j->k_type);
+    struct page g = {.sp = sp, .next = next, .few = t->n <= FEW && b->k->few_qk[type]};
+    int unused;
+    visible(j, sp, query_pos(t, 0), &g.lo, &unused);
+    visible(j, sp, query_pos(t, t->n - 1), &unused, &g.hi);
+    if (g.lo >= g.hi) return;
+    if (!g.few) {
+        b->k->k_tile[type](g.hi, j->k_dim, key_rows(t, sp), j->k_row_bytes, value_rows(t, sp),
+                           b->kt);
+        load_values(b, t, &g);
     }
-    const float *v;
-    int ldv;
-    load_values(b, t, sp, next, lo, hi, &v, &ldv);
-    b->k->mul_tile(t->n, j->v_dim, hi - lo, b->s + lo, KV_PAGE, v, ldv, b->part.o, j->v_dim, true);
+    for (int r = 0; r < t->n; r += BLOCK)
+        block_step(b, t, &g, r, imin(BLOCK, t->n - r));
 }
 
 /* ---- chunks and their merging ---- */

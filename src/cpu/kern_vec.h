@@ -73,6 +73,18 @@ struct kern_vec {
     void (*mul_tile)(int n_row, int n_col, int n_k, const float *a, int lda, const float *b,
                      int ldb, float *c, int ldc, bool add);
 
+    /* The same for few queries (decode) straight from the cache's rows: the bits of k_tile, kv_load
+     * and mul_tile, which stand in where these are NULL (the scalar table).  ahead: n_ahead bytes
+     * that will be read next, fetched meanwhile.
+     *   few_qk   s[r][key] = q[r] . rows[key] for keys < n_key; q [n_row][dim], s [n_row][KV_PAGE];
+     *            columns from n_key on get any values
+     *   few_pv   o[r] += sum over keys < n_key of p[r][key] * rows[key]; p [n_row][KV_PAGE],
+     *            o [n_row][dim] */
+    void (*few_qk[N_KV_TYPE])(int n_row, int n_key, int dim, const float *q, const uint8_t *rows,
+                              size_t row_bytes, const uint8_t *ahead, size_t n_ahead, float *s);
+    void (*few_pv[N_KV_TYPE])(int n_row, int n_key, int dim, const float *p, const uint8_t *rows,
+                              size_t row_bytes, const uint8_t *ahead, size_t n_ahead, float *o);
+
     /* One query against one page, online softmax: s [KV_PAGE] holds q.k and becomes the
      * probabilities exp(logit - *m), 0 outside keys [lo, hi).  *m is raised to the largest logit
      * here when that is larger by more than SOFT_SLACK; *l *= (the factor returned), += sum of s.
@@ -81,7 +93,8 @@ struct kern_vec {
     float (*soft_page)(float *s, int lo, int hi, const struct soft *p, float *m, float *l);
 };
 
-/* Each fills in what its instruction set has and leaves the rest.  ref first: it has everything. */
+/* Each fills in what its instruction set has and leaves the rest.  ref first: it has everything
+ * but few_qk and few_pv. */
 void kern_vec_ref(struct kern_vec *k);
 void kern_vec_avx2(struct kern_vec *k);
 void kern_vec_avx512(struct kern_vec *k);

@@ -20,12 +20,12 @@ static inline vf kv_vector(enum kv_type t, const uint8_t *row, int d) {
     case KV_BF16: return v_from_bf16((const uint16_t *)(const void *)row + d);
     case KV_Q8_0: {
         const struct block_q8_0 *b = (const struct block_q8_0 *)(const void *)row + d / 32;
-        return v_mul(v_set1(v_half(b->d)), v_from_i8(b->qs + d % 32));
+        return v_mul(v_set1_half(b->d), v_from_i8(b->qs + d % 32));
     }
     default: { /* Q4_0: the first half of a block are the low nibbles */
         const struct block_q4_0 *b = (const struct block_q4_0 *)(const void *)row + d / 32;
         const vf q = v_from_nibbles(b->qs + d % 16, d % 32 >= 16);
-        return v_mul(v_set1(v_half(b->d)), v_sub(q, v_set1(8.0f)));
+        return v_mul(v_set1_half(b->d), v_sub(q, v_set1(8.0f)));
     }
     }
 }

@@ -108,6 +108,9 @@ static inline void v_store2(float *p, vf even, vf odd) {
 static inline float v_half(uint16_t h) { /* one half float */
     return _cvtsh_ss(h);
 }
+static inline vf v_set1_half(uint16_t h) {
+    return _mm256_cvtph_ps(_mm_set1_epi16((short)h));
+}
 static inline vf v_from_f16(const uint16_t *p) {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
 }

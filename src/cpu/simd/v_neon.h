@@ -98,6 +98,9 @@ static inline void v_store2(float *p, vf even, vf odd) {
 static inline float v_half(uint16_t h) { /* one half float */
     return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(h))), 0);
 }
+static inline vf v_set1_half(uint16_t h) {
+    return v_set1(v_half(h));
+}
 static inline vf v_from_f16(const uint16_t *p) {
     return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
 }

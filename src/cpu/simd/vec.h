@@ -3,6 +3,7 @@
 
 #include "cpu/kern_vec.h"
 #include "cpu/simd/attn.h"
+#include "cpu/simd/few.h"
 #include "cpu/simd/glu.h"
 #include "cpu/simd/kv.h"
 #include "cpu/simd/rope.h"
@@ -49,6 +50,17 @@ static inline void vec_fill(struct kern_vec *k) {
     k->k_tile[KV_BF16] = k_tile_bf16;
     k->k_tile[KV_Q8_0] = k_tile_q8_0;
     k->k_tile[KV_Q4_0] = k_tile_q4_0;
+
+    k->few_qk[KV_F32] = few_qk_f32;
+    k->few_qk[KV_F16] = few_qk_f16;
+    k->few_qk[KV_BF16] = few_qk_bf16;
+    k->few_qk[KV_Q8_0] = few_qk_q8_0;
+    k->few_qk[KV_Q4_0] = few_qk_q4_0;
+    k->few_pv[KV_F32] = few_pv_f32;
+    k->few_pv[KV_F16] = few_pv_f16;
+    k->few_pv[KV_BF16] = few_pv_bf16;
+    k->few_pv[KV_Q8_0] = few_pv_q8_0;
+    k->few_pv[KV_Q4_0] = few_pv_q4_0;
 
     k->mul_tile = mul_tile;
     k->soft_page = soft_page;
