@@ -242,7 +242,7 @@ static bool run(const struct check_entry *e, const char *level) {
 
 int main(int argc, char **argv) {
     static const char *const levels[] = {"ref", "avx2", "avxvnni", "avx512", "neon"};
-    const char *filter = "";
+    const char *filter = "", *only = getenv("CHECKKERN_LEVEL");
     bool bench = false;
     int passed = 0, failed = 0;
     for (int i = 1; i < argc; i++) {
@@ -253,6 +253,7 @@ int main(int argc, char **argv) {
     }
     for (size_t l = 0; l < sizeof levels / sizeof *levels; l++) {
         if (!kern_level(levels[l]) || (bench && l == 0)) continue;
+        if (only && strcmp(only, levels[l])) continue;
         for (const struct check_entry *e = entries; e; e = e->next) {
             if (e->bench != bench || !strstr(e->name, filter)) continue;
             const bool ok = run(e, levels[l]);

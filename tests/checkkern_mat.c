@@ -251,15 +251,15 @@ static struct timed timed_new(struct check *t, enum qtype type) {
     return b;
 }
 
-/* One thread: GB/s of weights at one column, Gop/s at 6, 32 and 512 columns, each with its share of
- * the peak measured just before. */
+/* One thread: GB/s of weights at one column, Gop/s at more, each with its share of the peak
+ * measured just before. */
 static void bench_type(struct check *t, enum qtype type) {
-    static const int n[] = {1, 6, 32, 512};
+    static const int n[] = {1, 2, 4, 8, 32, 512};
     struct guarded *mark = t->memory;
     if (!strcmp(t->cand->mat.of[type].isa, "ref")) return;
     struct timed b = timed_new(t, type);
     printf("%-8s %-7s", qtype_name(type), b.k->isa);
-    for (int i = 0; i < 4; i++) {
+    for (size_t i = 0; i < sizeof n / sizeof *n; i++) {
         const struct peak p = bench_peak(t->level);
         b.n = n[i];
         b.slice =

@@ -1,0 +1,76 @@
+/* What the kernels for 1..4 columns share.  A few rows go abreast through a piece, in file order;
+ * each is read where it lies, and what comes a few blocks later is fetched meanwhile. */
+#pragma once
+
+#include "cpu/avx2/dot.h"
+
+enum {
+    FEW_COLS = 4,
+    FEW_ROWS = 8, /* most rows abreast */
+    /* Far enough for memory, near enough to stay in the first cache with eight rows abreast. */
+    FETCH_BLOCKS = 4,
+};
+
+/* Where some rows (the last one repeated beyond the piece) and the columns are. */
+struct walk {
+    const uint8_t *w[FEW_ROWS], *x[FEW_COLS];
+    size_t row_bytes, x_step;
+    int n_block, n_sub; /* of a row: 256 values each, the last one perhaps less; 32 values each */
+};
+
+INLINE struct walk walk_from(const struct mat_call *c, int r0, int n_row, enum act_enc enc) {
+    struct walk k = {.row_bytes = c->row_bytes,
+                     .x_step = c->x_step,
+                     .n_block = act_blocks(c->n_col),
+                     .n_sub = c->n_col / 32};
+    for (int r = 0; r < n_row; r++)
+        k.w[r] = c->w + (size_t)(r0 + r < c->n_row ? r0 + r : c->n_row - 1) * c->row_bytes;
+    for (int i = 0; i < c->n; i++)
+        k.x[i] = c->x + (size_t)(c->index ? c->index[i] : i) * act_bytes(enc);
+    return k;
+}
+
+/* From block b of a row to what is fetched there: FETCH_BLOCKS further on, beyond the row's end in
+ * the row that comes next, `next` bytes from this one.  Beyond the matrix at its end: harmless. */
+INLINE ptrdiff_t fetch_offset(int n_block, int b, size_t block, size_t next) {
+    const ptrdiff_t far = FETCH_BLOCKS * (ptrdiff_t)block;
+    return b + FETCH_BLOCKS < n_block ? far : far + (ptrdiff_t)next - n_block * (ptrdiff_t)block;
+}
+
+/* 16 bytes' low nibbles, then their high ones. */
+INLINE __m256i nibbles(const uint8_t *qs) {
+    const __m256i v =
+        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)qs));
+    return _mm256_and_si256(_mm256_srlv_epi32(v, _mm256_setr_epi32(0, 0, 0, 0, 4, 4, 4, 4)),
+                            _mm256_set1_epi8(15));
+}
+
+/* The levels of a code book, plus bias. */
+INLINE __m256i levels(const int8_t book[16], int bias, __m256i code) {
+    const __m256i table =
+        _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)book));
+    return _mm256_shuffle_epi8(_mm256_add_epi8(table, _mm256_set1_epi8((char)bias)), code);
+}
+
+INLINE int half_at(const uint8_t *p) {
+    uint16_t h;
+    memcpy(&h, p, sizeof h);
+    return h;
+}
+
+/* A kernel that takes n_row rows at a time through `group`, compiled for each number of columns. */
+#define FEW_FN(name, n_row_at_once, enc, group, ...)                                               \
+    static void name(enum qtype t, const struct mat_call *call) {                                  \
+        const struct form f = __VA_ARGS__;                                                         \
+        (void)t;                                                                                   \
+        for (int r = 0; r < call->n_row; r += (n_row_at_once)) {                                   \
+            const struct walk k = walk_from(call, r, n_row_at_once, enc);                          \
+            float *acc = call->acc + r;                                                            \
+            switch (call->n) {                                                                     \
+            case 1: group(&k, f, 1, acc); break;                                                   \
+            case 2: group(&k, f, 2, acc); break;                                                   \
+            case 3: group(&k, f, 3, acc); break;                                                   \
+            case 4: group(&k, f, 4, acc); break;                                                   \
+            }                                                                                      \
+        }                                                                                          \
+    }
