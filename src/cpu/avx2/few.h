@@ -7,8 +7,8 @@
 enum {
     FEW_COLS = 4,
     FEW_ROWS = 8, /* most rows abreast */
-    /* Far enough for memory, near enough to stay in the first cache with eight rows abreast. */
-    FETCH_BLOCKS = 4,
+    FETCH_BLOCKS =
+        8, /* 2 lose a third of Q2_K, 4 a sixth; 12 and 20 are as good (bench/NOTES.md) */
 };
 
 /* Where some rows (the last one repeated beyond the piece) and the columns are. */
@@ -30,11 +30,12 @@ INLINE struct walk walk_from(const struct mat_call *c, int r0, int n_row, enum a
     return k;
 }
 
-/* From block b of a row to what is fetched there: FETCH_BLOCKS further on, beyond the row's end in
- * the row that comes next, `next` bytes from this one.  Beyond the matrix at its end: harmless. */
-INLINE ptrdiff_t fetch_offset(int n_block, int b, size_t block, size_t next) {
-    const ptrdiff_t far = FETCH_BLOCKS * (ptrdiff_t)block;
-    return b + FETCH_BLOCKS < n_block ? far : far + (ptrdiff_t)next - n_block * (ptrdiff_t)block;
+/* From block b of a row to what is fetched there: FETCH_BLOCKS further on in this order of reading,
+ * where a row's end is followed by the row `next` bytes from this one.  Beyond the matrix at its
+ * end: harmless. */
+INLINE ptrdiff_t fetch_offset(const struct walk *k, int b, size_t block, size_t next) {
+    const int at = b + FETCH_BLOCKS;
+    return at / k->n_block * (ptrdiff_t)next + (at % k->n_block - b) * (ptrdiff_t)block;
 }
 
 /* 16 bytes' low nibbles, then their high ones. */

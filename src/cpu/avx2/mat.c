@@ -1,5 +1,5 @@
-/* The avx2 half of the matrix kernel table: few columns by mat_few.c and mat_few_q.c, more by
- * mat_tile.c and mat_tile_q.c, with the same bits. */
+/* The avx2 half of the matrix kernel table: few columns by mat_few_*.c, more by mat_tile_*.c, with
+ * the same bits. */
 #include "cpu/avx2/mat.h"
 #include "cpu/row.h"
 

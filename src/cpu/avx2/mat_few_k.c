@@ -255,7 +255,7 @@ INLINE void group(const struct walk *k, struct form f, int C, float *acc) {
     UNROLL for (int c = 0; c < C; c++) sum[c] = _mm_setzero_ps();
     for (int b = 0; b < k->n_block; b++) {
         const size_t at = (size_t)b * bytes;
-        const ptrdiff_t ahead = fetch_offset(k->n_block, b, bytes, 4 * k->row_bytes);
+        const ptrdiff_t ahead = fetch_offset(k, b, bytes, 4 * k->row_bytes);
         const uint8_t *w[4];
         struct col x[FEW_COLS];
         UNROLL for (int c = 0; c < C; c++) {

@@ -144,7 +144,7 @@ INLINE void group(const struct walk *k, struct form f, int C, float *acc) {
     for (int b = 0; 8 * b < k->n_sub; b++) {
         const struct act_q8 *x[FEW_COLS];
         const int n = k->n_sub - 8 * b < 8 ? k->n_sub - 8 * b : 8;
-        const ptrdiff_t ahead = fetch_offset(k->n_sub / 8, b, bytes, GROUP * k->row_bytes);
+        const ptrdiff_t ahead = fetch_offset(k, b, bytes, GROUP * k->row_bytes);
         UNROLL for (int c = 0; c < C; c++) x[c] =
             (const struct act_q8 *)(const void *)(k->x[c] + (size_t)b * k->x_step);
         for (int j = 0; j < n; j++) {

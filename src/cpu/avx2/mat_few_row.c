@@ -39,7 +39,7 @@ INLINE void group(const struct walk *k, struct form f, int C, float *acc) {
     __m128 sum[FEW_COLS];
     UNROLL for (int c = 0; c < C; c++) sum[c] = _mm_setzero_ps();
     for (int b = 0; b < k->n_block; b++) {
-        const ptrdiff_t ahead = fetch_offset(k->n_block, b, bytes, 4 * k->row_bytes);
+        const ptrdiff_t ahead = fetch_offset(k, b, bytes, 4 * k->row_bytes);
         const struct act_q8_k *x[FEW_COLS];
         struct row_k w;
         float d[4];
