@@ -255,17 +255,14 @@ INLINE void group(const struct walk *k, struct form f, int C, float *acc) {
     UNROLL for (int c = 0; c < C; c++) sum[c] = _mm_setzero_ps();
     for (int b = 0; b < k->n_block; b++) {
         const size_t at = (size_t)b * bytes;
-        const ptrdiff_t ahead = fetch_offset(k, b, bytes, 4 * k->row_bytes);
         const uint8_t *w[4];
         struct col x[FEW_COLS];
         UNROLL for (int c = 0; c < C; c++) {
             x[c].x = (const struct act_q8_k *)(const void *)(k->x[c] + (size_t)b * k->x_step);
             x[c].sum = _mm256_permutevar8x32_epi32(load32(x[c].x->sum16), order);
         }
-        UNROLL for (int r = 0; r < 4; r++) {
-            w[r] = k->w[r] + at;
-            fetch(w[r] + ahead, bytes);
-        }
+        UNROLL for (int r = 0; r < 4; r++) w[r] = k->w[r] + at;
+        fetch_ahead(k, 4 * at, 4 * bytes);
         block_k(w, x, C, f, sum);
     }
     UNROLL for (int c = 0; c < C; c++) _mm_store_ps(acc + c * MAT_ROWS, sum[c]);

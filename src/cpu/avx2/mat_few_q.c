@@ -136,7 +136,7 @@ INLINE void step(const uint8_t *const w[GROUP], const struct act_q8 *const x[FEW
     }
 }
 
-/* Eight rows times C columns.  At each step one row's bytes of a later 256 values are fetched. */
+/* Eight rows times C columns. */
 INLINE void group(const struct walk *k, struct form f, int C, float *acc) {
     const size_t bytes = (size_t)(8 / f.n_sub * f.bytes);
     __m256 sum[FEW_COLS];
@@ -144,14 +144,13 @@ INLINE void group(const struct walk *k, struct form f, int C, float *acc) {
     for (int b = 0; 8 * b < k->n_sub; b++) {
         const struct act_q8 *x[FEW_COLS];
         const int n = k->n_sub - 8 * b < 8 ? k->n_sub - 8 * b : 8;
-        const ptrdiff_t ahead = fetch_offset(k, b, bytes, GROUP * k->row_bytes);
         UNROLL for (int c = 0; c < C; c++) x[c] =
             (const struct act_q8 *)(const void *)(k->x[c] + (size_t)b * k->x_step);
         for (int j = 0; j < n; j++) {
             const uint8_t *w[GROUP];
             UNROLL for (int r = 0; r < GROUP; r++) w[r] =
                 k->w[r] + (size_t)b * bytes + (size_t)(j / f.n_sub * f.bytes);
-            fetch(k->w[j] + (size_t)b * bytes + ahead, bytes);
+            fetch_ahead(k, (size_t)(8 * b + j) * bytes, bytes);
             step(w, x, j, C, f, sum);
         }
     }

@@ -39,7 +39,6 @@ INLINE void group(const struct walk *k, struct form f, int C, float *acc) {
     __m128 sum[FEW_COLS];
     UNROLL for (int c = 0; c < C; c++) sum[c] = _mm_setzero_ps();
     for (int b = 0; b < k->n_block; b++) {
-        const ptrdiff_t ahead = fetch_offset(k, b, bytes, 4 * k->row_bytes);
         const struct act_q8_k *x[FEW_COLS];
         struct row_k w;
         float d[4];
@@ -48,7 +47,7 @@ INLINE void group(const struct walk *k, struct form f, int C, float *acc) {
             (const struct act_q8_k *)(const void *)(k->x[c] + (size_t)b * k->x_step);
         for (int r = 0; r < 4; r++) {
             const uint8_t *at = k->w[r] + (size_t)b * bytes;
-            fetch(at + ahead, bytes);
+            fetch_ahead(k, (4 * (size_t)b + (size_t)r) * bytes, bytes);
             row(at, &w, BIAS);
             row_ints(&w, x, C, r, dot);
             d[r] = w.d;
