@@ -33,6 +33,70 @@ static void random_blocks(struct check *t, enum qtype type, uint8_t *out, int n)
     }
 }
 
+/* Where a block's float scales are; n = 0: not known here. */
+struct floats_at {
+    int at, n;
+};
+
+static struct floats_at floats_at(enum qtype type) {
+    switch (type) {
+    case QT_Q4_1:
+    case QT_Q5_1:
+    case QT_Q4_K:
+    case QT_Q5_K: return (struct floats_at){0, 4};
+    case QT_Q2_K: return (struct floats_at){80, 4};
+    case QT_Q3_K: return (struct floats_at){108, 2};
+    case QT_Q6_K: return (struct floats_at){208, 2};
+    case QT_TQ1_0: return (struct floats_at){52, 2};
+    case QT_TQ2_0: return (struct floats_at){64, 2};
+    case QT_MXFP4: return (struct floats_at){0, 1};
+    case QT_Q4_0:
+    case QT_Q5_0:
+    case QT_Q8_0:
+    case QT_Q1_0:
+    case QT_Q2_0:
+    case QT_IQ4_NL:
+    case QT_IQ4_XS:
+    case QT_IQ2_XXS:
+    case QT_IQ2_XS:
+    case QT_IQ2_S:
+    case QT_IQ3_XXS:
+    case QT_IQ3_S:
+    case QT_IQ1_S: return (struct floats_at){0, 2};
+    default: return (struct floats_at){0, 0};
+    }
+}
+
+/* Blocks of the largest and smallest weights and scales, the same ones in runs of 16 bytes or all
+ * through a block: where sums of few bits saturate or overflow. */
+static void extreme_blocks(struct check *t, enum qtype type, uint8_t *out, int n) {
+    static const uint8_t byte[8] = {0xff, 0x80, 0x00, 0x7f, 0xff, 0x0f, 0xf0, 0x00};
+    static const uint8_t halves[4] = {0x00, 0x1c, 0x00, 0x18}, e8m0 = 120; /* 2^-8, 2^-9; 2^-7 */
+    const struct qtype_geom *g = qtype_geom(type);
+    const struct floats_at f = floats_at(type);
+    if (!f.n) {
+        random_blocks(t, type, out, n);
+        return;
+    }
+    for (int i = 0; i < n; i += g->block, out += g->block_bytes) {
+        const bool mixed = check_rand(t) % 3;
+        uint8_t v = byte[check_rand(t) % 8];
+        for (int b = 0; b < g->block_bytes; b++) {
+            if (mixed && b % 16 == 0) v = byte[check_rand(t) % 8];
+            out[b] = v;
+        }
+        memcpy(out + f.at, f.n == 1 ? &e8m0 : halves, (size_t)f.n);
+    }
+}
+
+/* Columns for them: every q is 127 or -127. */
+static void fill_extreme(struct check *t, float *x, int n, int column) {
+    for (int i = 0; i < n; i++) {
+        const int negative[5] = {0, 1, i % 2, i / 16 % 2, check_rand(t) % 2};
+        x[i] = negative[column % 5] ? -1.0f : 1.0f;
+    }
+}
+
 /* The values a kernel sees: block by block, q * d. */
 static void act_values(enum act_enc enc, const uint8_t *at, size_t step, int n, float *v) {
     for (int b = 0, i = 0; i < n; b++, at += step) {
@@ -98,7 +162,8 @@ static void expect(struct product *p) {
     free(x);
 }
 
-static struct product product_new(struct check *t, enum qtype type, int n_row, int n_col) {
+static struct product product_new(struct check *t, enum qtype type, int n_row, int n_col,
+                                  bool extreme) {
     const struct mat_kern *k = &t->cand->mat.of[type];
     const size_t act = act_bytes(k->enc);
     struct product p = {.type = type, .k = k, .n_row = n_row, .n_col = n_col};
@@ -111,11 +176,12 @@ static struct product product_new(struct check *t, enum qtype type, int n_row, i
     p.want = guarded(t, MOST_COLS * (size_t)n_row * sizeof(double));
     p.slack = guarded(t, MOST_COLS * (size_t)n_row * sizeof(double));
     for (int r = 0; r < n_row; r++)
-        random_blocks(t, type, p.w + (size_t)r * p.row_bytes, n_col);
+        (extreme ? extreme_blocks : random_blocks)(t, type, p.w + (size_t)r * p.row_bytes, n_col);
     float *x = guarded_f32(t, (size_t)n_col);
     for (int c = 0; c < MOST_COLS; c++) {
         fill_normal(t, x, (size_t)n_col);
         if (c % 7 == 3) x[n_col / 2] *= 30; /* an outlier channel */
+        if (extreme) fill_extreme(t, x, n_col, c);
         if (c % 11 == 5) memset(x, 0, (size_t)n_col * sizeof *x);
         t->cand->mat.encode[k->enc](x, n_col, p.x + (size_t)c * act, p.step);
     }
@@ -161,9 +227,9 @@ static void product_check(struct check *t, const struct product *p, int r0, int 
     }
 }
 
-static void check_shape(struct check *t, enum qtype type, int n_col) {
+static void check_shape(struct check *t, enum qtype type, int n_col, bool extreme) {
     struct guarded *mark = t->memory;
-    struct product p = product_new(t, type, 37, n_col);
+    struct product p = product_new(t, type, 37, n_col, extreme);
     float *same = guarded_f32(t, MOST_COLS * (size_t)p.n_row);
     int32_t *index = guarded(t, 9 * sizeof *index);
     for (size_t i = 0; i < MOST_COLS * (size_t)p.n_row; i++)
@@ -255,8 +321,9 @@ TEST(mat_mul) {
         const int block = qtype_geom((uint32_t)type)->block;
         static const int odd[] = {1, 3, 7, 20}; /* blocks in a row */
         for (int i = 0; i < 4 && !t->failed; i++)
-            if (odd[i] * block <= 2000) check_shape(t, (enum qtype)type, odd[i] * block);
-        if (block < 256) check_shape(t, (enum qtype)type, 896 / block * block);
+            if (odd[i] * block <= 2000) check_shape(t, (enum qtype)type, odd[i] * block, false);
+        if (block < 256) check_shape(t, (enum qtype)type, 896 / block * block, false);
+        check_shape(t, (enum qtype)type, 1280, true); /* beyond what any kernel unpacks at a time */
         n_type++;
     }
     CHECK(n_type == 28, "%d weight types have kernels; 28 should", n_type);
@@ -372,15 +439,15 @@ static struct timed timed_new(struct check *t, enum qtype type) {
     return b;
 }
 
-/* One thread: GB/s of weights at one column, Gop/s at 6, 32 and 512 columns, each with its share of
- * the peak measured just before. */
+/* One thread: GB/s of weights at one column, Gop/s at more, each with its share of the peak
+ * measured just before. */
 static void bench_type(struct check *t, enum qtype type) {
-    static const int n[] = {1, 48, 192, 512};
+    static const int n[] = {1, 2, 4, 8, 32, 512};
     struct guarded *mark = t->memory;
     if (!strcmp(t->cand->mat.of[type].isa, "ref")) return;
     struct timed b = timed_new(t, type);
     printf("%-8s %-7s", qtype_name(type), b.k->isa);
-    for (int i = 0; i < 4; i++) {
+    for (size_t i = 0; i < sizeof n / sizeof *n; i++) {
         const struct peak p = bench_peak(t->level);
         b.n = n[i];
         b.slice =

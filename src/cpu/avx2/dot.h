@@ -22,26 +22,11 @@ INLINE __m256i madd_add(__m256i acc, __m256i a, __m256i b, int vnni) {
     return acc;
 }
 
-INLINE float lane_sum(__m256 v) {
-    __m128 s = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
-    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
-    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
-}
-
 enum k_form {
     MINS,   /* unsigned, float mins */
     BIASED, /* q + bias */
     SIGNED, /* up to +-127 */
 };
-
-/* The scales of sub-blocks 2s (low half) and 2s + 1 (high half) as 16-bit lanes. */
-INLINE __m256i scales(const struct row_k *w, int s) {
-    const __m256i halves = _mm256_setr_epi8(0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 2, 3, 2,
-                                            3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3, 2, 3);
-    int32_t two;
-    memcpy(&two, w->sc + 2 * s, sizeof two);
-    return _mm256_shuffle_epi8(_mm256_set1_epi32(two), halves);
-}
 
 /* The lane sums of four vectors. */
 INLINE __m128i sums4(const __m256i v[4]) {
@@ -50,13 +35,13 @@ INLINE __m128i sums4(const __m256i v[4]) {
     return _mm_add_epi32(_mm256_castsi256_si128(t), _mm256_extracti128_si256(t, 1));
 }
 
-INLINE enum k_form form_of(enum qtype t) {
-    if (t == QT_Q2_K || t == QT_Q4_K || t == QT_Q5_K) return MINS;
-    return t == QT_IQ4_XS ? SIGNED : BIASED;
-}
-
 /* Products of 32 weights and activations as pairs. */
 INLINE __m256i dot_pairs(__m256i q, __m256i x, bool sign) {
     return sign ? _mm256_maddubs_epi16(_mm256_abs_epi8(q), _mm256_sign_epi8(x, q))
                 : _mm256_maddubs_epi16(q, x);
+}
+
+INLINE void fetch(const uint8_t *p, size_t n) {
+    for (size_t i = 0; i < n; i += 64)
+        __builtin_prefetch(p + i);
 }
