@@ -249,6 +249,27 @@ static void check_shape(struct check *t, enum qtype type, int n_col, bool extrem
     guarded_free(t, mark);
 }
 
+/* Pieces as tall as the kernel takes them have the bits of low ones. */
+static void check_tall(struct check *t, enum qtype type, int n_col) {
+    const int wide = t->cand->mat.of[type].wide;
+    if (!wide) return;
+    struct guarded *mark = t->memory;
+    struct product p = product_new(t, type, wide + 5, n_col, false);
+    float *same = guarded_f32(t, MOST_COLS * (size_t)p.n_row);
+    for (size_t i = 0; i < MOST_COLS * (size_t)p.n_row; i++)
+        same[i] = NAN;
+    for (int r0 = 0; r0 < p.n_row; r0 += MAT_PIECE) {
+        const int left = p.n_row - r0, n_row = left < MAT_PIECE ? left : MAT_PIECE;
+        product_run(&p, r0, n_row, NULL, MOST_COLS);
+        product_check(t, &p, r0, n_row, NULL, MOST_COLS, same);
+    }
+    for (int n_row = wide, r0 = 5; n_row > MAT_PIECE; n_row -= 43, r0--) {
+        product_run(&p, r0, n_row, NULL, MOST_COLS);
+        product_check(t, &p, r0, n_row, NULL, MOST_COLS, same);
+    }
+    guarded_free(t, mark);
+}
+
 /* The kernels in 16-bit integers have their twin's bits, and blocks that are hard for them: zeros,
  * subnormals, one large weight among small ones, halves of a step (ties), infinity and NaN. */
 static void hard_weights(struct check *t, enum qtype type, uint8_t *w, int n) {
@@ -269,7 +290,7 @@ static void check_q16_bits(struct check *t) {
         if (t->cand->mat.of[types[i]].enc != ACT_Q16) continue;
         for (int n_col = 1; n_col < 1500 && !t->failed; n_col = 3 * n_col + 29) {
             struct guarded *mark = t->memory;
-            struct product p = product_new(t, types[i], 32, n_col);
+            struct product p = product_new(t, types[i], 32, n_col, false);
             float *twin = guarded_f32(t, 16 * MAT_ROWS);
             for (int r = 0; r < p.n_row; r++)
                 hard_weights(t, types[i], p.w + (size_t)r * p.row_bytes, n_col);
@@ -324,6 +345,7 @@ TEST(mat_mul) {
             if (odd[i] * block <= 2000) check_shape(t, (enum qtype)type, odd[i] * block, false);
         if (block < 256) check_shape(t, (enum qtype)type, 896 / block * block, false);
         check_shape(t, (enum qtype)type, 1280, true); /* beyond what any kernel unpacks at a time */
+        check_tall(t, (enum qtype)type, 800 / block * block);
         n_type++;
     }
     CHECK(n_type == 28, "%d weight types have kernels; 28 should", n_type);
@@ -337,12 +359,12 @@ TEST(mat_levels) {
         if (!t->cand->mat.of[type].mul) continue;
         const int block = qtype_geom((uint32_t)type)->block;
         struct guarded *mark = t->memory;
-        struct product p = product_new(t, (enum qtype)type, MAT_ROWS, 800 / block * block);
+        struct product p = product_new(t, (enum qtype)type, MAT_PIECE, 800 / block * block, false);
         float *same = guarded_f32(t, (size_t)7 * MAT_ROWS);
-        product_run(&p, 0, MAT_ROWS, NULL, 7);
+        product_run(&p, 0, MAT_PIECE, NULL, 7);
         memcpy(same, p.acc, 7 * MAT_ROWS * sizeof *same);
         p.k = &neon->mat.of[type];
-        product_run(&p, 0, MAT_ROWS, NULL, 7);
+        product_run(&p, 0, MAT_PIECE, NULL, 7);
         CHECK_SAME(same, p.acc, (size_t)7 * MAT_ROWS, "%s", qtype_name((enum qtype)type));
         guarded_free(t, mark);
     }

@@ -23,8 +23,8 @@ static void mul_q_vnni(enum qtype t, const struct mat_call *c) {
 
 static void integers(struct kern_mat *k, mat_fn *with_k, mat_fn *with_q, const char *isa) {
     for (int t = 0; t < QT_COUNT; t++) {
-        if (row_k_of((enum qtype)t)) k->of[t] = (struct mat_kern){with_k, ACT_Q8_K, 16, isa};
-        if (row_q_of((enum qtype)t)) k->of[t] = (struct mat_kern){with_q, ACT_Q8, 16, isa};
+        if (row_k_of((enum qtype)t)) k->of[t] = (struct mat_kern){with_k, ACT_Q8_K, 16, isa, 0};
+        if (row_q_of((enum qtype)t)) k->of[t] = (struct mat_kern){with_q, ACT_Q8, 16, isa, 0};
     }
 }
 

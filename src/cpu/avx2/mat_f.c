@@ -99,6 +99,6 @@ static void mul_f(enum qtype t, const struct mat_call *c) {
 
 void kern_mat_avx2_float(struct kern_mat *k) {
     for (int t = 0; t < QT_COUNT; t++)
-        if (k->of[t].mul) k->of[t] = (struct mat_kern){mul_f, ACT_F32, 32, "avx2"};
+        if (k->of[t].mul) k->of[t] = (struct mat_kern){mul_f, ACT_F32, 32, "avx2", 0};
     k->mul_f32 = mul_f;
 }
