@@ -54,8 +54,8 @@ static void mul_block(const struct tile_kind *k, const struct mat_call *c, int b
     const int n_part = (c->n + TILE_COLS - 1) / TILE_COLS;
     for (int g = 0; g < n_group; g += 2) {
         const int n = n_group - g < 2 ? 1 : 2;
-        for (int part = 0; part < n_part; part++) {
-            const int lo = c->n * part / n_part, hi = c->n * (part + 1) / n_part;
+        for (int part = 0, lo = 0, hi; part < n_part; part++, lo = hi) {
+            hi = lo + c->n / n_part + (part < c->n % n_part);
             for (int i = lo; i < hi; i++)
                 col[i - lo] = x + (size_t)(c->index ? c->index[i] : i) * act;
             k->mul(tile + g * k->tile_bytes, n, col, hi - lo, c->acc + lo * MAT_ROWS + 16 * g);
