@@ -1,6 +1,6 @@
 /* The stages of the sampler that work on a list of candidates: each one shortens the list or
  * rescales its logits.  Behaviour follows llama.cpp's samplers (shared golden vectors); none
- * sorts more of the vocabulary than it keeps, none allocates.
+ * sorts the vocabulary for the few that it keeps, none allocates.
  *
  * "Best" is by logit, ties by lower id.  A logit of -INFINITY is a banned candidate: it stays in
  * the list with probability 0 until a stage cuts it. */
