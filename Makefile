@@ -54,6 +54,7 @@ $B/obj/%.o: PIC := -fPIC -fvisibility=hidden
 $B/obj/cli/%.o: PIC := -fPIE
 $B/obj/cpu/%.o: OPT_DIR := -O3
 $B/obj/quant/%.o: OPT_DIR := -O3
+$B/obj/sample/%.o: OPT_DIR := -O3
 $B/obj/cpu/avx2/%.o: ISA_FLAGS := -mavx2 -mfma -mf16c
 $B/obj/cpu/avx512/%.o: ISA_FLAGS := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq \
 	-mavx512vnni -mavx512bf16 -mavx512vbmi -mprefer-vector-width=512

@@ -155,6 +155,18 @@ static void test_door_refuses(void **state) {
     ran_fini(&r);
 }
 
+static void test_door_times(void **state) {
+    (void)state;
+    struct ran r;
+    const char *args[] = {"debug", "sampler", "--time", "1000", NULL};
+    assert_int_equal(run_cria(&r, args, "", 0, 30), 0);
+    int n_line = 0;
+    for (const char *p = r.out.p; (p = strchr(p, '\n')); p++)
+        n_line++;
+    assert_int_equal(n_line, 10); /* a header, eight chains, log-probabilities */
+    ran_fini(&r);
+}
+
 /* ---- the chain ---- */
 
 enum { N = 500 };
@@ -453,6 +465,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_golden),
         cmocka_unit_test(test_door_refuses),
+        cmocka_unit_test(test_door_times),
         cmocka_unit_test(test_rng_is_fixed),
         cmocka_unit_test(test_same_seed_same_tokens),
         cmocka_unit_test(test_draws_follow_p),

@@ -1,6 +1,6 @@
 /* `cria debug sampler`: each line of standard input is a chain of sampler stages over given logits,
  * or steps of mirostat with forced choices; each line of output what the stages leave.  The format
- * is that of the reference data's sampler.jsonl. */
+ * is that of the reference data's sampler.jsonl.  With --time N nothing is read. */
 #include "cli/commands.h"
 
 #include <math.h>
@@ -10,6 +10,7 @@
 
 #include "sample/penalty.h"
 #include "sample/stage.h"
+#include "cli/sampler_time.h"
 
 enum { MAX_LOGITS = 1 << 20 };
 
@@ -234,8 +235,13 @@ static json_t *run_line(const char *text, size_t n) {
     return out ? out : json_pack("{s:s}", "error", e.msg);
 }
 
+static int time_n; /* a command line option; one command per process */
+
 const struct opt *debug_sampler_options(void) {
-    static const struct opt table[] = {{0}};
+    static const struct opt table[] = {
+        {"time", 0, OPT_INT, &time_n, 1, MAX_LOGITS, "N", "time the usual chains on N logits"},
+        {0},
+    };
     return table;
 }
 
@@ -246,6 +252,7 @@ int debug_sampler(int argc, char **argv, struct err *e) {
     if (n_args)
         return err_set(e, ERR_USAGE, "debug sampler: found \"%s\"; it reads standard input",
                        args[0]);
+    if (time_n > 0) return sampler_time(time_n, e);
     char *line = NULL;
     size_t cap = 0;
     for (ssize_t n; (n = getline(&line, &cap, stdin)) > 0;) {

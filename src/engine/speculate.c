@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "base/os.h"
+#include "sample/scan.h"
 #include "engine/ngram.h"
 
 enum {
@@ -172,8 +173,7 @@ static int32_t most_likely(const float *logits, int n, int *margin) {
     static const float step[N_MARGIN - 1] = {0.5f, 1.0f, 2.0f, 4.0f};
     float max = logits[0], second = -1e30f;
     int32_t best = 0;
-    for (int i = 1; i < n; i++) {
-        if (logits[i] <= second) continue;
+    for (int i = 1; (i = scan_above(logits, n, i, second)) < n; i++) {
         if (logits[i] > max)
             second = max, max = logits[i], best = i;
         else

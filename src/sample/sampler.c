@@ -12,6 +12,7 @@
 #include <sys/random.h>
 
 #include "sample/penalty.h"
+#include "sample/scan.h"
 #include "sample/stage.h"
 
 enum {
@@ -178,15 +179,6 @@ void sampler_accept(struct sampler *s, int32_t id) {
     recent_push(&s->history, id);
 }
 
-/* The arg max, NaN never; the first of equals; 0 when nothing can be chosen. */
-static int32_t best_id(const float *logits, int n) {
-    int32_t best = 0;
-    float max = -INFINITY;
-    for (int i = 0; i < n; i++)
-        if (logits[i] > max) max = logits[i], best = i;
-    return best;
-}
-
 static const float *adjusted(struct sampler *s, const float *logits) {
     const struct sampler_opts *o = &s->o;
     if (!s->changes_logits) return logits;
@@ -210,23 +202,39 @@ static int32_t choose_mirostat(struct sampler *s, const float *logits) {
     return c->id;
 }
 
-int32_t sampler_choose(struct sampler *s, const float *logits) {
+/* The first stage that cuts the list is done while it is made: few chains list the vocabulary. */
+static void cut(struct sampler *s, const float *logits) {
     struct cands *k = &s->cands;
     const struct sampler_opts *o = &s->o;
-    logits = adjusted(s, logits);
-    if (o->temperature <= 0.0f) return best_id(logits, s->n_vocab);
-    if (o->mirostat != 0) return choose_mirostat(s, logits);
-
+    const int n = s->n_vocab;
+    const bool whole = o->typical_p < 1.0f || (o->top_k > 0 && o->top_k < n);
     if (o->top_n_sigma > 0.0f) { /* its mean is over the whole vocabulary */
-        cands_fill(k, logits, s->n_vocab);
+        cands_fill(k, logits, n);
         stage_top_n_sigma(k, o->top_n_sigma);
         stage_top_k(k, o->top_k);
+    } else if (!whole && o->top_p < 1.0f) {
+        cands_fill_top_p(k, logits, n, o->top_p, o->min_keep);
+        stage_min_p(k, o->min_p, o->min_keep);
+        return;
+    } else if (!whole && o->min_p > 0.0f) {
+        cands_fill_min_p(k, logits, n, o->min_p, o->min_keep);
+        return;
     } else {
-        cands_fill_top(k, logits, s->n_vocab, o->top_k);
+        cands_fill_top(k, logits, n, o->top_k);
     }
     stage_typical(k, o->typical_p, o->min_keep);
     stage_top_p(k, o->top_p, o->min_keep);
     stage_min_p(k, o->min_p, o->min_keep);
+}
+
+int32_t sampler_choose(struct sampler *s, const float *logits) {
+    struct cands *k = &s->cands;
+    const struct sampler_opts *o = &s->o;
+    logits = adjusted(s, logits);
+    if (o->temperature <= 0.0f) return scan_best(logits, s->n_vocab);
+    if (o->mirostat != 0) return choose_mirostat(s, logits);
+
+    cut(s, logits);
     if (o->xtc_probability > 0.0f && rng_unit(&s->rng) < (double)o->xtc_probability)
         stage_xtc(k, o->xtc_threshold, o->min_keep);
     stage_temp_dynamic(k, o->temperature, o->dynatemp_range, o->dynatemp_exponent);
@@ -237,7 +245,7 @@ int32_t sampler_choose(struct sampler *s, const float *logits) {
 int candidates_top(const float *logits, int n, int top, struct candidate *out,
                    struct candidate *chosen) {
     struct cands k = {.c = out};
-    const float max = logits[best_id(logits, n)];
+    const float max = logits[scan_best(logits, n)];
     double sum = 0.0;
     cands_fill_top(&k, logits, n, top < n ? top : n);
     if (top >= n) cands_sort(&k);

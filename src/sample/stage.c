@@ -1,9 +1,12 @@
-/* See stage.h.  Lists are cut with a binary heap: building it is linear, and only what is kept is
- * popped, so that top_p over a vocabulary of 256k costs a few dozen pops, not a sort. */
+/* See stage.h.  Lists are cut with binary heaps: building one is linear, and only what is kept is
+ * popped.  From a whole vocabulary only what can be kept enters a list at all: cands_fill_*(). */
 #include "sample/stage.h"
 
 #include <float.h>
 #include <math.h>
+#include <string.h>
+
+#include "sample/scan.h"
 
 static bool better(const struct candidate *a, const struct candidate *b) {
     return a->logit > b->logit || (a->logit == b->logit && a->id < b->id);
@@ -61,14 +64,101 @@ void cands_fill_top(struct cands *k, const float *logits, int n_vocab, int top) 
      * one comparison with it.  Ids ascend, so an equal logit never displaces. */
     cands_fill(k, logits, top);
     heapify(k->c, top, false);
-    float worst = k->c[0].logit;
-    for (int i = top; i < n_vocab; i++) {
-        if (!(logits[i] > worst)) continue;
-        k->c[0] = (struct candidate){.id = i, .logit = finite_or_banned(logits[i])};
+    for (int i = top; (i = scan_above(logits, n_vocab, i, k->c[0].logit)) < n_vocab; i++) {
+        const float x = finite_or_banned(logits[i]);
+        if (!(x > k->c[0].logit)) continue; /* +INFINITY is no better than the largest float */
+        k->c[0] = (struct candidate){.id = i, .logit = x};
         sift(k->c, top, 0, false);
-        worst = k->c[0].logit;
     }
     cands_sort(k);
+}
+
+/* The largest logit as the list has it. */
+static float max_logit(const float *logits, int n_vocab) {
+    return finite_or_banned(logits[scan_best(logits, n_vocab)]);
+}
+
+void cands_fill_min_p(struct cands *k, const float *logits, int n_vocab, float p, int min_keep) {
+    const float low = max_logit(logits, n_vocab) + logf(p);
+    if (!(p > 0.0f) || !(low > -INFINITY)) {
+        cands_fill(k, logits, n_vocab);
+        stage_min_p(k, p, min_keep);
+        return;
+    }
+    const float below = nextafterf(low, -INFINITY);
+    int n = 0;
+    for (int i = 0; (i = scan_above(logits, n_vocab, i, below)) < n_vocab; i++)
+        k->c[n++] = (struct candidate){.id = i, .logit = finite_or_banned(logits[i])};
+    k->n = n;
+    if (n < min_keep) cands_fill_top(k, logits, n_vocab, min_keep);
+}
+
+/* The candidates with low <= logit < high in order of id into out; returns how many. */
+static int gather(struct candidate *out, const float *logits, int n_vocab, float low, float high) {
+    const float below = nextafterf(low, -INFINITY);
+    int n = 0;
+    for (int i = 0; i < n_vocab; i++) {
+        if (low > -INFINITY) i = scan_above(logits, n_vocab, i, below); /* else the banned too */
+        if (i == n_vocab) break;
+        const float x = finite_or_banned(logits[i]);
+        if (x < high) out[n++] = (struct candidate){.id = i, .logit = x};
+    }
+    return n;
+}
+
+/* Greater for smaller numbers; equal for both zeros. */
+static uint32_t descending_key(float x) {
+    const float no_minus_zero = x + 0.0f;
+    uint32_t u;
+    memcpy(&u, &no_minus_zero, sizeof u);
+    return u >> 31 ? u : u ^ 0x7fffffffu;
+}
+
+/* a[n], in order of id, best first into b; a is lost.  A radix sort of three digits: stable, so
+ * that ties stay in order of id, and linear where a flat distribution leaves much of the
+ * vocabulary. */
+static void sort_into(struct candidate *b, struct candidate *a, int n) {
+    enum { BITS = 11, RADIX = 1 << BITS };
+    for (int shift = 0; shift < 32; shift += BITS) {
+        int at[RADIX + 1] = {0};
+        for (int i = 0; i < n; i++)
+            at[(descending_key(a[i].logit) >> shift) % RADIX + 1]++;
+        for (int d = 1; d < RADIX; d++)
+            at[d] += at[d - 1];
+        for (int i = 0; i < n; i++)
+            b[at[(descending_key(a[i].logit) >> shift) % RADIX]++] = a[i];
+        struct candidate *t = a;
+        a = b, b = t;
+    }
+}
+
+void cands_fill_top_p(struct cands *k, const float *logits, int n_vocab, float p, int min_keep) {
+    const float max = max_logit(logits, n_vocab);
+    if (p >= 1.0f || max == -INFINITY) {
+        cands_fill(k, logits, n_vocab);
+        stage_top_p(k, p, min_keep);
+        return;
+    }
+    double all = 0.0, sum = 0.0; /* as cands_softmax() adds them, to the bit */
+    for (int i = 0; i < n_vocab; i++)
+        all += (double)expf(finite_or_banned(logits[i]) - max);
+    const float scale = (float)(1.0 / all);
+    /* Slices of the distribution from the top down: a pass costs little beside sorting too many. */
+    const float depth[] = {3, 5, 7, 9, 11, 14, 18, 24, INFINITY};
+    float high = INFINITY;
+    k->n = 0;
+    for (size_t i = 0; i < sizeof depth / sizeof *depth; i++) {
+        const float low = max - depth[i];
+        const int end = k->n + gather(k->tmp, logits, n_vocab, low, high);
+        sort_into(k->c + k->n, k->tmp, end - k->n);
+        while (k->n < end) {
+            struct candidate *c = &k->c[k->n++];
+            c->p = expf(c->logit - max) * scale;
+            sum += (double)c->p;
+            if ((float)sum >= p && k->n >= min_keep) return;
+        }
+        high = low;
+    }
 }
 
 void cands_sort(struct cands *k) {
@@ -100,10 +190,14 @@ void cands_softmax(struct cands *k) {
 
 void stage_top_k(struct cands *k, int top) {
     if (top <= 0 || top >= k->n) return;
-    heapify(k->c, k->n, true);
-    for (int i = 0; i < top; i++)
-        pop(k->c, k->n - i, true);
-    keep_popped(k, top);
+    heapify(k->c, top, false); /* as in cands_fill_top() */
+    for (int i = top; i < k->n; i++) {
+        if (!better(&k->c[i], &k->c[0])) continue;
+        k->c[0] = k->c[i];
+        sift(k->c, top, 0, false);
+    }
+    k->n = top;
+    cands_sort(k);
 }
 
 void stage_top_n_sigma(struct cands *k, float n) {

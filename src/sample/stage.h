@@ -1,6 +1,6 @@
 /* The stages of the sampler that work on a list of candidates: each one shortens the list or
  * rescales its logits.  Behaviour follows llama.cpp's samplers (shared golden vectors); none
- * sorts more of the vocabulary than it keeps, none allocates.
+ * sorts the vocabulary for the few that it keeps, none allocates.
  *
  * "Best" is by logit, ties by lower id.  A logit of -INFINITY is a banned candidate: it stays in
  * the list with probability 0 until a stage cuts it. */
@@ -11,7 +11,7 @@
 
 struct cands {
     struct candidate *c;   /* [n]; room for n_vocab, caller's */
-    struct candidate *tmp; /* room for n_vocab, caller's: scratch of stage_typical */
+    struct candidate *tmp; /* room for n_vocab, caller's: scratch of typical and top_p */
     int n;
 };
 
@@ -20,6 +20,11 @@ void cands_fill(struct cands *k, const float *logits, int n_vocab);
 
 /* The best `top` of logits[n_vocab], best first; top <= 0 or >= n_vocab: all, in order of id. */
 void cands_fill_top(struct cands *k, const float *logits, int n_vocab, int top);
+
+/* cands_fill() and the stage of that name in one, without the list of everything: the same list, in
+ * the same order, bit by bit. */
+void cands_fill_top_p(struct cands *k, const float *logits, int n_vocab, float p, int min_keep);
+void cands_fill_min_p(struct cands *k, const float *logits, int n_vocab, float p, int min_keep);
 
 /* p of each candidate: softmax over the list.  All banned: p is 0 everywhere. */
 void cands_softmax(struct cands *k);
