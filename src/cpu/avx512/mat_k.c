@@ -9,6 +9,8 @@
  * of the tile alone, operands in L1, reached 79 % of a Zen 5 core's int8 peak (32x5 78, 48x4 78,
  * sums in memory 74; of 79 multiplier slots 64 are dots).  This kernel with its unpacking: 67 % at
  * 512 columns, see bench/NOTES.md. */
+#include <stdbool.h>
+
 #include "base/f16.h"
 #include "cpu/avx512/tile.h"
 #include "quant/blocks.h"
@@ -104,21 +106,35 @@ INLINE void mul_form(const void *tile, int n_group, const uint8_t *const *x, int
     }
 }
 
-#define MUL(name, ...)                                                                             \
-    void name(const void *t, int n_group, const uint8_t *const *x, int n, float *acc) {            \
-        mul_form(t, n_group, x, n, acc, (struct k_form){__VA_ARGS__});                             \
-    }
-static MUL(mul_8_mins, .n_sub = 8,
-           .n_min = 8) static MUL(mul_8_biased, .n_sub = 8,
-                                  .biased = 1) static MUL(mul_scaled_mins, .n_sub = 1,
-                                                          .n_min = 16) static MUL(mul_scaled_biased,
-                                                                                  .n_sub = 1,
-                                                                                  .biased = 1)
-    MUL(tile_k_mul_16, .n_sub = 16, .biased = 1)
+static void mul_8_mins(const void *t, int n_group, const uint8_t *const *x, int n, float *acc) {
+    mul_form(t, n_group, x, n, acc, (struct k_form){.n_sub = 8, .n_min = 8});
+}
 
-    /* ---- unpacking ---- */
+static void mul_8_biased(const void *t, int n_group, const uint8_t *const *x, int n, float *acc) {
+    mul_form(t, n_group, x, n, acc, (struct k_form){.n_sub = 8, .biased = 1});
+}
 
-    INLINE void put(struct tile_k *t, int step, __m512i w) {
+static void mul_16_mins(const void *t, int n_group, const uint8_t *const *x, int n, float *acc) {
+    mul_form(t, n_group, x, n, acc, (struct k_form){.n_sub = 16, .n_min = 16});
+}
+
+static void mul_scaled_mins(const void *t, int n_group, const uint8_t *const *x, int n,
+                            float *acc) {
+    mul_form(t, n_group, x, n, acc, (struct k_form){.n_sub = 1, .n_min = 16});
+}
+
+static void mul_scaled_biased(const void *t, int n_group, const uint8_t *const *x, int n,
+                              float *acc) {
+    mul_form(t, n_group, x, n, acc, (struct k_form){.n_sub = 1, .biased = 1});
+}
+
+void tile_k_mul_16(const void *t, int n_group, const uint8_t *const *x, int n, float *acc) {
+    mul_form(t, n_group, x, n, acc, (struct k_form){.n_sub = 16, .biased = 1});
+}
+
+/* ---- unpacking ---- */
+
+INLINE void put(struct tile_k *t, int step, __m512i w) {
     _mm512_store_si512(t->w[step], w);
 }
 
@@ -257,10 +273,11 @@ INLINE __m512i multiples(__m512i sc) {
     return _mm512_mullo_epi32(sc, _mm512_set1_epi32(0x03020100));
 }
 
-static void unpack_q2_k(const uint8_t *p, size_t stride, const struct ahead *f, void *tile) {
-    struct tile_k *t = tile;
+INLINE void unpack_q2(const uint8_t *p, size_t stride, const struct ahead *f, bool scale,
+                      struct tile_k *t) {
     __m512i s[4], d[4];
     transpose16(p, stride, s);
+    if (!scale) UNROLL for (int i = 0; i < 4; i++) put_scales(t, 4 * i, and8(s[i], 15));
     UNROLL for (int i = 0; i < 4; i++) put_mins(t, 2 * i, and8(_mm512_srli_epi16(s[i], 4), 15));
     transpose16(p + 68, stride, d);
     put_d(t, d[3]);
@@ -271,8 +288,10 @@ static void unpack_q2_k(const uint8_t *p, size_t stride, const struct ahead *f, 
             const __m512i sc = and8(s[2 * h + m / 2], 15);
             UNROLL for (int half = 0; half < 2; half++) {
                 const __m512i table = multiples(byte_of(sc, m % 2 * 2 + half));
-                UNROLL for (int k = 4 * half; k < 4 * half + 4; k++)
-                    put(t, 32 * h + 8 * m + k, scaled(table, _mm512_srli_epi16(v[k], 2 * m)));
+                UNROLL for (int k = 4 * half; k < 4 * half + 4; k++) {
+                    const __m512i two = _mm512_srli_epi16(v[k], 2 * m);
+                    put(t, 32 * h + 8 * m + k, scale ? scaled(table, two) : and8(two, 3));
+                }
             }
         }
         fetch_quarter(f, stride, (size_t)(2 * h), sizeof(struct block_q2_k));
@@ -292,6 +311,14 @@ INLINE void header_q3_k(const uint8_t *p, size_t stride, __m512i sc[4], struct t
         const __m512i high = and8(_mm512_slli_epi16(_mm512_srli_epi16(s[2], 2 * i), 4), 0x30);
         sc[i] = _mm512_sub_epi8(_mm512_or_si512(low, high), _mm512_set1_epi8(32));
     }
+}
+
+static void unpack_q2_k(const uint8_t *p, size_t stride, const struct ahead *f, void *tile) {
+    unpack_q2(p, stride, f, true, tile);
+}
+
+static void unpack_q2_k_few(const uint8_t *p, size_t stride, const struct ahead *f, void *tile) {
+    unpack_q2(p, stride, f, false, tile);
 }
 
 /* Stored as sc (q - 4) + 127, which is 3 to 255: sc is -32 to 31, q 0 to 7 with its bit 2 in hmask.
@@ -322,6 +349,30 @@ static void unpack_q3_k(const uint8_t *p, size_t stride, const struct ahead *f, 
                     put(t, 32 * h + 8 * m + k,
                         _mm512_mask_add_epi8(w, _mm512_test_epi8_mask(top[k], bit), w, s4));
                 }
+            }
+        }
+        fetch_quarter(f, stride, (size_t)(2 * h), sizeof(struct block_q3_k));
+        fetch_quarter(f, stride, (size_t)(2 * h + 1), sizeof(struct block_q3_k));
+    }
+}
+
+/* Stored as q - 4 + 128. */
+static void unpack_q3_k_few(const uint8_t *p, size_t stride, const struct ahead *f, void *tile) {
+    struct tile_k *t = tile;
+    __m512i top[8], sc[4];
+    header_q3_k(p, stride, sc, t);
+    UNROLL for (int i = 0; i < 4; i++) put_scales_signed(t, 4 * i, sc[i]);
+    transpose32(p, stride, top);
+    UNROLL for (int h = 0; h < 2; h++) {
+        __m512i v[8];
+        transpose32(p + 32 + 32 * h, stride, v);
+        UNROLL for (int m = 0; m < 4; m++) {
+            UNROLL for (int k = 0; k < 8; k++) {
+                const __m512i two = and8(_mm512_srli_epi16(v[k], 2 * m), 3);
+                const __m512i one =
+                    and8(_mm512_slli_epi16(_mm512_srli_epi16(top[k], 4 * h + m), 2), 4);
+                put(t, 32 * h + 8 * m + k,
+                    _mm512_add_epi8(_mm512_or_si512(two, one), _mm512_set1_epi8(124)));
             }
         }
         fetch_quarter(f, stride, (size_t)(2 * h), sizeof(struct block_q3_k));
@@ -365,8 +416,16 @@ static const struct tile_kind kind[QT_COUNT] = {
     [QT_IQ4_XS] = {unpack_iq4_xs, mul_8_biased, sizeof(struct tile_k)},
 };
 
+/* Few columns do not repay the products of weights and scales.  The bits are the same: sums of
+ * products stay under 2^24 (Q2_K 1.5e6, Q3_K 4.2e6), so float adds them exactly. */
+static const struct tile_kind kind_few[QT_COUNT] = {
+    [QT_Q2_K] = {unpack_q2_k_few, mul_16_mins, sizeof(struct tile_k)},
+    [QT_Q3_K] = {unpack_q3_k_few, tile_k_mul_16, sizeof(struct tile_k)},
+};
+
 static void mul_k(enum qtype t, const struct mat_call *c) {
-    mul_tiles(t, c, &kind[t], ACT_Q8_K);
+    const bool few = c->n <= TILE_COLS && kind_few[t].unpack;
+    mul_tiles(t, c, few ? &kind_few[t] : &kind[t], ACT_Q8_K);
 }
 
 void kern_mat_avx512_k(struct kern_mat *k) {

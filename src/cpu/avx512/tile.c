@@ -6,8 +6,7 @@
 #include <string.h>
 
 enum {
-    AHEAD_FAR = 4, /* blocks of 256 */
-    AHEAD_NEAR = 2,
+    AHEAD = 2, /* blocks of 256, to L1 */
     MAX_GROUPS = MAT_ROWS / 16,
 };
 _Static_assert(MAX_GROUPS *TILE_MAX_BYTES + 16 * 1024 <= MAT_TMP_BYTES, "scratch");
@@ -22,13 +21,18 @@ struct walk {
     int n_block;
 };
 
-/* Row 0 of block b + dist, or of the next piece when the rows end; the prefetches at the very
- * end fall on what was just read, which costs nothing. */
-static const uint8_t *look_ahead(const struct walk *g, int b, int dist) {
-    const int at = b + dist;
+/* Row 0 of the block AHEAD of b, or of the next piece when the rows end; the prefetches at the
+ * very end fall on what was just read, which costs nothing. */
+static const uint8_t *near_of(const struct walk *g, int b) {
+    const int at = b + AHEAD;
     if (at < g->n_block) return g->p + (size_t)at * g->block;
     if (!g->wrap) return g->p + (size_t)b * g->block;
     return g->p + g->wrap + (size_t)(at - g->n_block) * g->block;
+}
+
+/* Part b of the next piece's bytes in order. */
+static const uint8_t *next_of(const struct walk *g, int b) {
+    return g->p + g->wrap + (g->wrap ? 16 * (size_t)b * g->block : (size_t)b * g->block);
 }
 
 /* Unpack block b, of which a row has `bytes`; rows and values that are missing become zeros. */
@@ -36,7 +40,7 @@ static void unpack_block(const struct tile_kind *k, const struct walk *g, int b,
                          uint8_t *stage, void *tile) {
     const uint8_t *p = g->p + (size_t)b * g->block;
     if (g->n_row == 16 && bytes == g->block) {
-        const struct ahead f = {look_ahead(g, b, AHEAD_FAR), look_ahead(g, b, AHEAD_NEAR)};
+        const struct ahead f = {next_of(g, b), near_of(g, b)};
         k->unpack(p, g->stride, &f, tile);
         return;
     }

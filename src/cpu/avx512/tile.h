@@ -97,20 +97,26 @@ INLINE __m512 half_to_f32(__m512i v) {
     return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(v));
 }
 
-/* What to fetch while a tile is unpacked: the same rows further on, at two distances.  A prefetch
- * is dropped when the miss queue is full, hence the second try (distances from a prototype). */
+/* What to fetch while a tile is unpacked: from memory to L2 the piece that comes next, in the order
+ * of its bytes, and the bytes FETCH_FAR behind those, as a prefetch that finds all miss buffers
+ * taken is lost; from there to L1 the same rows further on.  One core of an Intel Xeon (Sapphire
+ * Rapids), GB/s of Q4_K, Q6_K: without the far one 12, 12; with it 14.5, 15; its read loop 15. */
+enum { FETCH_FAR = 16 << 10 };
 struct ahead {
-    const uint8_t *far, *near; /* of row 0 */
+    const uint8_t *next; /* as many bytes as the tile has */
+    const uint8_t *near; /* of row 0 */
 };
 
 /* Quarter q (0..3) of the prefetches for a tile of n bytes a row. */
 INLINE void fetch_quarter(const struct ahead *f, size_t stride, size_t q, size_t n) {
-    const uint8_t *far = f->far + 4 * q * stride, *near = f->near + 4 * q * stride;
+    const uint8_t *next = f->next + 4 * q * n, *near = f->near + 4 * q * stride;
+    UNROLL for (size_t at = 0; at < 4 * n; at += 64) {
+        _mm_prefetch((const char *)next + at, _MM_HINT_T1);
+        _mm_prefetch((const char *)next + FETCH_FAR + at, _MM_HINT_T1);
+    }
     UNROLL for (size_t r = 0; r < 4; r++) {
-        UNROLL for (size_t at = 0; at < n; at += 64) {
-            _mm_prefetch((const char *)far + r * stride + at, _MM_HINT_T0);
+        UNROLL for (size_t at = 0; at < n; at += 64)
             _mm_prefetch((const char *)near + r * stride + at, _MM_HINT_T0);
-        }
     }
 }
 
