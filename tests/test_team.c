@@ -2,11 +2,13 @@
  * comes; the policy of how many take part, with a clock and a machine made up here. */
 #include "support.h"
 
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cores.h"
 #include "base/os.h"
 #include "base/pace.h"
 #include "base/team.h"
@@ -233,6 +235,40 @@ static void many_workers(void **s) {
     free(d.seen);
 }
 
+#ifdef __linux__
+struct places {
+    int cpu[4];
+};
+
+static void note_place(struct worker *w, void *arg) {
+    struct places *p = arg;
+    cpu_set_t set;
+    assert_int_equal(sched_getaffinity(0, sizeof set, &set), 0);
+    p->cpu[w->id] = CPU_COUNT(&set) == 1 ? sched_getcpu() : -1;
+}
+
+static void pinned_workers_stay(void **s) {
+    (void)s;
+    struct err e;
+    const struct cores *c = cores_here();
+    struct team *t = new_team(4);
+    cpu_set_t before, after;
+    assert_int_equal(sched_getaffinity(0, sizeof before, &before), 0);
+    assert_int_equal(team_pin(t, c->cpu, c->n_cpu, &e), 0);
+    for (int k = 0; k < 20; k++) {
+        struct places p;
+        team_run(t, note_place, &p);
+        for (int i = 0; i < 4; i++)
+            assert_int_equal(p.cpu[i], c->cpu[i % c->n_cpu]);
+        assert_int_equal(sched_getaffinity(0, sizeof after, &after), 0);
+        assert_true(CPU_EQUAL(&before, &after)); /* the caller's is its own again */
+    }
+    static const short nowhere[] = {CORES_MAX - 1};
+    assert_int_equal(team_pin(t, nowhere, 1, &e), -1);
+    team_free(t);
+}
+#endif
+
 /* ---- the policy ---- */
 
 enum { MS = 1000 * 1000 };
@@ -399,6 +435,9 @@ int main(void) {
         cmocka_unit_test(workers_stand_aside_and_join),
         cmocka_unit_test(paced_runs_do_without_who_stalls),
         cmocka_unit_test(many_workers),
+#ifdef __linux__
+        cmocka_unit_test(pinned_workers_stay),
+#endif
         cmocka_unit_test(pace_avoids_a_busy_core),
         cmocka_unit_test(pace_of_a_large_team_recovers),
         cmocka_unit_test(pace_recovers_where_waiting_is_usual),

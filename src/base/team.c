@@ -4,6 +4,7 @@
 #include "base/team.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <limits.h>
 #include <pthread.h>
 #include <sched.h>
@@ -46,7 +47,9 @@ struct team {
     struct own_range *range; /* [n], owned */
     struct pace pace;
     int n, n_started, n_last; /* n_last: workers of the last run */
-    team_fn *fn;              /* the job: written by worker 0 before `start` changes */
+    bool pinned;
+    short first_cpu; /* of worker 0, where pinned */
+    team_fn *fn;     /* the job: written by worker 0 before `start` changes */
     void *arg;
     unsigned share;                     /* worker 0's count, for those who join a run */
     struct gate start;                  /* generation of jobs << N_BITS | workers; 0 of them: end */
@@ -163,8 +166,7 @@ static void join_shares(struct team *t, int n) {
     t->n_last = n;
 }
 
-void team_run_on(struct team *t, int n, team_fn *fn, void *arg) {
-    assert(n >= 1 && n <= t->n);
+static void run_on(struct team *t, int n, team_fn *fn, void *arg) {
     struct worker *w = &t->worker[0];
     t->fn = fn;
     t->arg = arg;
@@ -173,6 +175,51 @@ void team_run_on(struct team *t, int n, team_fn *fn, void *arg) {
     take_part(w, n);
     team_barrier(w);
     t->share = w->share;
+}
+
+/* ---- places ---- */
+
+#ifdef __linux__
+static int pin_thread(pthread_t thread, int cpu) {
+    cpu_set_t set;
+    CPU_ZERO(&set);
+    CPU_SET((size_t)cpu, &set);
+    return pthread_setaffinity_np(thread, sizeof set, &set);
+}
+
+int team_pin(struct team *t, const short *cpu, int n_cpu, struct err *e) {
+    assert(n_cpu > 0);
+    for (int i = 1; i < t->n; i++) {
+        errno = pin_thread(t->thread[i], cpu[i % n_cpu]);
+        if (errno) return err_errno(e, "threads: a processor for each");
+    }
+    t->pinned = true;
+    t->first_cpu = cpu[0];
+    return 0;
+}
+
+/* The caller gets its mask back: threads that it starts later would inherit a single processor. */
+static void run_pinned(struct team *t, int n, team_fn *fn, void *arg) {
+    const pthread_t self = pthread_self();
+    cpu_set_t was;
+    const bool known = pthread_getaffinity_np(self, sizeof was, &was) == 0;
+    if (known) pin_thread(self, t->first_cpu);
+    run_on(t, n, fn, arg);
+    if (known) pthread_setaffinity_np(self, sizeof was, &was);
+}
+#else
+int team_pin(struct team *t, const short *cpu, int n_cpu, struct err *e) {
+    (void)t, (void)cpu, (void)n_cpu;
+    return err_set(e, ERR_UNSUPPORTED, "threads: this system cannot keep them on a processor each");
+}
+static void run_pinned(struct team *t, int n, team_fn *fn, void *arg) {
+    run_on(t, n, fn, arg);
+}
+#endif
+
+void team_run_on(struct team *t, int n, team_fn *fn, void *arg) {
+    assert(n >= 1 && n <= t->n);
+    (t->pinned ? run_pinned : run_on)(t, n, fn, arg);
 }
 
 void team_run(struct team *t, team_fn *fn, void *arg) {

@@ -31,6 +31,10 @@ int team_size(const struct team *t);
  * lost.  Not while the team runs.  Decode must not need it. */
 int team_reserve(struct team *t, size_t scratch_bytes, size_t shared_bytes, struct err *e);
 
+/* Worker i runs on processor cpu[i % n_cpu] and nowhere else; of the callers of team_run, who are
+ * worker 0, this holds during the run only.  Not while the team runs. */
+int team_pin(struct team *t, const short *cpu, int n_cpu, struct err *e);
+
 /* Run fn(worker, arg) on every worker and return when all are done.  Not reentrant; the workers
  * sleep in between. */
 void team_run(struct team *t, team_fn *fn, void *arg);
