@@ -215,7 +215,7 @@ asan: ##      all tests under AddressSanitizer and UBSan
 		$B/asan/cria tests
 	@B=$B/asan tests/run
 
-TSAN_TESTS := $(filter $(addprefix test_,base api engine% linear model prefix%), \
+TSAN_TESTS := $(filter $(addprefix test_,base api engine% linear model prefix% team), \
 	$(notdir $(TEST_BIN)))
 tsan: ##      tests of threads and engine under ThreadSanitizer
 	@$(MAKE) B=$B/tsan OPT="-O1 -g" SAN="-fsanitize=thread" $B/tsan/cria \

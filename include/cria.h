@@ -66,7 +66,7 @@ typedef struct cria_model_options {
     size_t size;         /* set by cria_model_options_init */
     int n_ctx;           /* tokens a session holds; 0: 4096 or what the model was trained for */
     int n_batch;         /* prompt tokens in one step; 0: 512 */
-    int n_threads;       /* 0: one per core */
+    int n_threads;       /* 0: one per performance core */
     int n_sessions;      /* sessions that may hold text at the same time; 0: 1 */
     const char *kv_type; /* "f32" "f16" "bf16" "q8_0" "q4_0"; NULL: f16 */
     const char *lora;    /* path of a LoRA adapter, or NULL */

@@ -226,18 +226,12 @@ static void output_that_cannot_be_written(void **s) {
 
 static void settings_that_do_not_parse(void **s) {
     (void)s;
-    static const char *const bad[][2] = {{"CRIA_THREADS", "abc"},
-                                         {"CRIA_THREADS", "0"},
-                                         {"CRIA_THREADS", "513"},
-                                         {"OLLAMA_NUM_THREADS", "2x"},
-                                         {"CRIA_CPU", "foo"},
-                                         {"CRIA_DEBUG", "3"},
-                                         {"CRIA_THREADS", "1e99"},
-                                         {"CRIA_CPU", "avx2|ref"},
-                                         {"CRIA_THREADS", "=2"},
-                                         {"CRIA_KV_CACHE_TYPE", "q9"},
-                                         {"CRIA_CONTEXT_LENGTH", "many"},
-                                         {"CRIA_CONTEXT_LENGTH", "3"}};
+    static const char *const bad[][2] = {
+        {"CRIA_THREADS", "abc"},      {"CRIA_THREADS", "0"},        {"CRIA_THREADS", "513"},
+        {"OLLAMA_NUM_THREADS", "2x"}, {"CRIA_CPU", "foo"},          {"CRIA_DEBUG", "3"},
+        {"CRIA_THREADS", "1e99"},     {"CRIA_CPU", "avx2|ref"},     {"CRIA_THREADS", "=2"},
+        {"CRIA_PIN", "yes"},          {"CRIA_KV_CACHE_TYPE", "q9"}, {"CRIA_CONTEXT_LENGTH", "many"},
+        {"CRIA_CONTEXT_LENGTH", "3"}};
     const char *const door[] = {"debug", "sampler", NULL};
     const char *const doctor[] = {"doctor", NULL};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
@@ -428,9 +422,9 @@ static void doctor_reports(void **s) {
     assert_int_equal(run_cria(&r, args, "", 0, TIMEOUT_S), 0);
     json_t *j = json_loads(r.out.p, 0, NULL);
     assert_non_null(j);
-    static const char *const section[] = {"version",  "build",          "system",
-                                          "cpu",      "memory",         "libraries",
-                                          "settings", "reference_data", "problems"};
+    static const char *const section[] = {"version",        "build",     "system",  "cpu",
+                                          "memory",         "libraries", "threads", "settings",
+                                          "reference_data", "problems"};
     for (size_t i = 0; i < sizeof section / sizeof *section; i++)
         assert_non_null(json_object_get(j, section[i]));
     json_decref(j);

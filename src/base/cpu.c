@@ -1,12 +1,8 @@
-/* Processor detection: CPUID (through the compiler's helper), hwcaps on ARM, sysfs for topology. */
+/* Processor detection: CPUID (through the compiler's helper), hwcaps on ARM. */
 #include "base/cpu.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
@@ -14,8 +10,6 @@
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
 #endif
-
-#include "base/os.h"
 
 static struct cpu_info info;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
@@ -62,64 +56,11 @@ static void detect_isa(struct cpu_info *c) {
 }
 #endif
 
-/* A cgroup's CPU quota in whole processors, rounded up; 0 for none. */
-static int cgroup_quota(void) {
-    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "re");
-    long quota = 0, period = 0;
-    if (!f) return 0;
-    const int n = fscanf(f, "%ld %ld", &quota, &period);
-    fclose(f);
-    return n == 2 && quota > 0 && period > 0 ? (int)((quota + period - 1) / period) : 0;
-}
-
-#ifdef __linux__
-static void detect_count(struct cpu_info *c) {
-    cpu_set_t set;
-    if (sched_getaffinity(0, sizeof set, &set) != 0) {
-        c->n_logical = c->n_physical = 1;
-        return;
-    }
-    c->n_logical = CPU_COUNT(&set);
-    /* A core is counted at the first of its siblings that we may run on. */
-    for (int i = 0; i < CPU_SETSIZE; i++) {
-        char path[96];
-        int first = i;
-        if (!CPU_ISSET((size_t)i, &set)) continue;
-        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list",
-                 i);
-        FILE *f = fopen(path, "re");
-        if (f) {
-            if (fscanf(f, "%d", &first) != 1) first = i;
-            fclose(f);
-        }
-        if (first == i || first < 0 || first >= CPU_SETSIZE || !CPU_ISSET((size_t)first, &set))
-            c->n_physical++;
-    }
-}
-#else
-static void detect_count(struct cpu_info *c) {
-    c->n_logical = c->n_physical = (int)sysconf(_SC_NPROCESSORS_ONLN);
-}
-#endif
-
 static void detect(void) {
     detect_isa(&info);
-    detect_count(&info);
-    const int quota = cgroup_quota();
-    if (quota && quota < info.n_logical) info.n_logical = quota;
-    if (info.n_logical < 1) info.n_logical = 1;
-    if (info.n_physical < 1 || info.n_physical > info.n_logical) info.n_physical = info.n_logical;
 }
 
 const struct cpu_info *cpu_info(void) {
     pthread_once(&once, detect);
     return &info;
-}
-
-int cpu_default_threads(void) {
-    char v[16];
-    const char *s = os_setting("THREADS", v, sizeof v);
-    if (!s) s = os_setting("NUM_THREADS", v, sizeof v);
-    const int n = s ? atoi(s) : 0;
-    return n > 0 && n <= 512 ? n : cpu_info()->n_physical;
 }

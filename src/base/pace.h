@@ -9,17 +9,17 @@
 
 #include <stdint.h>
 
-struct pace {       /* zero: everybody takes part */
-    int out;        /* workers that stand aside */
-    int kind;       /* of the runs that the figures are from */
-    int n_run;      /* of that kind, with `out` aside */
-    double run_ns;  /* mean time of a run, recent ones weigh more */
-    double stall;   /* share of it that was waiting */
-    int trial;      /* +1 or -1: `out` was changed by this to see what it brings; 0: it was not */
-    double was_ns;  /* trial: run_ns before */
-    int64_t due_ns; /* when the next trial may begin */
-    int n_failed;   /* trials in a row that brought nothing: each doubles the wait */
-    int64_t now_ns; /* start of the current run */
+struct pace {      /* zero: everybody takes part */
+    int out;       /* workers that stand aside */
+    int kind;      /* of the runs that the figures are from */
+    int n_run;     /* of that kind, with `out` aside */
+    double run_ns; /* mean time of a run, recent ones weigh more */
+    double stall;  /* share of it that was waiting */
+    int trial;     /* +1 or -1: `out` was changed by this to see what it brings; 0: it was not */
+    double was_ns; /* trial: run_ns before */
+    int failed;    /* the last trial if it was taken back, else 0 */
+    int n_failed;  /* trials in a row that brought nothing: each doubles the wait */
+    int64_t now_ns, verdict_ns; /* start of the current run; end of the last trial */
 };
 
 /* Workers for the next run, 1..n; runs of equal `kind` do equal work. */

@@ -9,7 +9,8 @@
 #include "base/err.h"
 
 struct worker {
-    int id, n; /* 0..n-1 of n */
+    _Alignas(64) int id; /* 0..n-1; a cache line of its own: workers count shares in it */
+    int n;               /* that take part in this run */
     struct team *team;
     int n_item;       /* of the current team_share */
     unsigned share;   /* counts the calls of team_share */
@@ -30,12 +31,19 @@ int team_size(const struct team *t);
  * lost.  Not while the team runs.  Decode must not need it. */
 int team_reserve(struct team *t, size_t scratch_bytes, size_t shared_bytes, struct err *e);
 
+/* Worker i runs on processor cpu[i % n_cpu] and nowhere else; of the callers of team_run, who are
+ * worker 0, this holds during the run only.  Not while the team runs. */
+int team_pin(struct team *t, const short *cpu, int n_cpu, struct err *e);
+
 /* Run fn(worker, arg) on every worker and return when all are done.  Not reentrant; the workers
  * sleep in between. */
 void team_run(struct team *t, team_fn *fn, void *arg);
 
-/* The same for work that comes again and again: `kind` says which runs take equally long (rows of
- * a batch).  Beside a busy neighbour fewer workers may be faster, as a worker that waits for a
+/* The same on workers 0..n-1 only, 1 <= n <= team_size(); the others stand aside. */
+void team_run_on(struct team *t, int n, team_fn *fn, void *arg);
+
+/* As team_run, for work that comes again and again: `kind` says which runs take equally long (rows
+ * of a batch).  Beside a busy neighbour fewer workers may be faster, as a worker that waits for a
  * processor makes all wait; then fewer run it (base/pace.h). */
 void team_run_paced(struct team *t, team_fn *fn, void *arg, int kind);
 
@@ -52,9 +60,10 @@ static inline void team_range(const struct worker *w, int n, int grain, int *lo,
 }
 
 /* Items drawn from ranges that everybody may help with: for work whose cost is uneven, or on a
- * machine that is not empty.  Every worker calls team_share with the same n_item (0..2^24), then
- * draws until there is nothing left.  Each begins with an equal contiguous range and draws runs
- * from its head, large ones first; whoever has finished takes half of what another has left, also
- * when that one has not come to start yet.  No barrier is needed before, one is after. */
+ * machine that is not empty.  Every worker of the run calls team_share with the same n_item
+ * (0..2^24-1), then draws until there is nothing left.  Each begins with an equal contiguous range
+ * and draws runs from its head, large ones first; whoever has finished takes half of what another
+ * has left, also when that one has not come to start yet.  No barrier is needed before, one is
+ * after. */
 void team_share(struct worker *w, int n_item);
 int team_draw(struct worker *w, int *n); /* first of *n items, or -1 */

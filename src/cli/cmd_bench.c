@@ -16,7 +16,7 @@ const struct opt *cmd_bench_options(void) {
          "tokens of the prompt; default 512, 0: leave out"},
         {"tg", 'n', OPT_INT, &opts.n_decode, 0, 1 << 20, "N",
          "tokens decoded; default 128, 0: leave out"},
-        {"threads", 't', OPT_INT, &opts.n_threads, 1, 512, "N", "threads; default: one per core"},
+        {"threads", 't', OPT_INT, &opts.n_threads, 1, 512, "N", "threads; default: as doctor says"},
         {"depth", 'd', OPT_INT, &opts.depth, 0, 1 << 20, "N",
          "tokens in the context before measuring starts; default 0"},
         {"parallel", 0, OPT_INT, &opts.n_parallel, 1, 256, "N",

@@ -15,6 +15,7 @@
 #include <pcre2.h>
 #include <utf8proc.h>
 
+#include "base/cores.h"
 #include "base/cpu.h"
 #include "base/os.h"
 #include "base/version.h"
@@ -55,6 +56,25 @@ static json_t *system_section(void) {
                      u.machine);
 }
 
+/* Threads of a model that is opened now, why, and where. */
+static json_t *threads_section(void) {
+    const struct cores *c = cores_here();
+    struct err e;
+    const int set = cores_setting_threads(&e);
+    char why[96], place[96] = "wherever there is room";
+    cores_explain(c, why, sizeof why);
+    if (set > 0) snprintf(why, sizeof why, "CRIA_THREADS or OLLAMA_NUM_THREADS");
+    const int n = set > 0 ? set : cores_threads(c);
+    if (cores_setting_pin(&e) == 1)
+        for (int i = 0, at = 0; i < n && c->n_cpu && at < (int)sizeof place - 8; i++)
+            at += snprintf(place + at, 8, i ? " %d" : "%d", c->cpu[i % c->n_cpu]);
+    json_t *o =
+        json_pack("{s:i, s:s, s:s, s:i, s:i, s:i}", "count", n, "because", why, "processors", place,
+                  "logical", c->n_logical, "cores", c->n_core, "performance_cores", c->n_fast);
+    if (c->n_quota) json_object_set_new(o, "quota", json_integer(c->n_quota));
+    return o;
+}
+
 static json_t *cpu_section(void) {
     const struct cpu_info *c = cpu_info();
     const struct {
@@ -73,9 +93,8 @@ static json_t *cpu_section(void) {
     json_t *features = json_array();
     for (size_t i = 0; i < sizeof feature / sizeof *feature; i++)
         if (feature[i].here) json_array_append_new(features, json_string(feature[i].name));
-    return json_pack("{s:s, s:o, s:s, s:i, s:i, s:i}", "name", c->name, "features", features,
-                     "kernels", cpu_isa(), "logical", c->n_logical, "physical", c->n_physical,
-                     "threads", cpu_default_threads());
+    return json_pack("{s:s, s:o, s:s}", "name", c->name, "features", features, "kernels",
+                     cpu_isa());
 }
 
 /* A number of kB after `key` in /proc/meminfo, in bytes; 0 when there is none. */
@@ -215,11 +234,12 @@ int cmd_doctor(int argc, char **argv, struct err *e) {
     int n_args;
     if (cli_parse(argc, argv, cmd_doctor_options(), args, &n_args, e) != 0) return -1;
     if (n_args) return err_set(e, ERR_USAGE, "doctor: found \"%s\"; it takes no argument", args[0]);
-    json_t *report = json_pack(
-        "{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o}", "version", CRIA_VERSION, "build",
-        build_section(), "system", system_section(), "cpu", cpu_section(), "memory",
-        memory_section(), "limits", limits_section(), "libraries", libraries_section(), "settings",
-        settings_section(), "reference_data", reference_data(), "problems", problems_section());
+    json_t *report = json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o}", "version",
+                               CRIA_VERSION, "build", build_section(), "system", system_section(),
+                               "cpu", cpu_section(), "threads", threads_section(), "memory",
+                               memory_section(), "limits", limits_section(), "libraries",
+                               libraries_section(), "settings", settings_section(),
+                               "reference_data", reference_data(), "problems", problems_section());
     if (!report) return err_nomem(e, "doctor");
     if (as_json) {
         cli_print_json(report);

@@ -2,7 +2,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "base/cpu.h"
+#include "base/cores.h"
 #include "base/os.h"
 #include "cli/commands.h"
 #include "cli/text.h"
@@ -152,9 +152,10 @@ static int run(struct quantizer *q, const char *const *args, int mix, struct err
     quantize_summarize(q, &s);
     warn(&s);
     if (!dry_run) {
+        const int n = n_threads ? n_threads : cores_default_threads(e);
+        if (n < 0) return -1;
         progress_start(&bar, "quantize", (double)s.in_bytes, "B");
-        const int rc = quantize_run(q, args[1], n_threads ? n_threads : cpu_default_threads(),
-                                    on_progress, &bar, e);
+        const int rc = quantize_run(q, args[1], n, on_progress, &bar, e);
         progress_end(&bar);
         if (rc != 0) return -1;
         quantize_summarize(q, &s);

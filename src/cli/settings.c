@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/cores.h"
 #include "base/os.h"
 #include "cpu/cpu.h"
 #include "engine/engine.h"
@@ -14,8 +15,8 @@ static const struct {
     const char *name, *help;
     long min, max; /* of a whole number; min == max: checked by those who read it */
 } settings[] = {
-    {"THREADS", "threads; default: one per core", 1, 512},
-    {"NUM_THREADS", NULL, 1, 512}, /* Ollama's users write OLLAMA_NUM_THREADS */
+    {"THREADS", "threads; default: one per performance core, within the quota", 0, 0},
+    {"PIN", "1: each thread stays on its core; for a machine of one's own", 0, 0},
     {"CPU", "use no more than these kernels: ref, avx2, avxvnni, avx512, neon, i8mm", 0, 0},
     {"CONTEXT_LENGTH", "tokens of context; default: at most 4096", 0, 0},
     {"KV_CACHE_TYPE", "f32, f16, bf16, q8_0 or q4_0; default: f16", 0, 0},
@@ -43,6 +44,7 @@ int cli_check_settings(struct err *e) {
         if (check(settings[i].name, settings[i].min, settings[i].max, e) != 0) return -1;
     struct engine_opts unused = {0};
     if (engine_user_opts(&unused, e) != 0) return -1;
+    if (cores_setting_threads(e) < 0 || cores_setting_pin(e) < 0) return -1;
     return cpu_check_setting(e);
 }
 

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "base/cpu.h"
+#include "base/cores.h"
 #include "base/log.h"
 #include "base/os.h"
 #include "cpu/cpu.h"
@@ -156,12 +156,28 @@ static int open_prefix(struct engine *g, const struct engine_opts *o, struct err
     return g->prefix ? 0 : -1;
 }
 
+static int pin_team(struct team *t, struct err *e) {
+    const struct cores *c = cores_here();
+    if (c->n_cpu == 0)
+        return err_set(e, ERR_UNSUPPORTED,
+                       "setting CRIA_PIN: the processors cannot be listed here");
+    return team_pin(t, c->cpu, c->n_cpu, e);
+}
+
+static int open_team(struct engine *g, const struct engine_opts *o, struct err *e) {
+    const int n = o->n_threads ? o->n_threads : cores_default_threads(e);
+    const int pin = cores_setting_pin(e);
+    if (n < 0 || pin < 0) return -1;
+    g->team = team_new(n, e);
+    if (!g->team) return -1;
+    return pin ? pin_team(g->team, e) : 0;
+}
+
 static int open_weights(struct engine *g, const struct engine_opts *o, struct err *e) {
     g->model = model_open(g->gguf, cpu_ops(), e);
     if (!g->model || open_adapter(g, o, e) != 0) return -1;
     choose_sizes(g, o);
-    g->team = team_new(o->n_threads ? o->n_threads : cpu_default_threads(), e);
-    if (!g->team) return -1;
+    if (open_team(g, o, e) != 0) return -1;
     const int n_parallel = o->n_parallel ? o->n_parallel : 1;
     /* Two pages more than the tokens: a context shift leaves two that are partly used. */
     const int64_t max_tokens = ((int64_t)g->n_ctx + 2 * KV_PAGE) * n_parallel;

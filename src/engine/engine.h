@@ -12,7 +12,7 @@ struct engine_opts {
     int n_ctx;      /* 0: the smaller of 4096 and the model's training context; at most the number
                      * of learned positions where a model has those */
     int n_batch;    /* prefill chunk; 0: 512 */
-    int n_threads;  /* 0: cpu_default_threads() */
+    int n_threads;  /* 0: cores_default_threads() */
     int n_parallel; /* sequences that will run at once; 0: 1.  KV capacity = n_ctx each */
     enum qtype k_type,
         v_type;              /* zero value F32; engine_user_opts() gives the user's default, F16 */
