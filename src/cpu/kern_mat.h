@@ -34,7 +34,8 @@ enum act_enc {
 struct mat_call {
     const uint8_t *w; /* the first row; row r at + r * row_bytes */
     size_t row_bytes;
-    int n_row, n_col; /* rows 1..MAT_PIECE, or 1..wide; values in a row, a multiple of the type's block */
+    int n_row,
+        n_col; /* rows 1..MAT_PIECE, or 1..wide; values in a row, a multiple of the type's block */
     const uint8_t *x; /* block b of column c at x + b * x_step + index[c] * act_bytes(enc) */
     size_t x_step;
     const int32_t *index; /* [n], or NULL: 0, 1, 2.. */

@@ -5,10 +5,10 @@
 #include "base/team.h"
 
 struct limits {
-    double read_bps;    /* bytes per second, all workers of the team reading together */
-    double int8_opps;   /* 8-bit multiplications and additions per second, together */
-    double int16_opps;  /* 16-bit ones */
-    double f32_flopps;  /* the same of float32 */
+    double read_bps;   /* bytes per second, all workers of the team reading together */
+    double int8_opps;  /* 8-bit multiplications and additions per second, together */
+    double int16_opps; /* 16-bit ones */
+    double f32_flopps; /* the same of float32 */
 };
 
 /* The best of several short runs (about 0.5 s in all, 256 MiB of memory while it runs).  On the

@@ -180,7 +180,7 @@ static void run_batch(struct forward *f, const struct batch_seq *seq, int n_seq)
     f->pool = seq[0].kv->pool;
     for (int i = 0; i < n_seq; i++)
         add_sequence(f, &seq[i]);
-    team_run_paced(f->team, run, f, f->n);
+    team_run_paced(f->team, run, f, f->n * 2 + (f->n_out > 0));
 }
 
 const float *forward_run(struct forward *f, const struct batch_seq *seq, int n_seq) {
