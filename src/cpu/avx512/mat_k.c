@@ -2,13 +2,15 @@
  *
  *   x = d * sum_j sc[j] * dot_j - dmin * sum_j m[j] * sum_j(x)
  *
- * Dots, scales and mins stay exact integers over the whole block (worst case 1.4e8 for Q6_K as
- * stored here, within int32); then come five float operations, the same in every kernel here.
+ * Dots and mins are exact integers (worst case 33e6, Q6_K as stored here: within int32).  Dots times
+ * scales are added as floats in ascending j: exact up to 2^24, and the same operations at every
+ * width.  As integers they would always be exact, but vpmulld takes two of the multiplier's slots
+ * on Intel: Q4_K 409 -> 442 Gop/s, Q6_K 358 -> 412 (one core, Sapphire Rapids, peak 747); on a
+ * Zen 5 both ways measured alike.
  *
- * Tile 32 rows x 6 columns: 12 dots and 12 sums in registers, 2 weights, 1 broadcast.  A prototype
- * of the tile alone, operands in L1, reached 79 % of a Zen 5 core's int8 peak (32x5 78, 48x4 78,
- * sums in memory 74; of 79 multiplier slots 64 are dots).  This kernel with its unpacking: 67 % at
- * 512 columns, see bench/NOTES.md. */
+ * Tile 32 rows x 6 columns: 12 dots and 12 sums in registers, 2 weights, 1 broadcast (32x5, 48x4
+ * within a point; sums in memory 5 points less).  At 512 columns 60..64 % of a Sapphire Rapids'
+ * int8 peak, see bench/NOTES.md. */
 #include <stdbool.h>
 
 #include "base/f16.h"
