@@ -10,6 +10,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "base/cpu.h"
 #include "base/qtype.h"
@@ -45,6 +46,14 @@ struct mat_call {
     uint8_t *tmp;         /* MAT_TMP_BYTES, 64-byte aligned */
 };
 typedef void mat_fn(enum qtype t, const struct mat_call *c);
+
+/* Zeros where the piece's sums go, in whole groups of MAT_PIECE rows: kernels work on tiles that may
+ * reach beyond the last row. */
+static inline void mat_acc_clear(const struct mat_call *c) {
+    const size_t n_row = (size_t)(c->n_row + MAT_PIECE - 1) / MAT_PIECE * MAT_PIECE;
+    for (int i = 0; i < c->n; i++)
+        memset(c->acc + (size_t)i * MAT_ROWS, 0, n_row * sizeof *c->acc);
+}
 
 /* One row of n floats to blocks at out, out + step, ...; the last one is padded with zeros. */
 typedef void act_fn(const float *x, int n, uint8_t *out, size_t step);

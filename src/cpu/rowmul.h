@@ -73,7 +73,7 @@ static inline void row_mul(enum qtype t, const struct mat_call *c, const struct 
     const int n_block = act_blocks(c->n_col);
     const int all = (c->n_row + k->rows - 1) / k->rows * k->rows;
     const int step = c->n <= ROW_FEW ? k->rows : all;
-    memset(c->acc, 0, (size_t)c->n * MAT_ROWS * sizeof *c->acc);
+    mat_acc_clear(c);
     for (int r = 0; r < all; r += step)
         for (int b = 0; b < n_block; b += ROW_BLOCKS)
             row_mul_chunk(t, c, k, r, step, b, n_block - b < ROW_BLOCKS ? n_block - b : ROW_BLOCKS);

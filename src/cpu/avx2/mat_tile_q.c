@@ -206,7 +206,7 @@ INLINE void mul_many(enum qtype type, const struct mat_call *c, row_q_fn *row, s
     struct tile_q *t = (struct tile_q *)(void *)c->tmp;
     const int n = act_blocks(c->n_col), n_row = (c->n_row + 15) / 16 * 16;
     const size_t block = qtype_row_bytes(type, ACT_BLOCK);
-    memset(c->acc, 0, (size_t)c->n * MAT_ROWS * sizeof *c->acc);
+    mat_acc_clear(c);
     for (int b = 0; b < n; b += CHUNK) {
         const int n_block = n - b < CHUNK ? n - b : CHUNK;
         for (int r = 0; r < n_row; r += LANES)

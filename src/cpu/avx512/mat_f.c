@@ -4,7 +4,6 @@
  * 24 fused multiply-adds), which are added up across lanes after each CHUNK values; the chunks'
  * sums are added in order.  So the order depends on the row length only. */
 #include <stdbool.h>
-#include <string.h>
 
 #include "cpu/avx512/tile.h"
 #include "quant/quant.h"
@@ -126,7 +125,7 @@ static void mul_chunk(enum qtype t, const struct mat_call *c, int at, int n, con
 /* Few columns read 16- and 32-bit floats straight from the file; else a chunk is decoded once. */
 static void mul_f(enum qtype t, const struct mat_call *c) {
     const bool plain = t == QT_F32 || ((t == QT_F16 || t == QT_BF16) && c->n <= TILE_COLS);
-    memset(c->acc, 0, (size_t)c->n * MAT_ROWS * sizeof *c->acc);
+    mat_acc_clear(c);
     for (int at = 0; at < c->n_col; at += CHUNK) {
         const int n = c->n_col - at < CHUNK ? c->n_col - at : CHUNK;
         if (plain) {

@@ -82,8 +82,7 @@ void mul_tiles(enum qtype t, const struct mat_call *c, const struct tile_kind *k
                              .n_row = left < 16 ? left : 16,
                              .n_block = n_block};
     }
-    for (int i = 0; i < c->n; i++)
-        memset(c->acc + i * MAT_ROWS, 0, (size_t)n_group * 16 * sizeof *c->acc);
+    mat_acc_clear(c);
     for (int b = 0; b < n_block; b++) {
         const size_t left = c->row_bytes - (size_t)b * block, bytes = left < block ? left : block;
         for (int i = 0; i < n_group; i++)

@@ -81,7 +81,7 @@ static void mul_chunk(enum qtype t, const struct mat_call *c, int r0, int n_row,
 
 static void mul_f(enum qtype t, const struct mat_call *c) {
     const int all = (c->n_row + ROWS - 1) / ROWS * ROWS, step = c->n <= COLS ? ROWS : all;
-    memset(c->acc, 0, (size_t)c->n * MAT_ROWS * sizeof *c->acc);
+    mat_acc_clear(c);
     for (int r = 0; r < all; r += step)
         for (int at = 0; at < c->n_col; at += CHUNK)
             mul_chunk(t, c, r, step, at, c->n_col - at < CHUNK ? c->n_col - at : CHUNK);

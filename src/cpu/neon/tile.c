@@ -84,7 +84,7 @@ void mul_tiles(enum qtype t, const struct mat_call *c, const struct tile_set *s)
                            .block = qtype_row_bytes(t, ACT_BLOCK),
                            .size = q ? sizeof(struct tile_q) : sizeof(struct tile_k)};
     const int n_tile = (c->n_row + TILE_ROWS - 1) / TILE_ROWS, n_block = act_blocks(c->n_col);
-    memset(c->acc, 0, (size_t)c->n * MAT_ROWS * sizeof *c->acc);
+    mat_acc_clear(c);
     for (int b = 0; b < n_block; b++) {
         for (int i = 0; i < n_tile; i++)
             unpack_block(t, &w, i * TILE_ROWS, b, c->tmp + (size_t)i * w.size);

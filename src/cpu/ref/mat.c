@@ -10,8 +10,6 @@ static void mul_ref(enum qtype t, const struct mat_call *c) {
     const struct quant_type *q = quant_type(t);
     float v[ACT_BLOCK];
 
-    for (int i = 0; i < c->n * MAT_ROWS; i++)
-        c->acc[i] = 0.0f;
     for (int r = 0; r < c->n_row; r++) {
         const uint8_t *w = c->w + (size_t)r * c->row_bytes;
         double *sum = (double *)(void *)c->tmp; /* [n] */
