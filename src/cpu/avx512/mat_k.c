@@ -2,11 +2,11 @@
  *
  *   x = d * sum_j sc[j] * dot_j - dmin * sum_j m[j] * sum_j(x)
  *
- * Dots and mins are exact integers (worst case 33e6, Q6_K as stored here: within int32).  Dots times
- * scales are added as floats in ascending j: exact up to 2^24, and the same operations at every
- * width.  As integers they would always be exact, but vpmulld takes two of the multiplier's slots
- * on Intel: Q4_K 409 -> 442 Gop/s, Q6_K 358 -> 412 (one core, Sapphire Rapids, peak 747); on a
- * Zen 5 both ways measured alike.
+ * Dots and mins are exact integers (worst case 33e6, Q6_K as stored here: within int32).  Dots
+ * times scales are added as floats in ascending j: exact up to 2^24, and the same operations at
+ * every width.  As integers they would always be exact, but vpmulld takes two of the multiplier's
+ * slots on Intel: Q4_K 409 -> 442 Gop/s, Q6_K 358 -> 412 (one core, Sapphire Rapids, peak 747); on
+ * a Zen 5 both ways measured alike.
  *
  * Tile 32 rows x 6 columns: 12 dots and 12 sums in registers, 2 weights, 1 broadcast (32x5, 48x4
  * within a point; sums in memory 5 points less).  At 512 columns 60..64 % of a Sapphire Rapids'
@@ -265,9 +265,9 @@ INLINE __m512i scaled(__m512i table, __m512i two) {
     const __m512i row = _mm512_set_epi32(0x0c0c0c0c, 0x08080808, 0x04040404, 0, 0x0c0c0c0c,
                                          0x08080808, 0x04040404, 0, 0x0c0c0c0c, 0x08080808,
                                          0x04040404, 0, 0x0c0c0c0c, 0x08080808, 0x04040404, 0);
-    const int and_or = 0xea; /* (a & b) | c */
+    enum { AND_OR = 0xea }; /* (a & b) | c */
     return _mm512_shuffle_epi8(table,
-                               _mm512_ternarylogic_epi32(two, _mm512_set1_epi8(3), row, and_or));
+                               _mm512_ternarylogic_epi32(two, _mm512_set1_epi8(3), row, AND_OR));
 }
 
 /* 0, sc, 2 sc, 3 sc in the bytes of each lane; 0 <= sc <= 15. */
