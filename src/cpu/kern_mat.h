@@ -47,8 +47,8 @@ struct mat_call {
 };
 typedef void mat_fn(enum qtype t, const struct mat_call *c);
 
-/* Zeros where the piece's sums go, in whole groups of MAT_PIECE rows: kernels work on tiles that may
- * reach beyond the last row. */
+/* Zeros where the piece's sums go, in whole groups of MAT_PIECE rows: kernels work on tiles that
+ * may reach beyond the last row. */
 static inline void mat_acc_clear(const struct mat_call *c) {
     const size_t n_row = (size_t)(c->n_row + MAT_PIECE - 1) / MAT_PIECE * MAT_PIECE;
     for (int i = 0; i < c->n; i++)
