@@ -261,13 +261,17 @@ static int n_seg(const struct plan *p) {
 }
 
 /* Rows of a piece.  Many columns do not fit the cache: taller pieces read them less often, but each
- * worker must find enough pieces.  An adapter's product knows MAT_PIECE rows only. */
+ * worker must find enough pieces.  An adapter's product knows MAT_PIECE rows only, and the maps of
+ * a GLU, which share a piece, may be of types that know different heights. */
 static int piece_rows(const struct plan *p, const struct mat *w, int n) {
+    const struct linear_job *j = p->j;
     const struct mat_kern *k = &p->k->mat.of[w->type];
     if (n <= FEW_COLS) return k->piece;
-    int rows = MAT_PIECE;
+    int rows = MAT_PIECE, wide = k->wide;
+    if (j->then == THEN_GLU && p->k->mat.of[j->out[1].l->w.type].wide < wide)
+        wide = p->k->mat.of[j->out[1].l->w.type].wide;
     if (n >= MANY_COLS && !p->adapt)
-        while (2 * rows <= k->wide && w->n_row >= PIECES_EACH * p->n_worker * 2 * rows)
+        while (2 * rows <= wide && w->n_row >= PIECES_EACH * p->n_worker * 2 * rows)
             rows *= 2;
     return rows;
 }
