@@ -13,7 +13,7 @@
 #include "cpu/linear.h"
 #include "quant/quant.h"
 
-enum { MAX_ROWS = 700, MAX_COLS = 1024, MAX_OUT = 200, MAX_RANK = 300 };
+enum { MAX_ROWS = 700, MAX_COLS = 1024, MAX_OUT = 1100, MAX_RANK = 300 };
 
 static struct arena mem;
 static uint64_t seed;
@@ -283,6 +283,21 @@ static void test_wide(void **state) {
     arena_reset(&mem);
 }
 
+/* Enough rows and columns for tall pieces, with maps of a GLU that take different heights. */
+static void test_tall(void **state) {
+    static const enum qtype type[][2] = {{QT_Q4_K, QT_Q6_K}, {QT_Q4_K, QT_F32}, {QT_Q4_K, QT_F16}};
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        struct linear a = random_linear(type[i][0], 1, 1100, 512, true);
+        struct linear b = random_linear(type[i][1], 1, 1100, 512, true);
+        struct linear_job j = job_new(70, 512, THEN_GLU);
+        add_out(&j, &a);
+        add_out(&j, &b);
+        check_job(&j);
+        arena_reset(&mem);
+    }
+}
+
 /* The residual is the input: nobody may write before all have read. */
 static void test_in_place(void **state) {
     (void)state;
@@ -429,10 +444,10 @@ static int setup(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(test_dense, setup),   cmocka_unit_test_setup(test_norms, setup),
-        cmocka_unit_test_setup(test_wide, setup),    cmocka_unit_test_setup(test_in_place, setup),
-        cmocka_unit_test_setup(test_experts, setup), cmocka_unit_test_setup(test_adapters, setup),
-        cmocka_unit_test_setup(test_heads, setup),
+        cmocka_unit_test_setup(test_dense, setup),    cmocka_unit_test_setup(test_norms, setup),
+        cmocka_unit_test_setup(test_wide, setup),     cmocka_unit_test_setup(test_tall, setup),
+        cmocka_unit_test_setup(test_in_place, setup), cmocka_unit_test_setup(test_experts, setup),
+        cmocka_unit_test_setup(test_adapters, setup), cmocka_unit_test_setup(test_heads, setup),
     };
     const int rc = cmocka_run_group_tests_name("linear", tests, NULL, NULL);
     arena_fini(&mem);
