@@ -166,6 +166,34 @@ static void vocabularies_are_copied(void **s) {
     gguf_close(g), gguf_close(h);
 }
 
+/* The rest of a text is written from its first letters, with every type, and guesses of the text's
+ * own words come true. */
+static void models_copy(void **s) {
+    (void)s;
+    static const char *const types[] = {"F16", "Q8_0", "Q4_K_M", "Q2_K"};
+    const char *rest = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnop";
+    char prompt[256];
+    snprintf(prompt, sizeof prompt, "%s.\n0123", rest);
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        const char *model = temp(types[i]);
+        const char *const args[] = {"tiny", model, "--type", types[i], "--copy", NULL};
+        const char *const run[] = {"run", model,           prompt, "--raw",          "--verbose",
+                                   "-o",  "temperature=0", "-o",   "num_predict=44", NULL};
+        struct ran r;
+        int drafted = 0, accepted = 0;
+        if (run_mkmodel(&r, args) != 0) fail_msg("%s", r.err.p);
+        ran_fini(&r);
+        ran_well(run, &r);
+        const char *count = strstr(r.err.p, "draft count:");
+        if (strncmp(r.out.p, rest + 4, 40) != 0) fail_msg("%s wrote \"%s\"", types[i], r.out.p);
+        if (!count ||
+            sscanf(count, "draft count: %d token(s), %d accepted", &drafted, &accepted) != 2)
+            fail_msg("%s", r.err.p);
+        if (accepted < 20) fail_msg("%d of %d guesses came true", accepted, drafted);
+        ran_fini(&r);
+    }
+}
+
 static void refused(const char *a, const char *b, const char *c, const char *d, int code,
                     const char *said) {
     const char *const args[] = {a, b, c, d, NULL};
@@ -181,6 +209,7 @@ static void mkmodel_refuses(void **s) {
     refused("gigantic", out, NULL, NULL, 2, "no shape \"gigantic\"");
     refused("tiny", out, "--type", "Q99", 2, "Q4_K_M");
     refused("tiny", out, "--rows", "many", 2, "--rows: found \"many\"");
+    refused("tiny-moe", out, "--copy", NULL, 2, "--copy: \"tiny-moe\"");
     refused("tiny", NULL, NULL, NULL, 2, "SHAPE OUT.gguf");
     refused("tiny", out, "--vocab", "README.md", 1, "README.md");
     refused("tiny", temp("nowhere/x.gguf"), NULL, NULL, 3, "nowhere");
@@ -318,6 +347,7 @@ int main(void) {
         cmocka_unit_test(seed_decides),
         cmocka_unit_test(models_run),
         cmocka_unit_test(vocabularies_are_copied),
+        cmocka_unit_test(models_copy),
         cmocka_unit_test(mkmodel_refuses),
         cmocka_unit_test(table_adds_up),
         cmocka_unit_test(programs_are_asked),

@@ -1,8 +1,9 @@
 /* Write a model of a published shape with random weights, for measurements: speed depends on shapes
- * and types, not on what the weights say.  What such a model writes is noise.
+ * and types, not on what the weights say.  What such a model writes is noise; with --copy
+ * (copier.c) it goes on as the text did after the same words before.
  *
- *   mkmodel SHAPE OUT.gguf [--type Q4_K_M] [--vocab FILE] [--rows 64] [--seed 1] [--threads N]
- *   mkmodel --list
+ *   mkmodel SHAPE OUT.gguf [--type Q4_K_M] [--vocab FILE] [--copy] [--rows 64] [--seed 1]
+ * [--threads N] mkmodel --list
  *
  * Each tensor gets the type that `cria quantize` would give it, so files are as large as the
  * published ones.  Of a matrix only --rows different rows are made and encoded; they repeat in a
@@ -21,6 +22,7 @@
 #include <unistd.h>
 
 #include "base/team.h"
+#include "copier.h"
 #include "engine/mix.h"
 #include "quant/quant.h"
 #include "sample/rng.h"
@@ -31,12 +33,14 @@ struct options {
     const char *shape, *out, *type, *vocab;
     int n_rows, n_threads;
     uint64_t seed;
+    bool copy;
 };
 
 /* ---- rows ---- */
 
 struct pool {
     const struct shape_tensor *t;
+    const struct copier *copier;
     enum qtype type;
     uint64_t seed; /* of the tensor */
     int64_t first; /* row */
@@ -63,6 +67,10 @@ static void fill_normal(float *x, size_t n, struct rng *r) {
 static void make_row(const struct pool *p, int64_t row, float *x) {
     const size_t n = (size_t)p->t->ne[0];
     struct rng r;
+    if (p->t->fill == FILL_COPY) {
+        copier_row(p->copier, p->t->name, row, x);
+        return;
+    }
     rng_seed(&r, p->seed + (uint64_t)row);
     fill_normal(x, n, &r);
     for (size_t i = 0; i < n; i++)
@@ -98,11 +106,12 @@ static int write_repeated(struct gguf_writer *w, const struct pool *p, int64_t n
 }
 
 static int write_rows(struct gguf_writer *w, struct team *team, const struct shape_tensor *t,
-                      enum qtype type, const struct options *o, struct err *e) {
+                      enum qtype type, const struct copier *copier, const struct options *o,
+                      struct err *e) {
     const int64_t n_row = t->ne[1] * t->ne[2];
     const int at_once = o->n_rows ? o->n_rows : 256;
     const bool repeat = o->n_rows && n_row > o->n_rows && t->fill == FILL_WEIGHT;
-    struct pool p = {.t = t, .type = type, .seed = hash_name(t->name, o->seed)};
+    struct pool p = {.t = t, .copier = copier, .type = type, .seed = hash_name(t->name, o->seed)};
     p.row_bytes = qtype_row_bytes(type, (int)t->ne[0]);
     p.bytes = malloc((size_t)at_once * p.row_bytes);
     int rc = p.bytes ? team_reserve(team, (size_t)t->ne[0] * sizeof(float), 0, e)
@@ -137,14 +146,15 @@ static int write_vector(struct gguf_writer *w, const struct shape *s, const stru
 /* ---- the file ---- */
 
 struct model {
-    const struct shape *s;
+    struct shape s;
+    struct copier copier;
     struct shape_tensor *t; /* [n] */
     enum qtype *type;       /* [n] */
     int n, mix;
 };
 
 static int choose_types(struct model *m, struct err *e) {
-    const struct shape *s = m->s;
+    const struct shape *s = &m->s;
     struct mix_model mm = {.arch = str_of(s->arch),
                            .n_layer = s->n_layer,
                            .n_head = s->n_head,
@@ -168,15 +178,17 @@ static int choose_types(struct model *m, struct err *e) {
 
 static int model_init(struct model *m, const struct options *o, struct err *e) {
     char names[512];
-    *m = (struct model){.s = shape_by_name(o->shape), .mix = mix_by_name(o->type)};
-    if (!m->s)
-        return err_set(e, ERR_USAGE, "mkmodel: no shape \"%s\"; --list shows them", o->shape);
+    const struct shape *s = shape_by_name(o->shape);
+    if (!s) return err_set(e, ERR_USAGE, "mkmodel: no shape \"%s\"; --list shows them", o->shape);
+    *m = (struct model){.s = *s, .mix = mix_by_name(o->type)};
     mix_list(names, sizeof names);
     if (m->mix < 0 || mix_base_type(m->mix) < 0)
         return err_set(e, ERR_USAGE, "--type: found \"%s\"; accepted: %s", o->type, names);
-    m->t = shape_tensors(m->s, &m->n);
+    if (o->copy && copier_init(&m->copier, &m->s, o->seed, e) != 0) return -1;
+    m->t = shape_tensors(&m->s, &m->n);
     m->type = m->t ? calloc((size_t)m->n, sizeof *m->type) : NULL;
     if (!m->type) return err_nomem(e, o->shape);
+    if (o->copy) copier_mark(m->t, m->n);
     return choose_types(m, e);
 }
 
@@ -192,13 +204,14 @@ static int put_vocab(struct gguf_writer *w, const struct shape *s, const struct 
 
 static int declare(struct gguf_writer *w, const struct model *m, const struct options *o,
                    struct err *e) {
-    if (gguf_set_str(w, "general.architecture", str_of(m->s->arch), e) != 0) return -1;
+    if (gguf_set_str(w, "general.architecture", str_of(m->s.arch), e) != 0) return -1;
     /* Not in the name: llama.cpp expects tokens of Phi-3's own when that says so. */
-    if (gguf_set_str(w, "general.name", STR("random weights"), e) != 0) return -1;
-    if (gguf_set_str(w, "general.description", str_of(m->s->name), e) != 0) return -1;
+    if (gguf_set_str(w, "general.name", o->copy ? STR("copier") : STR("random weights"), e) != 0)
+        return -1;
+    if (gguf_set_str(w, "general.description", str_of(m->s.name), e) != 0) return -1;
     if (gguf_set_u32(w, "general.file_type", (uint32_t)m->mix, e) != 0) return -1;
     if (gguf_set_u32(w, "general.quantization_version", 2, e) != 0) return -1;
-    if (shape_set_keys(m->s, w, e) != 0 || put_vocab(w, m->s, o, e) != 0) return -1;
+    if (shape_set_keys(&m->s, w, e) != 0 || put_vocab(w, &m->s, o, e) != 0) return -1;
     for (int i = 0; i < m->n; i++)
         if (gguf_add_tensor(w, m->t[i].name, m->type[i], m->t[i].n_dim, m->t[i].ne, e) != 0)
             return -1;
@@ -211,9 +224,10 @@ static int write_model(const struct model *m, const struct options *o, struct er
     struct gguf_writer *w = gguf_writer_new(o->out, 0, e);
     int rc = w ? declare(w, m, o, e) : -1;
     for (int i = 0; rc == 0 && i < m->n; i++) {
-        const bool random = m->t[i].fill == FILL_WEIGHT || m->t[i].fill == FILL_NORM;
-        rc = random ? write_rows(w, team, &m->t[i], m->type[i], o, e)
-                    : write_vector(w, m->s, &m->t[i], e);
+        const enum fill f = m->t[i].fill;
+        rc = f == FILL_WEIGHT || f == FILL_NORM || f == FILL_COPY
+                 ? write_rows(w, team, &m->t[i], m->type[i], &m->copier, o, e)
+                 : write_vector(w, &m->s, &m->t[i], e);
     }
     if (rc == 0)
         rc = gguf_writer_finish(w, e);
@@ -238,6 +252,7 @@ static void usage(FILE *f) {
         "  --type TYPE      file type as of `cria quantize`; default Q4_K_M\n"
         "  --vocab FILE     a GGUF whose vocabulary is copied, or a folder of ggml-vocab-*.gguf;\n"
         "                   default: a made-up one of the right size\n"
+        "  --copy           weights that copy: it goes on as its text did after the same words\n"
         "  --rows N         different rows of a matrix, which repeat; 0: all; default 64\n"
         "  --seed N         default 1; the same seed gives the same file\n"
         "  --threads N      default: one per core\n"
@@ -259,10 +274,15 @@ static int number(const char *option, const char *text, uint64_t lo, uint64_t hi
 /* 1: done, nothing to make. */
 static int parse(int argc, char **argv, struct options *o, struct err *e) {
     static const struct option table[] = {
-        {"type", required_argument, NULL, 't'},    {"vocab", required_argument, NULL, 'v'},
-        {"rows", required_argument, NULL, 'r'},    {"seed", required_argument, NULL, 's'},
-        {"threads", required_argument, NULL, 'n'}, {"list", no_argument, NULL, 'l'},
-        {"help", no_argument, NULL, 'h'},          {0},
+        {"type", required_argument, NULL, 't'},
+        {"vocab", required_argument, NULL, 'v'},
+        {"copy", no_argument, NULL, 'c'},
+        {"rows", required_argument, NULL, 'r'},
+        {"seed", required_argument, NULL, 's'},
+        {"threads", required_argument, NULL, 'n'},
+        {"list", no_argument, NULL, 'l'},
+        {"help", no_argument, NULL, 'h'},
+        {0},
     };
     uint64_t v;
     int c;
@@ -281,6 +301,7 @@ static int parse(int argc, char **argv, struct options *o, struct err *e) {
             if (number("threads", optarg, 1, 512, &v, e) != 0) return -1;
             o->n_threads = (int)v;
             break;
+        case 'c': o->copy = true; break;
         case 'l': print_shapes(); return 1;
         case 'h': usage(stdout); return 1;
         default: return err_set(e, ERR_USAGE, "mkmodel: --help shows what is accepted");

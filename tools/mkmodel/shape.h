@@ -26,6 +26,7 @@ enum fill {
     FILL_LLAMA3, /* divisors of Llama 3's RoPE */
     FILL_RAMP,   /* 1..32, as long-context factors go */
     FILL_ONES,
+    FILL_COPY, /* copier.h */
 };
 
 struct shape_tensor {
