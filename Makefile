@@ -23,8 +23,8 @@ VERSION := $(shell sed -n 's/.*CRIA_VERSION "\(.*\)"/\1/p' src/base/version.h)
 ARCH := $(shell $(CC) -dumpmachine | cut -d- -f1)
 
 # --- libraries ---
-LIB_PKGS := libpcre2-8 libutf8proc libcrypto
-PKGS := $(LIB_PKGS) jansson libedit
+LIB_PKGS := libpcre2-8 libutf8proc libcrypto jansson
+PKGS := $(LIB_PKGS) libcurl libedit
 ifneq ($(filter-out clean help format,$(or $(MAKECMDGOALS),all)),)
 MISSING := $(shell for p in $(PKGS); do pkg-config --exists $$p 2>/dev/null || echo $$p; done)
 ifneq ($(MISSING),)
@@ -61,7 +61,7 @@ $B/obj/cpu/avx512/%.o: ISA_FLAGS := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -ma
 $B/obj/cpu/neon/%.o: ISA_FLAGS := -march=armv8.2-a+dotprod+fp16
 $B/obj/cpu/i8mm/%.o: ISA_FLAGS := -march=armv8.2-a+dotprod+fp16+i8mm
 # Folders that read bytes from outside are also free of implicit conversions.
-PARSER_DIRS := base gguf text
+PARSER_DIRS := base gguf text net store create
 $(foreach d,$(PARSER_DIRS),$(eval $B/obj/$(d)/%.o: CONV := -Wconversion -Wno-sign-conversion))
 
 # --- sources ---
@@ -69,13 +69,16 @@ ISA_x86_64 := avx2 avx512
 ISA_aarch64 := neon i8mm
 ISA := $(ISA_$(ARCH))
 KERNEL_DIRS := base quant backend cpu cpu/ref $(ISA:%=cpu/%)
-SRC_DIRS ?= $(KERNEL_DIRS) gguf net text text/chat text/grammar model model/arch sample engine
+SRC_DIRS ?= $(KERNEL_DIRS) gguf text text/chat text/grammar model model/arch sample engine
+# What the program has and libcria has not.
+APP_DIRS ?= net store create
 # What needs a library but libc is left out where there is none (neon); single files join a part (fuzz).
 SKIP_SRC ?=
 MORE_SRC ?=
 LIB_SRC := $(filter-out $(SKIP_SRC),$(foreach d,$(SRC_DIRS),$(wildcard src/$(d)/*.c))) $(MORE_SRC)
 CLI_SRC := $(wildcard src/cli/*.c)
 LIB_OBJ := $(LIB_SRC:src/%.c=$B/obj/%.o)
+APP_OBJ := $(patsubst src/%.c,$B/obj/%.o,$(foreach d,$(APP_DIRS),$(wildcard src/$(d)/*.c)))
 CLI_OBJ := $(CLI_SRC:src/%.c=$B/obj/%.o)
 TEST_SRC := $(wildcard tests/test_*.c)
 TEST_BIN := $(TEST_SRC:tests/%.c=$B/tests/%)
@@ -107,14 +110,14 @@ $B/obj/%.o: src/%.c $B/flags
 # The list of objects is a prerequisite: a source that is gone leaves the library.
 $B/lib.list: FORCE
 	@mkdir -p $B
-	@echo '$(LIB_OBJ)' | cmp -s - $@ || echo '$(LIB_OBJ)' > $@
+	@echo '$(LIB_OBJ) $(APP_OBJ)' | cmp -s - $@ || echo '$(LIB_OBJ) $(APP_OBJ)' > $@
 
 # For cria and the tests: every object with all its names.
 INTERNAL := $B/obj/libinternal.a
-$(INTERNAL): $(LIB_OBJ) $B/lib.list
+$(INTERNAL): $(LIB_OBJ) $(APP_OBJ) $B/lib.list
 	$(call say,ar,$@)
 	@rm -f $@
-	$Q$(AR) rcs $@ $(LIB_OBJ)
+	$Q$(AR) rcs $@ $(LIB_OBJ) $(APP_OBJ)
 
 # For programs outside: one object whose only global names are those of cria.h.  Ours have no prefix
 # and would clash with the program's, or be taken for those of another library.
@@ -187,7 +190,7 @@ $B/fuzz/fuzz_%: fuzz/fuzz_%.c $(INTERNAL)
 
 # Without the kernels and what needs them: parsers only, and a quick build.
 fuzz: ##      every fuzz target for FUZZ_SECONDS (60), with clang
-	@$(MAKE) B=$B/fuzzing CC=clang OPT="-O1 -g" \
+	@$(MAKE) B=$B/fuzzing CC=clang OPT="-O1 -g" APP_DIRS= \
 		SRC_DIRS="base gguf quant text text/chat text/grammar sample" MORE_SRC=src/engine/prefix_file.c \
 		SAN="-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined" \
 		$(FUZZ:%=$B/fuzzing/fuzz/fuzz_%)
@@ -198,7 +201,7 @@ fuzz: ##      every fuzz target for FUZZ_SECONDS (60), with clang
 
 tests: $(TEST_BIN) $(KERN_BIN) $(EXAMPLE_BIN) $(REPLAY_BIN) $B/tools/mkmodel
 
--include $(LIB_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_BIN:=.d) $(TEST_HELP:.o=.d)
+-include $(LIB_OBJ:.o=.d) $(APP_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_BIN:=.d) $(TEST_HELP:.o=.d)
 
 test: all tests ##      all tests
 	@B=$B tests/run
@@ -227,7 +230,7 @@ QEMU := qemu-aarch64 -L /usr/aarch64-linux-gnu
 neon: ##      cross-build the ARM kernels and run checkkern under qemu-user
 	@for t in aarch64-linux-gnu-gcc qemu-aarch64; do command -v $$t >/dev/null || \
 		{ echo "$$t is missing; ./quickstart tools installs it"; exit 1; }; done
-	@$(MAKE) B=$B/neon CC=aarch64-linux-gnu-gcc AR=aarch64-linux-gnu-ar PKGS= \
+	@$(MAKE) B=$B/neon CC=aarch64-linux-gnu-gcc AR=aarch64-linux-gnu-ar PKGS= APP_DIRS= \
 		SKIP_SRC=src/base/sha256.c SRC_DIRS="base quant backend cpu cpu/ref cpu/neon cpu/i8mm" $B/neon/obj/libinternal.a $(KERN_BIN:$B/%=$B/neon/%)
 	@$(if $(KERN_BIN),B=$B/neon RUNNER="$(QEMU)" tests/run checkkern)
 	@# Processors with and without i8mm, and without dot products: what one lacks must not run there.

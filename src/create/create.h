@@ -1,0 +1,29 @@
+/* `create`: a model in the store from a Modelfile.  One code path for the command line and the
+ * server; only the former lets FROM and ADAPTER be paths. */
+#pragma once
+
+#include "store/modelfile.h"
+#include "store/store.h"
+
+struct create_opts {
+    const char *folder; /* that paths are relative to; NULL: paths are refused */
+    const char
+        *quantize; /* file type of the result, as of `cria quantize --types`; NULL: as the source */
+    bool link;     /* GGUF files stay where they are (STORE_LINK) */
+    bool quality;  /* also KL divergence against the source, on a built-in text */
+    bool insecure; /* of a FROM that is pulled */
+    int n_threads; /* 0: cores_default_threads() */
+    const volatile int *stop; /* or NULL */
+};
+
+/* "gathering model components", "copying file sha256:...", "converting model", "quantizing F16
+ * model to Q4_K_M", "using existing layer sha256:...", "creating new layer sha256:...", "writing
+ * manifest", "success" (COMPAT.md 2.6); with bytes where that takes time. */
+typedef void create_event_fn(void *ctx, const char *status, const char *digest, uint64_t completed,
+                             uint64_t total);
+
+int create_model(struct store *s, const struct name *n, const struct modelfile *m,
+                 const struct create_opts *o, create_event_fn *say, void *ctx, struct err *e);
+
+/* A Modelfile that makes this model again ("show --modelfile"). */
+int create_print_modelfile(struct store *s, const struct name *n, struct buf *out, struct err *e);

@@ -1,0 +1,84 @@
+/* The one HTTP client, over libcurl.  All that goes out passes through here, so that its rules hold
+ * everywhere (SECURITY.md R2, R3, R6, R8, R13, R15):
+ *
+ *   - https only, unless the host was allowed plain http or is a loopback address;
+ *   - at most 5 redirects, followed here and not by libcurl; never https to http; credentials and
+ *     headers of the caller's go to the first host only;
+ *   - the address that is connected to is looked at after the name was resolved: a redirect to
+ *     loopback, private, link-local or other special addresses is refused unless the first host was
+ *     of that kind, too;
+ *   - bounded header, bounded body, no compression, a stall ends the transfer.
+ *
+ * Proxies from the environment as libcurl reads them. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+
+struct net_client; /* any number of threads; a transfer belongs to one */
+
+struct net_opts {
+    const char *insecure_host; /* HOST[:PORT] that may be asked by plain http and with a certificate
+                                  of its own; or NULL */
+    const char *user_agent;    /* NULL: "cria/VERSION" */
+    int stall_s;               /* 0: 30; seconds under 1 byte/s that end a transfer */
+    int connect_s;             /* 0: 20 */
+    const volatile int *stop;  /* nonzero ends transfers with ERR_CANCELLED; or NULL */
+};
+
+struct net_client *net_client_new(const struct net_opts *o, struct err *e);
+void net_client_free(struct net_client *c);
+
+enum net_method { NET_GET, NET_HEAD, NET_POST, NET_PUT, NET_PATCH, NET_DELETE };
+
+/* Bytes of a body as they come; -1 with e set ends the transfer. */
+typedef int net_write_fn(void *ctx, const void *bytes, size_t n, struct err *e);
+/* Up to n bytes of a body to send; 0 at its end; -1 with e set. */
+typedef int64_t net_read_fn(void *ctx, void *bytes, size_t n, struct err *e);
+/* May start over: after a redirect or a lost connection the body is asked for from offset 0. */
+typedef int net_rewind_fn(void *ctx, struct err *e);
+
+struct net_request {
+    enum net_method method;
+    const char *url;
+    const char *const *header; /* [n_header] "Name: value" */
+    int n_header;
+    const char *authorization;     /* value of that header, or NULL; only ever sent to the host (and
+                                      port) of url */
+    uint64_t range_from, range_to; /* bytes [from, to) ; to 0: all */
+    struct str body;               /* to send, or */
+    net_read_fn *read;             /* streamed, body_bytes of them */
+    net_rewind_fn *rewind;
+    uint64_t body_bytes;
+    net_write_fn *write; /* body of a 2xx answer; NULL: into net_answer.body */
+    void *ctx;           /* of read, rewind and write */
+    uint64_t max_bytes;  /* of the answer's body, ERR_LIMIT beyond; 0: 64 KiB */
+    bool keep_redirect;  /* do not follow: the answer has the Location */
+    bool same_host;      /* follow only to the same scheme, host and port; another is kept as with
+                            keep_redirect */
+};
+
+struct net_answer {
+    int status;
+    struct buf body;         /* owned; also of an error */
+    char *url;               /* where it came from at last; owned */
+    char *location;          /* of a redirect that was not followed, absolute; or NULL; owned */
+    char *www_authenticate;  /* or NULL; owned */
+    char *upload_location;   /* Docker-Upload-Location, absolute; or NULL; owned */
+    char *etag, *digest;     /* ETag; Docker-Content-Digest; or NULL; owned */
+    uint64_t content_length; /* UINT64_MAX: not said */
+    uint64_t range_from, range_all; /* of a 206 with Content-Range; else 0 */
+    int retry_after_s;              /* 0: not said */
+};
+
+/* 0 when an answer came, whatever its status; ERR_IO, ERR_LIMIT, ERR_CANCELLED, ERR_FORMAT (a
+ * broken answer).  net_answer_fini also after a failure. */
+int net_do(struct net_client *c, const struct net_request *r, struct net_answer *a, struct err *e);
+void net_answer_fini(struct net_answer *a);
+
+/* "host:port" of a URL, lower case, port filled in; ERR_USAGE when it is none of http or https, has
+ * user info or control characters. */
+int net_url_host(const char *url, char *out, size_t n, struct err *e);
