@@ -140,13 +140,13 @@ static bool partial_parse(const char *name, struct digest *d) {
  * is done. */
 static int64_t partial_base_s(int dir, const char *name, const struct stat *st) {
     char whole[BLOB_NAME + 16];
-    struct stat main;
+    struct stat all;
     const size_t n = BLOB_NAME - 1 + strlen("-partial");
     memcpy(whole, name, n);
     whole[n] = 0;
     const int64_t own = file_age_base_s(st);
-    if (fstatat(dir, whole, &main, AT_SYMLINK_NOFOLLOW) != 0) return own;
-    return file_age_base_s(&main) > own ? file_age_base_s(&main) : own;
+    if (fstatat(dir, whole, &all, AT_SYMLINK_NOFOLLOW) != 0) return own;
+    return file_age_base_s(&all) > own ? file_age_base_s(&all) : own;
 }
 
 static int look_at(struct collector *c, int dir, const char *rel, const char *name) {
