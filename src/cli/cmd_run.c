@@ -59,7 +59,8 @@ static int set_options(struct chat *c, char **lora, struct err *e) {
     c->display.wrap = !flags.no_wrap;
     if (!flags.lora) return 0;
     if (c->lora)
-        return err_set(e, ERR_UNSUPPORTED, "--lora: model '%s' has an adapter; one is used", c->name);
+        return err_set(e, ERR_UNSUPPORTED, "--lora: model '%s' has an adapter; one is used",
+                       c->name);
     const int rc = cli_parse_lora(flags.lora, lora, &c->lora_scale, e);
     c->lora = *lora;
     return rc;

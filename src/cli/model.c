@@ -139,9 +139,7 @@ static int read_json(const struct cli_model *m, enum layer_kind kind, json_t **o
 static bool value_text(const json_t *v, char out[4096]) {
     switch (json_typeof(v)) {
     case JSON_STRING: return snprintf(out, 4096, "%s", json_string_value(v)) < 4096;
-    case JSON_INTEGER:
-        snprintf(out, 4096, "%lld", (long long)json_integer_value(v));
-        return true;
+    case JSON_INTEGER: snprintf(out, 4096, "%lld", (long long)json_integer_value(v)); return true;
     case JSON_REAL: snprintf(out, 4096, "%.9g", json_real_value(v)); return true;
     case JSON_TRUE: snprintf(out, 4096, "true"); return true;
     case JSON_FALSE: snprintf(out, 4096, "false"); return true;
@@ -220,8 +218,7 @@ static int add_messages(const struct cli_model *m, struct chat *c, struct err *e
                          m->arg);
         if (rc == 0)
             rc = chat_add_history(
-                c, role[which],
-                (struct str){json_string_value(text), json_string_length(text)}, e);
+                c, role[which], (struct str){json_string_value(text), json_string_length(text)}, e);
         if (rc != 0) break;
     }
     json_decref(list);
