@@ -1,6 +1,8 @@
 /* The config blob of a model: a JSON object that says what kind of model it is (COMPAT.md 4.1). */
 #pragma once
 
+#include <stdint.h>
+
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
