@@ -37,6 +37,7 @@ static int open_model(struct opened *m, const char *path, const struct engine_op
 static int open_draft(struct opened *draft, const char *path, const struct engine *g,
                       struct engine_opts o, struct err *e) {
     o.lora = NULL, o.n_lora = 0;
+    o.chat_template = (struct str){0};
     o.n_ctx = engine_n_ctx(g);
     return open_model(draft, path, &o, e) == 0 ? speculate_check_draft(g, draft->engine, e) : -1;
 }
@@ -50,6 +51,7 @@ int chat_open(struct chat *c, struct err *e) {
     struct engine_opts o = {.lora = &c->lora, .lora_scale = &c->lora_scale};
     struct opened m = {0}, draft = {0};
     o.n_lora = c->lora != NULL;
+    o.chat_template = buf_view(&c->template);
     run_options_engine(&c->options, &o);
     if (engine_user_opts(&o, e) != 0 || open_model(&m, c->path, &o, e) != 0) return -1;
     const char *path = c->options.draft;
@@ -65,11 +67,13 @@ int chat_open(struct chat *c, struct err *e) {
 }
 
 void chat_fini(struct chat *c) {
+    c->n_history = 0;
     chat_clear(c);
     free(c->turn);
     chat_close(c);
     display_fini(&c->display);
     buf_fini(&c->system);
+    buf_fini(&c->template);
     run_options_fini(&c->options);
 }
 
@@ -82,7 +86,7 @@ static void drop_turns(struct chat *c, int from, int n) {
 }
 
 void chat_clear(struct chat *c) {
-    drop_turns(c, 0, c->n_turn);
+    drop_turns(c, c->n_history, c->n_turn - c->n_history);
     if (c->session) session_truncate(c->session, 0);
 }
 
@@ -101,6 +105,12 @@ static int add_turn(struct chat *c, const char *role, struct str text, struct er
     return t->text.failed ? err_nomem(e, "conversation") : 0;
 }
 
+int chat_add_history(struct chat *c, const char *role, struct str text, struct err *e) {
+    if (add_turn(c, role, text, e) != 0) return -1;
+    c->n_history = c->n_turn;
+    return 0;
+}
+
 /* ---- the prompt ---- */
 
 static int render(const struct chat *c, struct ids *out, struct err *e) {
@@ -117,16 +127,20 @@ static int render(const struct chat *c, struct ids *out, struct err *e) {
     return rc;
 }
 
-/* The conversation as tokens.  What does not fit the context is forgotten from its beginning, a
- * question with its answer at a time, and the user is told. */
+/* The conversation as tokens.  What does not fit the context is forgotten from its beginning: the
+ * history that the model brings, then a question with its answer at a time, and the user is told. */
 static int conversation(struct chat *c, struct ids *out, struct err *e) {
     int forgotten = 0;
     for (;;) {
         out->n = 0;
         if (render(c, out, e) != 0) return -1;
-        if (out->n < (size_t)engine_n_ctx(c->engine) || c->n_turn < 3) break;
-        drop_turns(c, 0, 2);
-        forgotten++;
+        if (out->n < (size_t)engine_n_ctx(c->engine)) break;
+        if (c->n_history > 0)
+            drop_turns(c, 0, 1), c->n_history--;
+        else if (c->n_turn >= 3)
+            drop_turns(c, 0, 2), forgotten++;
+        else
+            break;
     }
     if (forgotten)
         fprintf(stderr, "(the context of %d tokens is full: the oldest %d answers are forgotten)\n",
@@ -155,7 +169,7 @@ static json_t *stamp(const struct chat *c) {
     gmtime_r(&now.tv_sec, &tm);
     const size_t n = strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm);
     snprintf(text + n, sizeof text - n, ".%06ldZ", now.tv_nsec / 1000);
-    return json_pack("{s:s, s:s}", "model", c->path, "created_at", text);
+    return json_pack("{s:s, s:s}", "model", c->name ? c->name : c->path, "created_at", text);
 }
 
 static int on_event(void *ctx, const struct gen_event *ev) {
@@ -266,7 +280,7 @@ int chat_ask(struct chat *c, struct str text, struct err *e) {
     if (rc == 0) rc = show(c, &prompt, &l, &st, e);
     if (rc == 0 && !c->raw) rc = add_turn(c, "assistant", buf_view(&l.said), e);
     /* A question that could not be asked is not part of the conversation. */
-    if (rc != 0 && c->n_turn % 2 == 1) drop_turns(c, c->n_turn - 1, 1);
+    if (rc != 0 && (c->n_turn - c->n_history) % 2 == 1) drop_turns(c, c->n_turn - 1, 1);
     if (rc == 0 && st.why == GEN_CANCELLED && cli_interrupted)
         rc = err_set(e, ERR_CANCELLED, "interrupted");
     ids_fini(&prompt);

@@ -12,10 +12,12 @@ struct turn {
 
 struct chat {
     const char *path; /* of the model; borrowed */
+    const char *name; /* as the user calls it; borrowed; NULL: as path */
     const char *lora; /* path of an adapter or NULL */
     float lora_scale;
     struct run_options options;
-    struct buf system; /* owned; empty: no system message */
+    struct buf system;   /* owned; empty: no system message */
+    struct buf template; /* owned; used where the file has no chat template that is known */
     bool raw;          /* the text is the prompt: no template, no conversation */
     bool json;         /* answers as JSON lines instead of text */
     bool verbose;      /* timings on stderr after each answer */
@@ -26,6 +28,7 @@ struct chat {
     struct session *draft;
     struct turn *turn; /* [n_turn] */
     int n_turn, cap_turn;
+    int n_history; /* the first turns, which the model brings: any roles in any order */
 };
 
 /* Open the model with the options as they stand, or again when they have changed.  The
@@ -37,5 +40,8 @@ void chat_fini(struct chat *c);
  * ERR_CANCELLED when Ctrl-C ended it. */
 int chat_ask(struct chat *c, struct str text, struct err *e);
 
-/* Forget the conversation; the system message stays. */
+/* A message that stands before the conversation; role is static.  Before the first question. */
+int chat_add_history(struct chat *c, const char *role, struct str text, struct err *e);
+
+/* Forget the conversation; the system message and the history stay. */
 void chat_clear(struct chat *c);

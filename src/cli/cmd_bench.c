@@ -1,8 +1,9 @@
-/* `cria bench FILE`: how fast a model runs here, and how near to the machine's limits that is. */
+/* `cria bench MODEL`: how fast a model runs here, and how near to the machine's limits that is. */
 #include "cli/commands.h"
 
 #include <stdio.h>
 
+#include "cli/model.h"
 #include "cpu/cpu.h"
 #include "engine/bench.h"
 
@@ -119,18 +120,21 @@ int cmd_bench(int argc, char **argv, struct err *e) {
     const char *args[CLI_MAX_ARGS];
     int n_args;
     if (cli_parse(argc, argv, cmd_bench_options(), args, &n_args, e) != 0) return -1;
-    if (cli_check_args("bench", n_args, 1, 1, "FILE", e) != 0) return -1;
+    if (cli_check_args("bench", n_args, 1, 1, "MODEL", e) != 0) return -1;
     if (opts.n_prefill == 0 && opts.n_decode == 0)
         return err_set(e, ERR_USAGE, "bench: --pp 0 and --tg 0 leave nothing to measure");
     if (choose_kv(e) != 0) return -1;
     struct progress p;
     struct bench_result r;
+    struct cli_model m;
     opts.stop = &cli_interrupted;
     opts.progress = show_progress;
     opts.ctx = &p;
     progress_start(&p, "bench", opts.n_reps, "reps");
-    const int rc = bench_run(args[0], &opts, &r, e);
+    int rc = cli_model_open(&m, args[0], e);
+    if (rc == 0) rc = bench_run(m.path, &opts, &r, e);
     progress_end(&p);
+    cli_model_close(&m);
     if (rc != 0) return -1;
     if (as_json)
         print_json(args[0], &r);

@@ -1,10 +1,11 @@
-/* `cria embed FILE TEXT...`: the vector of each text as one JSON array per line. */
+/* `cria embed MODEL TEXT...`: the vector of each text as one JSON array per line. */
 #include "cli/commands.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "cli/model.h"
 #include "engine/embed.h"
 
 static struct {
@@ -124,8 +125,10 @@ int cmd_embed(int argc, char **argv, struct err *e) {
     int n_args;
     struct work w = {0};
     if (cli_parse(argc, argv, cmd_embed_options(), args, &n_args, e) != 0) return -1;
-    if (cli_check_args("embed", n_args, 1, CLI_MAX_ARGS, "FILE [TEXT...]", e) != 0) return -1;
-    int rc = work_open(&w, args[0], e);
+    if (cli_check_args("embed", n_args, 1, CLI_MAX_ARGS, "MODEL [TEXT...]", e) != 0) return -1;
+    struct cli_model m;
+    int rc = cli_model_open(&m, args[0], e);
+    if (rc == 0) rc = work_open(&w, m.path, e);
     if (rc == 0 && flags.json) w.all = json_array();
     for (int i = 1; rc == 0 && i < n_args; i++)
         rc = embed_text(&w, str_of(args[i]), e);
@@ -135,5 +138,6 @@ int cmd_embed(int argc, char **argv, struct err *e) {
                                  "prompt_eval_count", (json_int_t)w.n_tok));
     }
     work_close(&w);
+    cli_model_close(&m);
     return rc;
 }

@@ -1,4 +1,4 @@
-/* `cria perplexity FILE TEXTFILE`: how well a model foretells a text.
+/* `cria perplexity MODEL TEXTFILE`: how well a model foretells a text.
  *
  * Definition (that of llama.cpp's tool, so that figures compare): the text is tokenized once, with
  * the begin token if the model wants one, and cut into windows of N tokens (--ctx); a rest shorter
@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "base/os.h"
+#include "cli/model.h"
 #include "engine/session.h"
 
 enum { MAX_TEXT_BYTES = 1 << 30, DEFAULT_WINDOW = 512 };
@@ -152,15 +153,18 @@ int cmd_perplexity(int argc, char **argv, struct err *e) {
     const char *args[CLI_MAX_ARGS];
     int n_args;
     if (cli_parse(argc, argv, cmd_perplexity_options(), args, &n_args, e) != 0) return -1;
-    if (cli_check_args("perplexity", n_args, 2, 2, "FILE TEXTFILE", e) != 0) return -1;
+    if (cli_check_args("perplexity", n_args, 2, 2, "MODEL TEXTFILE", e) != 0) return -1;
     struct engine *g = NULL;
     struct ids text = {0};
-    int rc = open_engine(args[0], &g, e);
+    struct cli_model m;
+    int rc = cli_model_open(&m, args[0], e);
+    if (rc == 0) rc = open_engine(m.path, &g, e);
     if (rc == 0) rc = read_text(args[1], engine_vocab(g), &text, e);
     struct session *s = rc == 0 ? session_new(g, e) : NULL;
     rc = s ? measure(s, &text, args[1], e) : -1;
     session_free(s);
     engine_close(g);
     ids_fini(&text);
+    cli_model_close(&m);
     return rc;
 }

@@ -1,4 +1,4 @@
-/* `cria run FILE.gguf [PROMPT...]`: one answer to a prompt, or without one on a terminal a chat. */
+/* `cria run MODEL [PROMPT...]`: one answer to a prompt, or without one on a terminal a chat. */
 #include "cli/commands.h"
 
 #include <stdio.h>
@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/os.h"
+#include "cli/model.h"
 #include "cli/repl.h"
 #include "engine/embed.h"
 
@@ -39,7 +40,10 @@ const struct opt *cmd_run_options(void) {
     return table;
 }
 
+/* The user's own options, over those that the model brings. */
 static int set_options(struct chat *c, char **lora, struct err *e) {
+    for (int i = 0; i < flags.options.n; i++)
+        if (strncmp(flags.options.v[i], "stop=", 5) == 0) c->options.n_stop = 0;
     for (int i = 0; i < flags.options.n; i++)
         if (run_options_assign(&c->options, flags.options.v[i], e) != 0) return -1;
     if (flags.threads) c->options.num_thread = flags.threads;
@@ -48,12 +52,15 @@ static int set_options(struct chat *c, char **lora, struct err *e) {
         return err_set(e, ERR_UNSUPPORTED, "--format: this version does not constrain answers");
     if (flags.raw && flags.system)
         return err_set(e, ERR_USAGE, "--system: a raw prompt has no system message");
-    if (flags.system) buf_str(&c->system, flags.system);
+    if (flags.system) buf_reset(&c->system), buf_str(&c->system, flags.system);
     c->raw = flags.raw;
     c->json = flags.json;
     c->verbose = flags.verbose;
     c->display.wrap = !flags.no_wrap;
     if (!flags.lora) return 0;
+    if (c->lora)
+        return err_set(e, ERR_UNSUPPORTED, "--lora: model '%s' has an adapter; one is used",
+                       c->name);
     const int rc = cli_parse_lora(flags.lora, lora, &c->lora_scale, e);
     c->lora = *lora;
     return rc;
@@ -125,15 +132,18 @@ int cmd_run(int argc, char **argv, struct err *e) {
     const char *args[CLI_MAX_ARGS];
     int n_args;
     struct chat c = {0};
+    struct cli_model m;
     if (cli_parse(argc, argv, cmd_run_options(), args, &n_args, e) != 0) return -1;
-    if (cli_check_args("run", n_args, 1, CLI_MAX_ARGS, "FILE [PROMPT...]", e) != 0) return -1;
+    if (cli_check_args("run", n_args, 1, CLI_MAX_ARGS, "MODEL [PROMPT...]", e) != 0) return -1;
     char *lora = NULL;
-    c.path = args[0];
     run_options_init(&c.options);
     display_init(&c.display, true);
-    int rc = set_options(&c, &lora, e);
+    int rc = cli_model_open(&m, args[0], e);
+    if (rc == 0) rc = cli_model_apply(&m, &c, e);
+    if (rc == 0) rc = set_options(&c, &lora, e);
     if (rc == 0) rc = run(&c, args + 1, n_args - 1, e);
     chat_fini(&c);
+    cli_model_close(&m);
     free(lora);
     return rc;
 }

@@ -1,7 +1,8 @@
-/* `cria show FILE`: what is in a model file. */
+/* `cria show MODEL`: what is in a model. */
 #include <stdio.h>
 
 #include "cli/commands.h"
+#include "cli/model.h"
 #include "cli/show.h"
 #include "cli/text.h"
 #include "engine/check.h"
@@ -54,14 +55,15 @@ int cmd_show(int argc, char **argv, struct err *e) {
     const char *args[CLI_MAX_ARGS];
     int n_args;
     if (cli_parse(argc, argv, cmd_show_options(), args, &n_args, e) != 0) return -1;
-    if (cli_check_args("show", n_args, 1, 1, "FILE", e) != 0) return -1;
+    if (cli_check_args("show", n_args, 1, 1, "MODEL", e) != 0) return -1;
     if (only_metadata + only_tensors + only_license + only_template + as_json > 1)
         return err_set(e, ERR_USAGE,
                        "show: more than one of --metadata, --tensors, --license, "
                        "--template, --json; at most one");
-    struct gguf *g = gguf_open(args[0], e);
-    if (!g) return -1;
-    const int rc = show(g, e);
+    struct cli_model m;
+    struct gguf *g = cli_model_open(&m, args[0], e) == 0 ? gguf_open(m.path, e) : NULL;
+    const int rc = g ? show(g, e) : -1;
     gguf_close(g);
+    cli_model_close(&m);
     return rc;
 }

@@ -1,10 +1,11 @@
-/* `cria tokenize FILE [TEXT]`: a text as the model's tokens, or ids as text. */
+/* `cria tokenize MODEL [TEXT]`: a text as the model's tokens, or ids as text. */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "base/os.h"
 #include "cli/commands.h"
 #include "cli/display.h"
+#include "cli/model.h"
 #include "cli/text.h"
 #include "cli/text_json.h"
 #include "text/vocab.h"
@@ -138,11 +139,12 @@ int cmd_tokenize(int argc, char **argv, struct err *e) {
     const char *args[CLI_MAX_ARGS];
     int n_args;
     if (cli_parse(argc, argv, cmd_tokenize_options(), args, &n_args, e) != 0) return -1;
-    if (cli_check_args("tokenize", n_args, 1, CLI_MAX_ARGS, "FILE [TEXT...]", e) != 0) return -1;
+    if (cli_check_args("tokenize", n_args, 1, CLI_MAX_ARGS, "MODEL [TEXT...]", e) != 0) return -1;
     if (decode && n_args > 1)
         return err_set(e, ERR_USAGE, "tokenize: --decode and a text; one of them is accepted");
     struct buf text = {0};
-    struct gguf *g = gguf_open(args[0], e);
+    struct cli_model m;
+    struct gguf *g = cli_model_open(&m, args[0], e) == 0 ? gguf_open(m.path, e) : NULL;
     struct vocab *v = g ? vocab_load(g, e) : NULL;
     int rc = v ? 0 : -1;
     if (rc == 0 && decode && strcmp(decode, "-") != 0)
@@ -152,5 +154,6 @@ int cmd_tokenize(int argc, char **argv, struct err *e) {
     buf_fini(&text);
     vocab_free(v);
     gguf_close(g);
+    cli_model_close(&m);
     return rc;
 }

@@ -18,6 +18,11 @@ CLI_COMMAND(embed);
 CLI_COMMAND(perplexity);
 CLI_COMMAND(bench);
 CLI_COMMAND(quantize);
+CLI_COMMAND(list);
+CLI_COMMAND(cp);
+CLI_COMMAND(rm);
+CLI_COMMAND(verify);
+CLI_COMMAND(gc);
 CLI_COMMAND(doctor);
 
 CLI_DEBUG(quant);

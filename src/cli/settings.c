@@ -20,6 +20,7 @@ static const struct {
     {"CPU", "use no more than these kernels: ref, avx2, avxvnni, avx512, neon, i8mm", 0, 0},
     {"CONTEXT_LENGTH", "tokens of context; default: at most 4096", 0, 0},
     {"KV_CACHE_TYPE", "f32, f16, bf16, q8_0 or q4_0; default: f16", 0, 0},
+    {"MODELS", "folder of the models; default: ~/.cria/models", 0, 0},
     {"CACHE", "folder that keeps the beginnings of prompts, computed; default: none", 0, 0},
     {"CACHE_SIZE", "bytes that folder may take, as 512m or 4g; default: 2g", 0, 0},
     {"EDITOR", "opened by Ctrl-G in a chat; default: VISUAL, EDITOR, vi", 0, 0},

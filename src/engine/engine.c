@@ -200,11 +200,12 @@ static int open_weights(struct engine *g, const struct engine_opts *o, struct er
 
 /* A model without a usable template still completes raw prompts: the error is kept for whoever
  * wants to chat. */
-static void open_template(struct engine *g) {
+static void open_template(struct engine *g, struct str other) {
     static const char key[] = "tokenizer.chat_template";
     struct str source = {0};
     struct err *e = &g->chat_err;
     if (gguf_get_str(g->gguf, key, &source, e) >= 0) g->chat = chat_template_new(source, e);
+    if (!g->chat && other.n) g->chat = chat_template_new(other, NULL);
     if (!g->chat) err_prefix(e, gguf_path(g->gguf));
 }
 
@@ -230,7 +231,7 @@ struct engine *engine_open(const char *path, const struct engine_opts *o, struct
     g->vocab = vocab_load(g->gguf, e);
     if (!g->vocab) goto fail;
     g->n_vocab = vocab_size(g->vocab);
-    open_template(g);
+    open_template(g, o->chat_template);
     if (!o->vocab_only && open_weights(g, o, e) != 0) goto fail;
     g->load_s = (double)(os_now_ns() - t0) * 1e-9;
     return g;

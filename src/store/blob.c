@@ -140,8 +140,7 @@ static int open_temp(struct blob_writer *w, const struct store *s, struct err *e
     int rc = -1;
     w->dir = store_dir(s, DIR_BLOBS, true, e);
     if (w->dir >= 0 && temp_name(TEMP_PREFIX, w->name, e) == 0) {
-        w->fd =
-            openat(w->dir, w->name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
+        w->fd = openat(w->dir, w->name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
         rc = w->fd >= 0 && flock(w->fd, LOCK_EX | LOCK_NB) == 0
                  ? 0
                  : store_fail(s, DIR_BLOBS, w->name, e);

@@ -25,9 +25,10 @@ int digest_parse(struct str text, struct digest *out, struct err *e) {
     }
     if (!good) {
         *out = (struct digest){0};
-        return err_set(e, ERR_FORMAT,
-                       "digest: found \"%.*s\" of %zu bytes; sha256: and 64 hex digits are accepted",
-                       (int)(text.n < 80 ? text.n : 80), text.n ? text.p : "", text.n);
+        return err_set(
+            e, ERR_FORMAT,
+            "digest: found \"%.*s\" of %zu bytes; sha256: and 64 hex digits are accepted",
+            (int)(text.n < 80 ? text.n : 80), text.n ? text.p : "", text.n);
     }
     d.hex[DIGEST_HEX] = 0;
     *out = d;

@@ -169,8 +169,7 @@ static int look_at(struct collector *c, int dir, const char *rel, const char *na
 static int sweep(struct collector *c, const char *rel) {
     struct err err;
     const int fd = store_dir(c->s, rel, false, &err);
-    if (fd < 0)
-        return err.code == ERR_NOT_FOUND ? 0 : err_set(c->e, err.code, "%s", err.msg);
+    if (fd < 0) return err.code == ERR_NOT_FOUND ? 0 : err_set(c->e, err.code, "%s", err.msg);
     DIR *d = store_read_dir(fd, c->e, rel);
     int rc = d ? 0 : -1;
     for (struct dirent *f; rc == 0 && (f = readdir(d));)

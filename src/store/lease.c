@@ -1,7 +1,7 @@
 /* Leases: what blobs a model in the making needs.  A lease is a file of digests, one a line, that
- * its maker keeps locked: the system lets go of the lock when the process ends, however it ends, and
- * a collection takes an unlocked file for what a dead process left.  Adding to a lease shares the
- * store's lock, so that it happens before a collection looks or after it is done.
+ * its maker keeps locked: the system lets go of the lock when the process ends, however it ends,
+ * and a collection takes an unlocked file for what a dead process left.  Adding to a lease shares
+ * the store's lock, so that it happens before a collection looks or after it is done.
  *
  * Whoever downloads a blob holds a byte of .cria/downloads at an offset made of its digest: nothing
  * is left behind, and who is dead holds nothing. */
@@ -126,8 +126,7 @@ static int take_lease(const struct store *s, int dir, const char *name, bool dry
 int store_leased(const struct store *s, bool dry, struct digest_set *set, struct err *e) {
     struct err err;
     const int dir = store_dir(s, DIR_LEASES, false, &err);
-    if (dir < 0)
-        return err.code == ERR_NOT_FOUND ? 0 : err_set(e, err.code, "%s", err.msg);
+    if (dir < 0) return err.code == ERR_NOT_FOUND ? 0 : err_set(e, err.code, "%s", err.msg);
     DIR *d = store_read_dir(dir, e, DIR_LEASES);
     int rc = d ? 0 : -1;
     for (struct dirent *f; rc == 0 && (f = readdir(d));)

@@ -16,9 +16,9 @@ static const struct {
     const char *word;
     enum layer_kind kind;
 } kinds[] = {
-    {"model", LAYER_MODEL},       {"projector", LAYER_PROJECTOR}, {"adapter", LAYER_ADAPTER},
-    {"draft", LAYER_DRAFT},       {"template", LAYER_TEMPLATE},   {"prompt", LAYER_TEMPLATE},
-    {"system", LAYER_SYSTEM},     {"params", LAYER_PARAMS},       {"messages", LAYER_MESSAGES},
+    {"model", LAYER_MODEL},     {"projector", LAYER_PROJECTOR}, {"adapter", LAYER_ADAPTER},
+    {"draft", LAYER_DRAFT},     {"template", LAYER_TEMPLATE},   {"prompt", LAYER_TEMPLATE},
+    {"system", LAYER_SYSTEM},   {"params", LAYER_PARAMS},       {"messages", LAYER_MESSAGES},
     {"license", LAYER_LICENSE},
 };
 enum { N_KIND = sizeof kinds / sizeof *kinds };

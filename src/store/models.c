@@ -81,8 +81,8 @@ static int model_dir(int manifests, const struct model_path *p, bool make) {
 /* The name of a path, if it is one. */
 static bool path_name(const struct model_path *p, struct name *out) {
     char text[NAME_TEXT];
-    const int n = snprintf(text, sizeof text, "%s/%s/%s:%s", p->part[0], p->part[1], p->part[2],
-                           p->part[3]);
+    const int n =
+        snprintf(text, sizeof text, "%s/%s/%s:%s", p->part[0], p->part[1], p->part[2], p->part[3]);
     return n < (int)sizeof text && name_parse(text, out, NULL) == 0 && !out->plain_http &&
            strcasecmp(out->host, p->part[0]) == 0 && strcmp(out->space, p->part[1]) == 0 &&
            strcmp(out->model, p->part[2]) == 0 && strcmp(out->tag, p->part[3]) == 0;
@@ -152,8 +152,8 @@ int store_get(struct store *s, const struct name *n, struct name *found, struct 
     if (rc != 0) return -1;
     if (n->pin.hex[0] && !digest_eq(&n->pin, &m->id)) {
         not_found(n, e);
-        return err_set(e, ERR_NOT_FOUND, "%s as sha256:%s: the store has sha256:%s", e ? e->msg : "",
-                       n->pin.hex, m->id.hex);
+        return err_set(e, ERR_NOT_FOUND, "%s as sha256:%s: the store has sha256:%s",
+                       e ? e->msg : "", n->pin.hex, m->id.hex);
     }
     if (found && !path_name(&p, found)) *found = *n;
     if (found) found->has_tag = n->has_tag, found->pin = n->pin, found->plain_http = n->plain_http;
@@ -381,8 +381,7 @@ int store_walk(const struct store *s, manifest_fn *fn, void *ctx, bool *unread, 
     struct walk w = {.fn = fn, .ctx = ctx, .e = e};
     struct err err;
     const int dir = store_dir(s, DIR_MANIFESTS, false, &err);
-    if (dir < 0)
-        return err.code == ERR_NOT_FOUND ? 0 : err_set(e, err.code, "%s", err.msg);
+    if (dir < 0) return err.code == ERR_NOT_FOUND ? 0 : err_set(e, err.code, "%s", err.msg);
     const int rc = walk_level(&w, dir, 0);
     if (unread && w.unread) *unread = true;
     return rc;

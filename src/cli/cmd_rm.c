@@ -1,0 +1,38 @@
+/* `cria rm MODEL...`: remove models, and the blobs that only they used. */
+#include "cli/commands.h"
+
+#include <stdio.h>
+
+#include "cli/model.h"
+
+const struct opt *cmd_rm_options(void) {
+    static const struct opt table[] = {{0}};
+    return table;
+}
+
+/* One that cannot be removed does not keep the others: the first error is the command's. */
+static int remove_one(struct store *s, const char *arg, struct err *e) {
+    struct name n;
+    if (name_parse(arg, &n, e) != 0 || store_remove(s, &n, e) != 0) return -1;
+    printf("deleted '%s'\n", arg);
+    return 0;
+}
+
+int cmd_rm(int argc, char **argv, struct err *e) {
+    const char *args[CLI_MAX_ARGS];
+    int n_args, rc = 0;
+    if (cli_parse(argc, argv, cmd_rm_options(), args, &n_args, e) != 0) return -1;
+    if (cli_check_args("rm", n_args, 1, CLI_MAX_ARGS, "MODEL...", e) != 0) return -1;
+    struct store *s = cli_store(e);
+    if (!s) return -1;
+    for (int i = 0; i < n_args && !cli_interrupted; i++) {
+        struct err one = {0};
+        if (remove_one(s, args[i], &one) == 0) continue;
+        if (rc != 0)
+            fprintf(stderr, "Error: %s\n", one.msg);
+        else
+            *e = one, rc = -1;
+    }
+    store_close(s);
+    return rc;
+}

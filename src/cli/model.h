@@ -1,0 +1,39 @@
+/* What a user calls a model: a file, or a name in the store.  The one place that turns it into the
+ * files and texts that a command needs. */
+#pragma once
+
+#include "cli/chat.h"
+#include "store/store.h"
+
+struct cli_model {
+    const char *arg;          /* as the user wrote it; borrowed */
+    char path[STORE_PATH];    /* of its GGUF file */
+    char adapter[STORE_PATH]; /* of its LoRA adapter; empty: none */
+    char draft[STORE_PATH];   /* of its draft model; empty: none */
+    struct store *store;      /* owned; NULL: a file */
+    struct name name;         /* with the letter case of the store */
+    struct manifest manifest; /* owned; of a file: empty */
+};
+
+/* ARG is a file when such a file exists, when it ends with ".gguf" or begins like a path; else it
+ * is a name: ERR_NOT_FOUND "model 'x' not found".  cli_model_close also after a failure. */
+int cli_model_open(struct cli_model *m, const char *arg, struct err *e);
+void cli_model_close(struct cli_model *m);
+
+/* Append the text of the first layer of a kind: nothing when there is none. */
+int cli_model_text(const struct cli_model *m, enum layer_kind kind, struct buf *out, struct err *e);
+
+/* The model's parameters as "name value" lines, as Ollama shows them. */
+int cli_model_parameters(const struct cli_model *m, struct buf *out, struct err *e);
+
+/* What the model brings for a run, where the user has not said other: path, adapter, draft,
+ * parameters, system message, history, template.  Before the user's own options are set.  What has
+ * no effect here is said on stderr. */
+int cli_model_apply(const struct cli_model *m, struct chat *c, struct err *e);
+
+/* Open the store of the settings. */
+struct store *cli_store(struct err *e);
+
+/* Called with a name that is not in the store; 0: it is there now, look again.  Pulls, once there
+ * is a registry client. */
+extern int (*cli_model_fetch)(struct store *s, const struct name *n, struct err *e);
