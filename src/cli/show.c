@@ -143,7 +143,7 @@ static void model_section(const struct show_info *s) {
         buf_str(&b, "\n");
     }
     buf_str(&b, "parameters\t");
-    text_count(&b, s->n_param);
+    buf_count(&b, s->n_param);
     buf_str(&b, "\n");
     if (s->context_length) buf_printf(&b, "context length\t%u\n", s->context_length);
     if (s->embedding_length) buf_printf(&b, "embedding length\t%u\n", s->embedding_length);
