@@ -89,7 +89,7 @@ SRC_TREES = $(wildcard src include tests bench examples fuzz tools)
 C_SRC = $(shell find $(SRC_TREES) -name "*.[ch]" ! -name "*_data.c" | sort)
 HEADERS = $(shell find $(wildcard src include) -name "*.h" | sort)
 
-.PHONY: FORCE all lib tests test check asan tsan neon bench compare fuzz format install uninstall clean help
+.PHONY: FORCE all lib tests test store-campaign check asan tsan neon bench compare fuzz format install uninstall clean help
 
 all: $B/cria lib ##       build/cria, build/libcria.a, build/libcria.so (the default)
 
@@ -218,6 +218,9 @@ asan: ##      all tests under AddressSanitizer and UBSan
 		$B/asan/cria tests
 	@B=$B/asan tests/run
 
+store-campaign: $B/tests/test_store_faults ## kill -9, full disks and races of the store, many rounds
+	@CRIA_CAMPAIGN=1 $B/tests/test_store_faults
+
 TSAN_TESTS := $(filter $(addprefix test_,base api engine% linear model prefix% team), \
 	$(notdir $(TEST_BIN)))
 tsan: ##      tests of threads and engine under ThreadSanitizer
@@ -290,4 +293,4 @@ clean: ##     remove the build folder
 
 help: ##      this list
 	@echo 'make [TARGET] [CC=clang] [B=folder] [OPT=-O3] [V=1] [PREFIX=/usr/local] [DESTDIR=]'
-	@sed -n 's/^\([a-z]*\):.*## *\(.*\)/  \1	\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## *\(.*\)/  \1	\2/p' Makefile | expand -t 14

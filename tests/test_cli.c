@@ -78,7 +78,7 @@ static const struct line with_model[] = {
     {{"perplexity", M, "/tmp"}, 1, "directory"},
     {{"perplexity", M, "/dev/null"}, 1, "regular file"},
     {{"show", M, "extra"}, 2, "show"},
-    {{"bench", M, M}, 2, "accepted: FILE"},
+    {{"bench", M, M}, 2, "accepted: MODEL"},
     {{"bench", M, "--kv", "q9"}, 2, "--kv"},
     {{"bench", M, "--kv", "q8_0"}, 1, "Q8_0"},
     {{"bench", M, "--pp", "0", "--tg", "0"}, 2, "nothing to measure"},
@@ -389,7 +389,7 @@ static void wrong_files_for_every_command(void **s) {
     int n = 0;
     list_commands((const char *const[]){"help", NULL}, &c);
     for (int i = 0; i < c.n; i++)
-        if (strncmp(c.args[i], "FILE", 4) == 0 || strncmp(c.args[i], "IN", 2) == 0)
+        if (strncmp(c.args[i], "MODEL", 5) == 0 || strncmp(c.args[i], "IN", 2) == 0)
             bad_files_for(NULL, c.name[i], dir), n++;
     list_commands((const char *const[]){"debug", "--help", NULL}, &c);
     for (int i = 0; i < c.n; i++)

@@ -59,7 +59,7 @@ static void ids_to_text(void **s) {
 
 static void refusals(void **s) {
     (void)s;
-    refuses(ARGS("tokenize"), 2, "accepted: FILE [TEXT...]");
+    refuses(ARGS("tokenize"), 2, "accepted: MODEL [TEXT...]");
     refuses(ARGS("tokenize", model, "x", "--decode", "1"), 2, "one of them");
     refuses(ARGS("tokenize", model, "--decode", "1 x"), 2, "\"x\"");
     refuses(ARGS("tokenize", model, "--decode", "99999"), 1, "99999");

@@ -198,7 +198,7 @@ struct refusal {
 static void test_refusals(void **state) {
     (void)state;
     const struct refusal all[] = {
-        {{"run"}, 2, "accepted: FILE"},
+        {{"run"}, 2, "accepted: MODEL"},
         {{"run", "/nowhere.gguf", "x"}, 3, "/nowhere.gguf"},
         {{"run", dir, "x"}, 1, dir},
         {{"run", llama, "x", "-o", "magic=1"}, 2, "known: num_ctx"},
@@ -223,7 +223,7 @@ static void test_refusals(void **state) {
         {{"run", llama, "x", "--threads", "0"}, 2, "threads"},
         {{"run", llama, "x"}, 1, "--raw"}, /* no chat template */
         {{"run", llama, "--raw", "--ctx", "8", "a b c d e f g h i j k l m n o"}, 5, "num_ctx"},
-        {{"embed"}, 2, "accepted: FILE [TEXT...]"},
+        {{"embed"}, 2, "accepted: MODEL [TEXT...]"},
         {{"embed", "/nowhere.gguf", "x"}, 3, "/nowhere.gguf"},
         {{"embed", llama, "x", "--pooling", "max"}, 2, "mean, cls or last"},
         {{"perplexity", llama}, 2, "TEXTFILE"},
@@ -417,7 +417,7 @@ static void test_chat(void **state) {
     term_expect(&t, "/set system Be brief.\r", "Set system message.");
     term_expect(&t, "/show system\r", "Be brief.");
     term_expect(&t, "/show template\r", "<|im_start|>");
-    term_expect(&t, "/show license\r", "store");
+    term_expect(&t, "/show license\r", "not supported");
     term_expect(&t, "/set verbose\r", "Set 'verbose' mode.");
     term_expect(&t, "again\r", "eval rate:");
     term_expect(&t, "/set quiet\r", "Set 'quiet' mode.");
@@ -425,7 +425,7 @@ static void test_chat(void **state) {
     term_expect(&t, "/set wordwrap\r", "Set 'wordwrap' mode.");
     term_expect(&t, "/set format json\r", "not supported");
     term_expect(&t, "/set magic\r", "Unknown command '/set magic'. Type /? for help");
-    term_expect(&t, "/load x\r", "store");
+    term_expect(&t, "/load x\r", "not supported");
     term_expect(&t, "/magic\r", "Unknown command '/magic'. Type /? for help");
     term_expect(&t, "/?\r", "Available Commands:");
     term_expect(&t, "/? shortcuts\r", "Ctrl + a");

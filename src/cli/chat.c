@@ -128,7 +128,8 @@ static int render(const struct chat *c, struct ids *out, struct err *e) {
 }
 
 /* The conversation as tokens.  What does not fit the context is forgotten from its beginning: the
- * history that the model brings, then a question with its answer at a time, and the user is told. */
+ * history that the model brings, then a question with its answer at a time, and the user is told.
+ */
 static int conversation(struct chat *c, struct ids *out, struct err *e) {
     int forgotten = 0;
     for (;;) {

@@ -18,9 +18,9 @@ struct chat {
     struct run_options options;
     struct buf system;   /* owned; empty: no system message */
     struct buf template; /* owned; used where the file has no chat template that is known */
-    bool raw;          /* the text is the prompt: no template, no conversation */
-    bool json;         /* answers as JSON lines instead of text */
-    bool verbose;      /* timings on stderr after each answer */
+    bool raw;            /* the text is the prompt: no template, no conversation */
+    bool json;           /* answers as JSON lines instead of text */
+    bool verbose;        /* timings on stderr after each answer */
     struct display display;
     struct engine *engine; /* owned, like all below; NULL before chat_open */
     struct session *session;

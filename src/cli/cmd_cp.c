@@ -1,4 +1,4 @@
-/* `cria cp MODEL NEW`: a second name for a model; its blobs are shared. */
+/* `cria cp NAME NEW`: a second name for a model; its blobs are shared. */
 #include "cli/commands.h"
 
 #include <stdio.h>
@@ -15,7 +15,7 @@ int cmd_cp(int argc, char **argv, struct err *e) {
     int n_args;
     struct name from, to;
     if (cli_parse(argc, argv, cmd_cp_options(), args, &n_args, e) != 0) return -1;
-    if (cli_check_args("cp", n_args, 2, 2, "MODEL NEW", e) != 0) return -1;
+    if (cli_check_args("cp", n_args, 2, 2, "NAME NEW", e) != 0) return -1;
     if (name_parse(args[0], &from, e) != 0 || name_parse(args[1], &to, e) != 0) return -1;
     if (to.pin.hex[0])
         return err_set(e, ERR_USAGE, "cp: found a digest in \"%s\"; a name is accepted", args[1]);

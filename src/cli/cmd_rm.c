@@ -1,4 +1,4 @@
-/* `cria rm MODEL...`: remove models, and the blobs that only they used. */
+/* `cria rm NAME...`: remove models, and the blobs that only they used. */
 #include "cli/commands.h"
 
 #include <stdio.h>
@@ -22,7 +22,7 @@ int cmd_rm(int argc, char **argv, struct err *e) {
     const char *args[CLI_MAX_ARGS];
     int n_args, rc = 0;
     if (cli_parse(argc, argv, cmd_rm_options(), args, &n_args, e) != 0) return -1;
-    if (cli_check_args("rm", n_args, 1, CLI_MAX_ARGS, "MODEL...", e) != 0) return -1;
+    if (cli_check_args("rm", n_args, 1, CLI_MAX_ARGS, "NAME...", e) != 0) return -1;
     struct store *s = cli_store(e);
     if (!s) return -1;
     for (int i = 0; i < n_args && !cli_interrupted; i++) {

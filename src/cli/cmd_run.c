@@ -55,7 +55,6 @@ static int set_options(struct chat *c, char **lora, struct err *e) {
     if (flags.system) buf_reset(&c->system), buf_str(&c->system, flags.system);
     c->raw = flags.raw;
     c->json = flags.json;
-    c->verbose = flags.verbose;
     c->display.wrap = !flags.no_wrap;
     if (!flags.lora) return 0;
     if (c->lora)
@@ -138,6 +137,7 @@ int cmd_run(int argc, char **argv, struct err *e) {
     char *lora = NULL;
     run_options_init(&c.options);
     display_init(&c.display, true);
+    c.verbose = flags.verbose;
     int rc = cli_model_open(&m, args[0], e);
     if (rc == 0) rc = cli_model_apply(&m, &c, e);
     if (rc == 0) rc = set_options(&c, &lora, e);

@@ -1,4 +1,4 @@
-/* `cria verify [MODEL...]`: read the blobs of models, or of all there are, and compare them with
+/* `cria verify [NAME...]`: read the blobs of models, or of all there are, and compare them with
  * the digests they are named by. */
 #include "cli/commands.h"
 

@@ -28,7 +28,7 @@ int cli_model_parameters(const struct cli_model *m, struct buf *out, struct err 
 
 /* What the model brings for a run, where the user has not said other: path, adapter, draft,
  * parameters, system message, history, template.  Before the user's own options are set.  What has
- * no effect here is said on stderr. */
+ * no effect here is said on stderr, part of it only when c->verbose is set. */
 int cli_model_apply(const struct cli_model *m, struct chat *c, struct err *e);
 
 /* Open the store of the settings. */

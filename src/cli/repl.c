@@ -169,7 +169,7 @@ static void show(const struct chat *c, char *rest) {
         gguf_get_str(engine_gguf(c->engine), "tokenizer.chat_template", &s, &e);
         show_text(s, "No prompt template was specified for this model.");
     } else if (strcmp(what, "license") == 0 || strcmp(what, "modelfile") == 0)
-        fprintf(stderr, "'/show %s' needs a model of the store; this one is a file\n", what);
+        fprintf(stderr, "'/show %s' is not supported by this version\n", what);
     else if (*what == 0)
         help_show();
     else
@@ -209,8 +209,7 @@ static int command(struct chat *c, char *line) {
     else if (strcmp(cmd, "/show") == 0)
         show(c, rest);
     else if (is_one_of(cmd, "/load", "/save") || is_one_of(cmd, "/list", "/ls"))
-        fprintf(stderr, "'%s' needs a store of models, which this version does not have yet\n",
-                cmd);
+        fprintf(stderr, "'%s' is not supported by this version\n", cmd);
     else
         fprintf(stderr, "Unknown command '%s'. Type /? for help\n", cmd);
     return 0;

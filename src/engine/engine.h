@@ -15,14 +15,14 @@ struct engine_opts {
     int n_threads;  /* 0: cores_default_threads() */
     int n_parallel; /* sequences that will run at once; 0: 1.  KV capacity = n_ctx each */
     enum qtype k_type,
-        v_type;              /* zero value F32; engine_user_opts() gives the user's default, F16 */
-    const char *const *lora; /* [n_lora] adapter files, applied to every sequence; or NULL */
-    const float *lora_scale; /* [n_lora], NULL: ones */
-    int n_lora;              /* 0 or 1 today */
+        v_type;               /* zero value F32; engine_user_opts() gives the user's default, F16 */
+    const char *const *lora;  /* [n_lora] adapter files, applied to every sequence; or NULL */
+    const float *lora_scale;  /* [n_lora], NULL: ones */
+    int n_lora;               /* 0 or 1 today */
     struct str chat_template; /* for a file whose own is missing or not known; empty: none */
-    bool vocab_only;         /* tokenize and show: no weights are bound */
-    const char *cache;       /* folder of the prefix cache on disk, or NULL: in memory only */
-    uint64_t cache_bytes;    /* that its files may take; 0: DEFAULT_CACHE_BYTES */
+    bool vocab_only;          /* tokenize and show: no weights are bound */
+    const char *cache;        /* folder of the prefix cache on disk, or NULL: in memory only */
+    uint64_t cache_bytes;     /* that its files may take; 0: DEFAULT_CACHE_BYTES */
 };
 #define DEFAULT_CACHE_BYTES ((uint64_t)2 << 30)
 
@@ -39,7 +39,8 @@ void engine_close(struct engine *g);
 
 const struct gguf *engine_gguf(const struct engine *g);
 const struct vocab *engine_vocab(const struct engine *g);
-/* The file's chat template, or that of the options; NULL with ERR_UNSUPPORTED when it has none or an unknown one. */
+/* The file's chat template, or that of the options; NULL with ERR_UNSUPPORTED when it has none or
+ * an unknown one. */
 const struct chat_template *engine_template(const struct engine *g, struct err *e);
 const struct model *engine_model(const struct engine *g); /* NULL when vocab_only */
 struct forward *engine_forward(struct engine *g);
