@@ -11,6 +11,7 @@
     int debug_##x(int argc, char **argv, struct err *e);                                           \
     const struct opt *debug_##x##_options(void)
 
+CLI_COMMAND(pull);
 CLI_COMMAND(show);
 CLI_COMMAND(run);
 CLI_COMMAND(tokenize);
