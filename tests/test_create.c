@@ -1,19 +1,22 @@
 /* `cria create` and `cria show NAME`, as a user calls them, on a store in a temporary folder. */
 #include "support.h"
 
+#include <dirent.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "badgguf.h"
 #include "base/os.h"
 #include "gguf/read.h"
-#include "store/digest.h"
+#include "store/params.h"
 
 #define Q3 "\"\"\""
 
@@ -353,10 +356,8 @@ static void quantized(void **state) {
     holds(&r.err, "type \"Q9\"; one of F32 F16");
     ran_fini(&r);
     create(&r, 2, "bad", "FROM f32\n", "--quality", NULL, NULL), ran_fini(&r);
-    /* Nothing is left of files on their way. */
     CRIA(r, 0, "verify", "--all");
     ran_fini(&r);
-    assert_int_equal(access(in_dir("store/.cria/create-"), F_OK), -1);
 }
 
 static void linked(void **state) {
@@ -430,6 +431,89 @@ static void split(void **state) {
     same_model("joined", "joined2");
     unlink(first);
     fails(3, text, "(line 1): ");
+}
+
+/* Values that a terminal must not get come back all the same. */
+static void odd_values(void **state) {
+    (void)state;
+    created("odd", "FROM ./model.gguf\nTEMPLATE " Q3 "a\r\nb\x1b[0m\t\xe2\x80\xae" Q3
+                   "\nSYSTEM \"\"b\"\nLICENSE " Q3 "\nx" Q3 "y\n" Q3 "\nMESSAGE user \" x\"\n");
+    layer_is("odd", 1, "template", "a\r\nb\x1b[0m\t\xe2\x80\xae");
+    comes_back("odd");
+}
+
+/* Parameters are those of `run -o`: the same names, of the same types. */
+static void parameters_are_options(void **state) {
+    (void)state;
+    struct ran r;
+    int n = 0;
+    CRIA(r, 2, "run", model, "-o", "nonsense=1", "x");
+    const char *known = strstr(r.err.p, "known:");
+    assert_non_null(known);
+    char *list = strdup(known + 6), *at = list, *name;
+    ran_fini(&r);
+    while ((name = strsep(&at, " \n"))) {
+        struct err e = {0};
+        char option[100];
+        json_t *o = json_object();
+        if (!*name || strcmp(name, "draft") == 0 || strcmp(name, "logit_bias") == 0) {
+            json_decref(o);
+            continue;
+        }
+        if (!param_find(name)) fail_msg("no parameter %s", name);
+        snprintf(option, sizeof option, "%s=%s", name, "?");
+        CRIA(r, param_set(o, name, "?", &e) == 0 ? 0 : 2, "run", model, "--raw", "-o", option, "-o",
+             "num_predict=1", "x");
+        if (e.msg[0]) holds(&r.err, e.msg);
+        ran_fini(&r);
+        json_decref(o);
+        n++;
+    }
+    free(list);
+    assert_true(n >= 30);
+}
+
+/* A create of the model kept that is killed after some milliseconds; was it? */
+static bool create_and_kill(int ms) {
+    const char *exe = getenv("CRIA") ? getenv("CRIA") : "build/cria", *file = in_dir("Mf");
+    int status;
+    const pid_t pid = fork();
+    if (pid == 0) {
+        const int null = open("/dev/null", O_WRONLY);
+        dup2(null, 2);
+        execl(exe, exe, "create", "kept", "-f", file, "-q", "Q8_0", (char *)NULL);
+        _exit(127);
+    }
+    usleep((useconds_t)ms * 1000);
+    kill(pid, SIGKILL);
+    assert_int_equal(waitpid(pid, &status, 0), pid);
+    return WIFSIGNALED(status);
+}
+
+/* Killed at any moment: the store is valid, and the next one succeeds. */
+static void killed(void **state) {
+    (void)state;
+    created("kept", "FROM ./model.gguf\nSYSTEM s\n");
+    int n_killed = 0;
+    for (int i = 0; i < 40; i++) {
+        struct ran r;
+        char text[100];
+        snprintf(text, sizeof text, "FROM ./model.gguf\nSYSTEM number %d\n", i);
+        write_text("Mf", text);
+        n_killed += create_and_kill(1 + i % 20);
+        CRIA(r, 0, "verify", "--all"), ran_fini(&r);
+    }
+    assert_true(n_killed >= 5);
+    created("kept", "FROM ./model.gguf\nSYSTEM s\n");
+    shows("kept", "--system", "s\n");
+    struct ran r;
+    create(&r, 0, "last", "FROM ./model.gguf\n", "-q", "Q4_0", NULL), ran_fini(&r);
+    CRIA(r, 0, "gc", "--now"), ran_fini(&r);
+    DIR *d = opendir(in_dir("store/.cria"));
+    assert_non_null(d);
+    for (struct dirent *x; (x = readdir(d));)
+        if (strncmp(x->d_name, "create-", 7) == 0) fail_msg("left behind: %s", x->d_name);
+    closedir(d);
 }
 
 static void json(void **state) {
@@ -514,6 +598,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(linked, set_up, tear_down),
         cmocka_unit_test_setup_teardown(adapters, set_up, tear_down),
         cmocka_unit_test_setup_teardown(split, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(odd_values, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(parameters_are_options, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(killed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(json, set_up, tear_down),
         cmocka_unit_test_setup_teardown(errors, set_up, tear_down),
         cmocka_unit_test_setup_teardown(odd_files, set_up, tear_down),

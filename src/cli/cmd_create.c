@@ -124,7 +124,7 @@ int cmd_create(int argc, char **argv, struct err *e) {
     int n_args;
     struct name n;
     if (cli_parse(argc, argv, cmd_create_options(), args, &n_args, e) != 0) return -1;
-    if (cli_check_args("create", n_args, 1, 1, "MODEL", e) != 0) return -1;
+    if (cli_check_args("create", n_args, 1, 1, "NAME", e) != 0) return -1;
     if (name_parse(args[0], &n, e) != 0) return -1;
     struct store *s = cli_store(e);
     const int rc = s ? create(s, &n, e) : -1;

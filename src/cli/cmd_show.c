@@ -1,5 +1,6 @@
 /* `cria show MODEL`: what is in a model. */
 #include <stdio.h>
+#include <unistd.h>
 
 #include "cli/commands.h"
 #include "cli/model.h"
@@ -31,7 +32,10 @@ static int print_text(const struct gguf *g, struct str text, const char *what, s
     struct buf b = {0};
     if (text.n == 0)
         return err_set(e, ERR_NOT_FOUND, "%s: the file holds no %s", gguf_path(g), what);
-    text_escape(&b, text, true);
+    if (only_modelfile && !isatty(STDOUT_FILENO))
+        buf_append(&b, text.p, text.n); /* for a file that makes the model again, to the byte */
+    else
+        text_escape(&b, text, true);
     if (b.failed) return err_nomem(e, gguf_path(g));
     fwrite(b.p, 1, b.n, stdout);
     if (b.p[b.n - 1] != '\n') putchar('\n');
