@@ -4,7 +4,7 @@
 
 #include "cli/commands.h"
 #include "cli/model.h"
-#include "cli/pull_progress.h"
+#include "cli/pull.h"
 
 static bool insecure, all, as_json;
 
@@ -16,18 +16,6 @@ const struct opt *cmd_pull_options(void) {
         {0},
     };
     return table;
-}
-
-int cli_pull(struct store *s, const struct name *n, bool insecure_host, bool json, struct err *e) {
-    const struct registry_opts o = {.insecure = insecure_host, .stop = &cli_interrupted};
-    struct pull_progress p = {.json = json};
-    struct name took = *n;
-    char wanted[NAME_TEXT], found[NAME_TEXT];
-    const int rc = registry_pull(s, n, &o, &took, pull_progress_say, &p, e);
-    pull_progress_end(&p);
-    name_short(n, wanted), name_short(&took, found);
-    if (rc == 0 && !name_eq(n, &took)) fprintf(stderr, "%s: took %s\n", wanted, found);
-    return rc == 0 ? 0 : err_prefix(e, wanted);
 }
 
 /* Every model is tried; the first error is the answer. */

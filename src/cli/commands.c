@@ -6,6 +6,7 @@ const struct command cli_commands[] = {
     {"run", NULL, "MODEL [PROMPT...]", "answer a prompt, or chat", cmd_run, .options = cmd_run_options},
     {"show", NULL, "MODEL", "what is in a model", cmd_show, .options = cmd_show_options},
     {"pull", NULL, "NAME...", "fetch models from a registry", cmd_pull, .options = cmd_pull_options},
+    {"push", NULL, "NAME", "give a model to a registry", cmd_push, .options = cmd_push_options},
     {"tokenize", NULL, "MODEL [TEXT...]", "turn text into tokens, or ids into text", cmd_tokenize, .options = cmd_tokenize_options},
     {"embed", NULL, "MODEL [TEXT...]", "print the vector of each text", cmd_embed, .options = cmd_embed_options},
     {"bench", NULL, "MODEL", "tokens per second, beside the limits of this machine", cmd_bench, .options = cmd_bench_options},

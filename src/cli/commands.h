@@ -12,6 +12,7 @@
     const struct opt *debug_##x##_options(void)
 
 CLI_COMMAND(pull);
+CLI_COMMAND(push);
 CLI_COMMAND(show);
 CLI_COMMAND(run);
 CLI_COMMAND(tokenize);

@@ -1,5 +1,5 @@
-/* See pull_progress.h. */
-#include "cli/pull_progress.h"
+/* See pull.h. */
+#include "cli/pull.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -33,4 +33,16 @@ void pull_progress_say(void *ctx, const struct registry_event *ev) {
         if (ev->digest) progress_start(&p->bar, p->status, (double)ev->total, "B");
     }
     if (ev->digest) progress_update(&p->bar, (double)ev->completed);
+}
+
+int cli_pull(struct store *s, const struct name *n, bool insecure, bool json, struct err *e) {
+    const struct registry_opts o = {.insecure = insecure, .stop = &cli_interrupted};
+    struct pull_progress p = {.json = json};
+    struct name took = *n;
+    char wanted[NAME_TEXT], found[NAME_TEXT];
+    const int rc = registry_pull(s, n, &o, &took, pull_progress_say, &p, e);
+    pull_progress_end(&p);
+    name_short(n, wanted), name_short(&took, found);
+    if (rc == 0 && !name_eq(n, &took)) fprintf(stderr, "%s: took %s\n", wanted, found);
+    return rc == 0 ? 0 : err_prefix(e, wanted);
 }
