@@ -12,6 +12,7 @@ const struct command cli_commands[] = {
     {"bench", NULL, "MODEL", "tokens per second, beside the limits of this machine", cmd_bench, .options = cmd_bench_options},
     {"perplexity", NULL, "MODEL TEXTFILE", "measure how well a model foretells a text", cmd_perplexity, .options = cmd_perplexity_options},
     {"quantize", NULL, "IN OUT TYPE", "make a model file smaller: Q4_K_M, Q8_0, F16...", cmd_quantize, .options = cmd_quantize_options},
+    {"create", NULL, "NAME", "make a model from a Modelfile", cmd_create, .options = cmd_create_options},
     {"list", "ls", "[PREFIX]", "the models that are here", cmd_list, .options = cmd_list_options},
     {"cp", NULL, "NAME NEW", "give a model a second name", cmd_cp, .options = cmd_cp_options},
     {"rm", NULL, "NAME...", "remove models", cmd_rm, .options = cmd_rm_options},

@@ -20,6 +20,7 @@ CLI_COMMAND(embed);
 CLI_COMMAND(perplexity);
 CLI_COMMAND(bench);
 CLI_COMMAND(quantize);
+CLI_COMMAND(create);
 CLI_COMMAND(list);
 CLI_COMMAND(cp);
 CLI_COMMAND(rm);
