@@ -191,7 +191,7 @@ $B/fuzz/fuzz_%: fuzz/fuzz_%.c $(INTERNAL)
 # Without the kernels and what needs them: parsers only, and a quick build.
 fuzz: ##      every fuzz target for FUZZ_SECONDS (60), with clang
 	@$(MAKE) B=$B/fuzzing CC=clang OPT="-O1 -g" APP_DIRS= \
-		SRC_DIRS="base gguf quant text text/chat text/grammar sample" MORE_SRC=src/engine/prefix_file.c \
+		SRC_DIRS="base gguf quant text text/chat text/grammar sample" MORE_SRC="src/engine/prefix_file.c src/store/modelfile.c" \
 		SAN="-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined" \
 		$(FUZZ:%=$B/fuzzing/fuzz/fuzz_%)
 	@for t in $(FUZZ); do echo "--- $$t"; mkdir -p $B/fuzzing/found_$$t; \

@@ -4,6 +4,7 @@
 #include "support.h"
 
 #include <fcntl.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,9 +86,14 @@ static void check_output(struct tally *t, const char *name, const struct ran *r)
 static void expect(struct tally *t, enum door door, const char *name, bool must_fail, int code,
                    const char *blame, size_t n_file) {
     struct ran r;
-    const double t0 = children_cpu_s();
-    through(&r, door, t->path);
-    const double cpu = children_cpu_s() - t0;
+    double cpu = 1e9;
+    for (int tries = 0; tries < (SANITIZED ? 1 : 3) && cpu > 0.1;
+         tries++) { /* a busy machine slows a run, not three */
+        if (tries) ran_fini(&r);
+        const double t0 = children_cpu_s();
+        through(&r, door, t->path);
+        cpu = fmin(cpu, children_cpu_s() - t0);
+    }
     t->n++;
     if (door == DOOR_QUANTIZE) check_output(t, name, &r);
     if (r.code != code && (must_fail || r.code != 0)) wrong(t, door, name, "exit code", &r);

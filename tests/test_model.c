@@ -160,6 +160,55 @@ static void sequences_do_not_see_each_other(void **state) {
     }
 }
 
+/* Logits of one more token: of a text alone (n_among 1), or first of n_among texts in one step.
+ * Returns how many. */
+static int step(const char *path, int n_threads, enum qtype kv, int n_among, float *out) {
+    struct rig r;
+    struct err e;
+    struct kv_seq s[9];
+    struct batch_seq b[9];
+    rig_open(&r, path, (struct rig_opts){.n_threads = n_threads, .max_tokens = 2000, .kv = kv});
+    for (int i = 0; i < n_among; i++) {
+        const int before = 20 + 11 * i;
+        const int32_t *tok = text(i % 8, MAX_N);
+        kv_seq_init(&s[i], r.pool);
+        rig_feed(&r, &s[i], NULL, tok, before, 0, NULL);
+        assert_int_equal(kv_seq_extend(&s[i], 1, &e), 0);
+        b[i] = (struct batch_seq){&s[i], tok + before, 1, NULL, 1};
+    }
+    memcpy(out, forward_run(r.f, b, n_among), (size_t)r.n_col * sizeof *out);
+    for (int i = 0; i < n_among; i++)
+        kv_seq_fini(&s[i]);
+    const int n_col = r.n_col;
+    rig_close(&r);
+    return n_col;
+}
+
+/* Whoever else is in the step, and however many threads run it: the same to the bit. */
+static void company_changes_no_bit(void **state) {
+    (void)state;
+    static const char *const files[] = {"models-quant/llamaq.Q4_K_M.gguf",
+                                        "models-quant/phi3-4k.Q8_0.gguf",
+                                        "models-quant/phi3-4k.Q4_0.gguf", "models/gemma3.gguf"};
+    float *want = calloc(1 << 18, sizeof *want), *got = calloc(1 << 18, sizeof *got);
+    assert_true(want && got);
+    for (int i = 0; i < N_KIND + 4; i++) {
+        const char *path = i < N_KIND ? toy_path(kinds[i]) : golden(files[i - N_KIND]);
+        const enum qtype kv[] = {QT_F16, i < N_KIND ? QT_Q8_0 : QT_F32}; /* their heads are small */
+        for (int k = 0; k < 2; k++) {
+            const int n = step(path, 1, kv[k], 1, want);
+            for (int threads = 1; threads <= 2; threads++)
+                for (int among = 1; among <= 9; among += 4) {
+                    step(path, threads, kv[k], among, got);
+                    if (memcmp(want, got, (size_t)n * sizeof *got) != 0)
+                        fail_msg("%s, cache %d: %d threads, %d at once", path, kv[k], threads,
+                                 among);
+                }
+        }
+    }
+    free(want), free(got);
+}
+
 static double rms_of_difference(const float *a, const float *b, int n_row) {
     double s = 0;
     for (int i = 0; i < n_row * N_COL; i++)
@@ -586,6 +635,7 @@ int main(void) {
         cmocka_unit_test(pieces_make_no_difference),
         cmocka_unit_test(unwanted_rows_cost_nothing_else),
         cmocka_unit_test(sequences_do_not_see_each_other),
+        cmocka_unit_test(company_changes_no_bit),
         cmocka_unit_test(cache_types),
         cmocka_unit_test(quantized_caches_need_whole_blocks),
         cmocka_unit_test(prefixes_are_shared),

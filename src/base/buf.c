@@ -1,6 +1,7 @@
 /* A growable run of bytes, doubling. */
 #include "base/buf.h"
 
+#include <math.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -69,4 +70,19 @@ void buf_drop(struct buf *b, size_t n) {
 void buf_fini(struct buf *b) {
     free(b->p);
     *b = (struct buf){0};
+}
+
+void buf_count(struct buf *b, double n) {
+    static const struct {
+        double scale;
+        char letter;
+        int decimals;
+    } unit[] = {{1e9, 'B', 1}, {1e6, 'M', 2}, {1e3, 'K', 0}};
+    for (int i = 0; i < 3; i++) {
+        if (n < unit[i].scale) continue;
+        const double v = n / unit[i].scale;
+        buf_printf(b, "%.*f%c", v == floor(v) ? 0 : unit[i].decimals, v, unit[i].letter);
+        return;
+    }
+    buf_printf(b, "%.0f", n);
 }

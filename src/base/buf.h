@@ -19,6 +19,9 @@ void buf_byte(struct buf *b, char c);
 void buf_str(struct buf *b, const char *z);
 __attribute__((format(printf, 2, 3))) void buf_printf(struct buf *b, const char *fmt, ...);
 
+/* 1234567890 as "1.2B", 134515008 as "134.52M". */
+void buf_count(struct buf *b, double n);
+
 /* Room for n more bytes; returns where they go (b->n is not moved), or NULL. */
 char *buf_room(struct buf *b, size_t n);
 

@@ -1,13 +1,16 @@
 /* `cria show MODEL`: what is in a model. */
 #include <stdio.h>
+#include <unistd.h>
 
 #include "cli/commands.h"
 #include "cli/model.h"
 #include "cli/show.h"
 #include "cli/text.h"
+#include "create/create.h"
 #include "engine/check.h"
 
-static bool as_json, verbose, only_metadata, only_tensors, only_license, only_template;
+static bool as_json, verbose, only_metadata, only_tensors;
+static bool only_license, only_template, only_modelfile, only_parameters, only_system;
 
 const struct opt *cmd_show_options(void) {
     static const struct opt table[] = {
@@ -15,7 +18,10 @@ const struct opt *cmd_show_options(void) {
         {"metadata", 0, OPT_FLAG, &only_metadata, 0, 0, NULL, "only the metadata"},
         {"tensors", 0, OPT_FLAG, &only_tensors, 0, 0, NULL, "only the tensors"},
         {"license", 0, OPT_FLAG, &only_license, 0, 0, NULL, "only the license"},
+        {"modelfile", 0, OPT_FLAG, &only_modelfile, 0, 0, NULL, "only the Modelfile that makes it"},
+        {"parameters", 0, OPT_FLAG, &only_parameters, 0, 0, NULL, "only the parameters"},
         {"template", 0, OPT_FLAG, &only_template, 0, 0, NULL, "only the chat template"},
+        {"system", 0, OPT_FLAG, &only_system, 0, 0, NULL, "only the system message"},
         {"json", 0, OPT_FLAG, &as_json, 0, 0, NULL, "one JSON object"},
         {0},
     };
@@ -26,7 +32,10 @@ static int print_text(const struct gguf *g, struct str text, const char *what, s
     struct buf b = {0};
     if (text.n == 0)
         return err_set(e, ERR_NOT_FOUND, "%s: the file holds no %s", gguf_path(g), what);
-    text_escape(&b, text, true);
+    if (only_modelfile && !isatty(STDOUT_FILENO))
+        buf_append(&b, text.p, text.n); /* for a file that makes the model again, to the byte */
+    else
+        text_escape(&b, text, true);
     if (b.failed) return err_nomem(e, gguf_path(g));
     fwrite(b.p, 1, b.n, stdout);
     if (b.p[b.n - 1] != '\n') putchar('\n');
@@ -34,36 +43,74 @@ static int print_text(const struct gguf *g, struct str text, const char *what, s
     return 0;
 }
 
-static int show(const struct gguf *g, struct err *e) {
-    struct show_info s;
-    if (show_read(&s, g, e) != 0) return -1;
-    if (only_license) return print_text(g, s.license, "license", e);
-    if (only_template) return print_text(g, s.chat_template, "chat template", e);
+/* One text of the model; 1: none was asked for. */
+static int show_only(const struct show_info *s, const struct gguf *g, struct err *e) {
+    const struct {
+        bool on;
+        struct str text;
+        const char *what;
+    } only[] = {{only_license, s->license, "license"},
+                {only_modelfile, s->modelfile, "Modelfile"},
+                {only_parameters, s->parameters, "parameters"},
+                {only_template, s->chat_template, "chat template"},
+                {only_system, s->system, "system message"}};
+    for (size_t i = 0; i < sizeof only / sizeof *only; i++) {
+        if (!only[i].on) continue;
+        /* A model of the store may do without; of a file that is asked for one it is an error. */
+        if (s->name && only[i].text.n == 0) return 0;
+        return print_text(g, only[i].text, only[i].what, e);
+    }
+    return 1;
+}
+
+static int show(struct show_info *s, const struct gguf *g, struct err *e) {
+    const int rc = show_only(s, g, e);
+    if (rc <= 0) return rc;
     const bool raw = only_metadata || only_tensors; /* a look inside, whatever it is */
     if (!raw && engine_check_model(g, e) != 0) return -1;
     if (as_json) {
-        show_json(&s, g, verbose);
+        show_json(s, g, verbose);
         return 0;
     }
-    if (!only_metadata && !only_tensors) show_text(&s, g);
+    if (!only_metadata && !only_tensors) show_text(s, g);
     if (verbose || only_metadata) show_metadata(g);
     if (verbose || only_tensors) show_tensors(g);
     return 0;
 }
 
+static int show_model(const struct cli_model *m, struct err *e) {
+    struct show_info s;
+    struct show_parts p;
+    struct gguf *g = gguf_open(m->path, e);
+    int rc = show_parts_open(&p, m, e);
+    if (!g) rc = -1;
+    if (rc == 0 && m->store && (only_modelfile || as_json))
+        rc = create_print_modelfile(m->store, &m->name, &p.modelfile, e);
+    if (rc == 0) rc = show_read(&s, g, e);
+    if (rc == 0) {
+        show_add_parts(&s, &p);
+        snprintf(s.id, sizeof s.id, "%s", m->manifest.id.hex);
+        rc = show(&s, g, e);
+    }
+    show_parts_close(&p);
+    gguf_close(g);
+    return rc;
+}
+
 int cmd_show(int argc, char **argv, struct err *e) {
     const char *args[CLI_MAX_ARGS];
     int n_args;
+    struct cli_model m;
     if (cli_parse(argc, argv, cmd_show_options(), args, &n_args, e) != 0) return -1;
     if (cli_check_args("show", n_args, 1, 1, "MODEL", e) != 0) return -1;
-    if (only_metadata + only_tensors + only_license + only_template + as_json > 1)
+    if (only_metadata + only_tensors + only_license + only_modelfile + only_parameters +
+            only_template + only_system + as_json >
+        1)
         return err_set(e, ERR_USAGE,
-                       "show: more than one of --metadata, --tensors, --license, "
-                       "--template, --json; at most one");
-    struct cli_model m;
-    struct gguf *g = cli_model_open(&m, args[0], e) == 0 ? gguf_open(m.path, e) : NULL;
-    const int rc = g ? show(g, e) : -1;
-    gguf_close(g);
+                       "show: more than one of --license, --modelfile, --parameters, --template, "
+                       "--system, --metadata, --tensors, --json; at most one");
+    int rc = cli_model_open(&m, args[0], e);
+    if (rc == 0) rc = show_model(&m, e);
     cli_model_close(&m);
     return rc;
 }

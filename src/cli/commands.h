@@ -11,6 +11,8 @@
     int debug_##x(int argc, char **argv, struct err *e);                                           \
     const struct opt *debug_##x##_options(void)
 
+CLI_COMMAND(pull);
+CLI_COMMAND(push);
 CLI_COMMAND(show);
 CLI_COMMAND(run);
 CLI_COMMAND(tokenize);
@@ -18,6 +20,7 @@ CLI_COMMAND(embed);
 CLI_COMMAND(perplexity);
 CLI_COMMAND(bench);
 CLI_COMMAND(quantize);
+CLI_COMMAND(create);
 CLI_COMMAND(list);
 CLI_COMMAND(cp);
 CLI_COMMAND(rm);

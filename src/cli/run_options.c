@@ -10,6 +10,7 @@
 #include <strings.h>
 
 #include "engine/speculate.h"
+#include "store/params.h"
 
 enum kind { INTEGER, NUMBER, BOOLEAN, PATH, TEXTS, BIAS };
 
@@ -63,11 +64,6 @@ static const struct row rows[] = {
     {"shift", BOOLEAN, AT(shift), 0, 0},
 };
 enum { N_ROW = sizeof rows / sizeof *rows };
-
-/* Clients still send these; what they set does not exist here or is always as it should be. */
-static const char *const idle[] = {"num_gpu",    "main_gpu", "use_mmap",      "use_mlock",
-                                   "numa",       "low_vram", "f16_kv",        "vocab_only",
-                                   "logits_all", "tfs_z",    "embedding_only"};
 
 static const struct str default_breaker[] = {{"\n", 1}, {":", 1}, {"\"", 1}, {"*", 1}};
 
@@ -196,12 +192,11 @@ int run_options_set(struct run_options *o, const char *name, const char *value, 
         o->sampler = before;
         return -1;
     }
-    for (size_t i = 0; i < sizeof idle / sizeof *idle; i++) {
-        if (strcmp(idle[i], name) != 0) continue;
-        fprintf(stderr, "option \"%s\" has no effect here\n", name);
-        return 0;
-    }
-    return unknown(name, e);
+    /* Clients still send these; what they set does not exist here or is always as it should be. */
+    const struct param *p = param_find(name);
+    if (!p || p->use == PARAM_USED) return unknown(name, e);
+    fprintf(stderr, "option \"%s\" has no effect here\n", name);
+    return 0;
 }
 
 int run_options_assign(struct run_options *o, const char *assignment, struct err *e) {

@@ -52,6 +52,15 @@ static const char *find_quantization(const struct gguf *g, uint32_t file_type) {
     return qtype_name((uint32_t)best);
 }
 
+static double count_values(const struct gguf *g) {
+    double n = 0;
+    for (int i = 0; i < gguf_n_tensor(g); i++) {
+        const int64_t *ne = gguf_tensor_at(g, i)->ne;
+        n += (double)ne[0] * (double)ne[1] * (double)ne[2] * (double)ne[3];
+    }
+    return n;
+}
+
 int show_read(struct show_info *s, const struct gguf *g, struct err *e) {
     uint32_t file_type = UINT32_MAX;
     char key[128];
@@ -69,10 +78,7 @@ int show_read(struct show_info *s, const struct gguf *g, struct err *e) {
         gguf_get_str(g, "general.license.link", &s->license_link, e) < 0 ||
         gguf_get_str(g, "tokenizer.chat_template", &s->chat_template, e) < 0)
         return -1;
-    for (int i = 0; i < gguf_n_tensor(g); i++) {
-        const struct gguf_tensor *t = gguf_tensor_at(g, i);
-        s->n_param += (double)t->ne[0] * (double)t->ne[1] * (double)t->ne[2] * (double)t->ne[3];
-    }
+    s->n_param = count_values(g);
     s->quantization = find_quantization(g, file_type);
     find_capabilities(s, g);
     return 0;
@@ -143,12 +149,55 @@ static void model_section(const struct show_info *s) {
         buf_str(&b, "\n");
     }
     buf_str(&b, "parameters\t");
-    text_count(&b, s->n_param);
+    buf_count(&b, s->n_param);
     buf_str(&b, "\n");
     if (s->context_length) buf_printf(&b, "context length\t%u\n", s->context_length);
     if (s->embedding_length) buf_printf(&b, "embedding length\t%u\n", s->embedding_length);
     if (s->quantization) buf_printf(&b, "quantization\t%s\n", s->quantization);
+    if (s->requires_version.n) {
+        buf_str(&b, "requires\t");
+        text_escape(&b, s->requires_version, false);
+        buf_str(&b, "\n");
+    }
     print_section("Model", &b);
+}
+
+static void projector_section(const struct gguf *g) {
+    static const char *const key[][2] = {{"clip.vision.embedding_length", "embedding length"},
+                                         {"clip.vision.projection_dim", "dimensions"}};
+    struct buf b = {0};
+    struct str arch = STR("");
+    uint32_t v;
+    if (gguf_get_str(g, "general.architecture", &arch, NULL) == 1) {
+        buf_str(&b, "architecture\t");
+        text_escape(&b, arch, false);
+        buf_str(&b, "\n");
+    }
+    buf_str(&b, "parameters\t");
+    buf_count(&b, count_values(g));
+    buf_str(&b, "\n");
+    for (int i = 0; i < 2; i++)
+        if (gguf_get_u32(g, key[i][0], &v, NULL) == 1) buf_printf(&b, "%s\t%u\n", key[i][1], v);
+    print_section("Projector", &b);
+}
+
+/* "name value" lines as two columns. */
+static void parameters_section(struct str lines) {
+    struct buf b = {0};
+    while (lines.n) {
+        const char *nl = memchr(lines.p, '\n', lines.n);
+        const size_t n = nl ? (size_t)(nl - lines.p) : lines.n;
+        const char *blank = memchr(lines.p, ' ', n);
+        size_t at = blank ? (size_t)(blank - lines.p) : n;
+        text_escape(&b, (struct str){lines.p, at}, false);
+        while (at < n && lines.p[at] == ' ')
+            at++;
+        buf_byte(&b, '\t');
+        text_escape(&b, (struct str){lines.p + at, n - at}, false);
+        buf_byte(&b, '\n');
+        lines = (struct str){lines.p + n + (nl != NULL), lines.n - n - (nl != NULL)};
+    }
+    print_section("Parameters", &b);
 }
 
 static void first_lines(struct buf *b, struct str text, int n_line) {
@@ -172,6 +221,10 @@ void show_text(const struct show_info *s, const struct gguf *g) {
     for (int i = 0; i < s->n_capability; i++)
         buf_printf(&b, "%s\n", s->capability[i]);
     print_section("Capabilities", &b);
+    if (s->projector) projector_section(s->projector);
+    parameters_section(s->parameters);
+    first_lines(&b, s->system, 2);
+    print_section("System", &b);
     first_lines(&b, s->license, 2);
     first_lines(&b, s->license_link, 1);
     print_section("License", &b);

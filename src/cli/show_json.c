@@ -87,6 +87,10 @@ static void set_count(json_t *o, const char *key, double n) {
 
 void show_json(const struct show_info *s, const struct gguf *g, bool verbose) {
     json_t *o = json_object(), *can = json_array();
+    if (s->name) {
+        set_string(o, "name", str_of(s->name));
+        set_string(o, "id", str_of(s->id));
+    }
     set_string(o, "path", str_of(gguf_path(g)));
     set_count(o, "gguf_version", gguf_version(g));
     set_count(o, "files", gguf_n_split(g));
@@ -101,6 +105,13 @@ void show_json(const struct show_info *s, const struct gguf *g, bool verbose) {
     json_object_set_new(o, "capabilities", can);
     set_string(o, "license", s->license);
     set_string(o, "license_link", s->license_link);
+    if (s->name) {
+        set_string(o, "requires", s->requires_version);
+        set_string(o, "system", s->system);
+        set_string(o, "template", s->chat_template);
+        set_string(o, "parameter_lines", s->parameters);
+        set_string(o, "modelfile", s->modelfile);
+    }
     json_object_set_new(o, "metadata", metadata(g, verbose));
     json_object_set_new(o, "tensors", tensors(g));
     cli_print_json(o);

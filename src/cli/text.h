@@ -7,6 +7,3 @@
  * recolour or retitle a terminal.  With `lines`, newlines and tabs pass; else they become \n, \t.
  */
 void text_escape(struct buf *out, struct str s, bool lines);
-
-/* 1234567890 as "1.2B", 134515008 as "134.52M". */
-void text_count(struct buf *out, double n);

@@ -78,7 +78,3 @@ struct net_answer {
  * broken answer).  net_answer_fini also after a failure. */
 int net_do(struct net_client *c, const struct net_request *r, struct net_answer *a, struct err *e);
 void net_answer_fini(struct net_answer *a);
-
-/* "host:port" of a URL, lower case, port filled in; ERR_USAGE when it is none of http or https, has
- * user info or control characters. */
-int net_url_host(const char *url, char *out, size_t n, struct err *e);

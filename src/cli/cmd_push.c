@@ -1,0 +1,37 @@
+/* `cria push NAME`: a model of the store to the registry that its name says. */
+#include <stdio.h>
+
+#include "cli/commands.h"
+#include "cli/model.h"
+#include "cli/pull.h"
+
+static bool insecure, as_json;
+
+const struct opt *cmd_push_options(void) {
+    static const struct opt table[] = {
+        {"insecure", 0, OPT_FLAG, &insecure, 0, 0, NULL, "plain http, for this host only"},
+        {"json", 0, OPT_FLAG, &as_json, 0, 0, NULL, "progress as JSON lines on standard output"},
+        {0},
+    };
+    return table;
+}
+
+int cmd_push(int argc, char **argv, struct err *e) {
+    const char *args[CLI_MAX_ARGS];
+    int n_args;
+    struct name n;
+    if (cli_parse(argc, argv, cmd_push_options(), args, &n_args, e) != 0) return -1;
+    if (cli_check_args("push", n_args, 1, 1, "NAME", e) != 0) return -1;
+    if (name_parse(args[0], &n, e) != 0) return -1;
+    struct store *s = cli_store(e);
+    if (!s) return -1;
+    const struct registry_opts o = {.insecure = insecure, .stop = &cli_interrupted};
+    struct pull_progress p = {.json = as_json};
+    const int rc = registry_push(s, &n, &o, pull_progress_say, &p, e);
+    pull_progress_end(&p);
+    if (rc == 0 && !as_json)
+        fprintf(stderr, "\nYou can find your model at:\n\n\thttps://%s/%s/%s\n", n.host, n.space,
+                n.model);
+    store_close(s);
+    return rc;
+}

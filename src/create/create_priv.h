@@ -1,0 +1,81 @@
+/* What the files of create share.  Data flow of create_model:
+ *
+ *   FROM, ADAPTER, DRAFT  -> create_source.c: a GGUF file (found, joined, converted), quantized
+ *                            (create_quantize.c) -> a blob and its layer, or the layers of a model
+ *   TEMPLATE, PARAMETER.. -> create_layers.c: small blobs
+ *   all layers            -> create.c: their order, the config, the manifest */
+#pragma once
+
+#include <jansson.h>
+
+#include "create/create.h"
+#include "gguf/read.h"
+#include "store/config.h"
+
+struct creation {
+    struct store *s;
+    struct lease *lease;
+    const struct create_opts *o;
+    create_event_fn *say;
+    void *ctx;
+    struct layer *layer; /* [n_layer], owned */
+    int n_layer, cap_layer;
+    bool inherited;        /* the model is one of the store */
+    json_t *params;        /* owned; what the base model has, then what the Modelfile says */
+    struct arena a;        /* texts that layers and config point to */
+    struct model_config c; /* of the base model, if that is one of the store */
+    char work[STORE_PATH]; /* folder for files on their way; empty: not made yet */
+    int work_fd, n_work;   /* its lock; files so far */
+};
+
+void create_say(struct creation *k, const char *status, const char *digest);
+/* A progress line's state, as store and converter report it: start it with its status. */
+struct create_bar {
+    struct creation *k;
+    const char *status;
+};
+int create_progress(void *bar, uint64_t done, uint64_t all);
+
+/* ---- create.c ---- */
+
+int create_add_layer(struct creation *k, const struct layer *l, struct err *e);
+struct layer *create_layer(struct creation *k, enum layer_kind kind); /* the first, or NULL */
+void create_drop_layers(struct creation *k, enum layer_kind kind);
+
+/* ---- create_source.c ---- */
+
+int create_from(struct creation *k, const struct modelfile_line *l, struct err *e);
+int create_adapter(struct creation *k, const struct modelfile_line *l, struct err *e);
+int create_draft(struct creation *k, const struct modelfile_line *l, struct err *e);
+/* The model's layer in other types, when the options say so. */
+int create_requantize(struct creation *k, struct err *e);
+
+/* The path of a file that does not exist yet, in a folder that is removed at the end. */
+int create_work_path(struct creation *k, char path[STORE_PATH], struct err *e);
+void create_work_end(struct creation *k);
+
+/* ---- create_quantize.c ---- */
+
+/* OUT from IN, with what is lost in statuses. */
+int create_quantize(struct creation *k, const char *in, const char *out, struct err *e);
+/* "Q4_K_M", "unknown"; of the file's key or of most of its weights. */
+const char *create_file_type(const struct gguf *g);
+
+/* ---- create_layers.c ---- */
+
+/* Everything but files. */
+int create_texts(struct creation *k, const struct modelfile *m, struct err *e);
+/* A small blob; l gets its digest and size. */
+int create_text_blob(struct creation *k, struct layer *l, struct str text, struct err *e);
+
+/* ---- create_quality.c ---- */
+
+struct quality {
+    double kl, ppl_source, ppl; /* mean KL divergence per token in nats; perplexities */
+    double same_top;            /* share of tokens for which both choose the same */
+    int n_tok;
+};
+/* How far the model in file B answers from that in A, on a text of some hundred tokens.
+ * ERR_UNSUPPORTED for a model that foretells no tokens or that this build does not run. */
+int create_measure(const char *a, const char *b, int n_threads, const volatile int *stop,
+                   struct quality *out, struct err *e);

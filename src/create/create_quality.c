@@ -1,0 +1,127 @@
+/* How far a quantized model is from its source: the mean over a text of
+ * KL(source || model) = sum of p ln(p / q) over the vocabulary, token by token, in nats; and both
+ * models' perplexities.  The text is prose, dialogue, arithmetic and code, so that each kind of use
+ * has a part in it.  Both models stay open: one row of logits each at a time. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "create/create_priv.h"
+#include "engine/session.h"
+
+enum { MAX_TOKENS = 512 };
+
+static const char text[] =
+    "The river had risen in the night, and by morning the lower meadow was a sheet of brown water "
+    "with the tops of the fence posts standing out of it in a crooked line. Nobody in the village "
+    "was surprised. It had happened three times in ten years, always in the first week of March, "
+    "and the older farmers had moved their sheep to the hill on Sunday, after one look at the "
+    "clouds over the pass.\n\n"
+    "\"How long will it stay?\" the boy asked.\n"
+    "\"Four days,\" said his grandmother. \"Five, if it rains again. Then we will have mud until "
+    "Easter, and the best grass in the county after that.\"\n\n"
+    "A train leaves at 9:40 and arrives at 12:10. The journey takes two and a half hours. If it "
+    "travels 200 kilometres, its average speed is 200 / 2.5 = 80 kilometres per hour. On the way "
+    "back it is late by 30 minutes, so the average is 200 / 3, which is about 66.7.\n\n"
+    "To sort a list, compare neighbours and swap them when they are in the wrong order; repeat "
+    "until nothing moves. In C:\n\n"
+    "for (int i = 0; i < n - 1; i++) {\n"
+    "    for (int j = 0; j < n - 1 - i; j++) {\n"
+    "        if (a[j] > a[j + 1]) {\n"
+    "            int t = a[j];\n"
+    "            a[j] = a[j + 1];\n"
+    "            a[j + 1] = t;\n"
+    "        }\n"
+    "    }\n"
+    "}\n\n"
+    "Water boils at a lower temperature on a mountain, because the air presses less on its "
+    "surface. "
+    "Cooks there boil beans for longer, or use a closed pot in which the pressure can rise. The "
+    "same law explains why a kettle in a deep mine boils later than one in the kitchen above it.\n";
+
+struct side {
+    struct engine *engine;
+    struct session *session;
+};
+
+static void close_side(struct side *s) {
+    session_free(s->session);
+    engine_close(s->engine);
+}
+
+static int open_side(struct side *s, const char *path, int n_threads, struct err *e) {
+    const struct engine_opts o = {.n_threads = n_threads, .n_ctx = MAX_TOKENS};
+    s->engine = engine_open(path, &o, e);
+    if (!s->engine) return -1;
+    if (model_is_embedding(engine_model(s->engine)))
+        return err_set(e, ERR_UNSUPPORTED, "%s: an embedding model; it foretells no tokens", path);
+    s->session = session_new(s->engine, e);
+    return s->session ? 0 : -1;
+}
+
+/* ln of the sum of e^x. */
+static double log_sum(const float *x, int n, int *top) {
+    double sum = 0;
+    *top = 0;
+    for (int i = 1; i < n; i++)
+        if (x[i] > x[*top]) *top = i;
+    for (int i = 0; i < n; i++)
+        sum += exp((double)x[i] - (double)x[*top]);
+    return (double)x[*top] + log(sum);
+}
+
+static void add_row(struct quality *q, const float *a, const float *b, int n, int32_t next) {
+    int top_a, top_b;
+    const double za = log_sum(a, n, &top_a), zb = log_sum(b, n, &top_b);
+    double kl = 0;
+    for (int i = 0; i < n; i++) {
+        const double la = (double)a[i] - za, lb = (double)b[i] - zb, p = exp(la);
+        if (p > 0) kl += p * (la - lb);
+    }
+    q->kl += kl;
+    q->same_top += top_a == top_b;
+    q->ppl_source += za - (double)a[next];
+    q->ppl += zb - (double)b[next];
+    q->n_tok++;
+}
+
+static int compare(struct side *a, struct side *b, const volatile int *stop, struct quality *q,
+                   struct err *e) {
+    const struct tok_opts o = {.add_special = true};
+    const int n_vocab = engine_n_vocab(a->engine);
+    struct ids ids = {0};
+    int rc = tok_encode(engine_vocab(a->engine), (struct str){text, sizeof text - 1}, o, &ids, e);
+    if (rc == 0 && engine_n_vocab(b->engine) != n_vocab)
+        rc = err_set(e, ERR_FORMAT, "the models have %d and %d tokens; the same are needed",
+                     n_vocab, engine_n_vocab(b->engine));
+    int n = ids.n < MAX_TOKENS ? (int)ids.n : MAX_TOKENS;
+    if (n > engine_n_ctx(a->engine)) n = engine_n_ctx(a->engine);
+    if (n > engine_n_ctx(b->engine)) n = engine_n_ctx(b->engine);
+    for (int i = 0; rc == 0 && i + 1 < n; i++) {
+        const float *ra, *rb;
+        rc = session_feed(a->session, ids.v + i, 1, &ra, stop, e);
+        if (rc == 0) rc = session_feed(b->session, ids.v + i, 1, &rb, stop, e);
+        if (rc == 0 && stop && *stop) rc = err_set(e, ERR_CANCELLED, "interrupted");
+        if (rc == 0) add_row(q, ra, rb, n_vocab, ids.v[i + 1]);
+    }
+    ids_fini(&ids);
+    if (rc == 0 && q->n_tok == 0) rc = err_set(e, ERR_FORMAT, "the text has too few tokens");
+    return rc;
+}
+
+int create_measure(const char *a, const char *b, int n_threads, const volatile int *stop,
+                   struct quality *out, struct err *e) {
+    struct side sa = {0}, sb = {0};
+    *out = (struct quality){0};
+    int rc = open_side(&sa, a, n_threads, e);
+    if (rc == 0) rc = open_side(&sb, b, n_threads, e);
+    if (rc == 0) rc = compare(&sa, &sb, stop, out, e);
+    close_side(&sa);
+    close_side(&sb);
+    if (rc != 0) return -1;
+    const double n = out->n_tok;
+    out->kl = out->kl / n;
+    out->same_top /= n;
+    out->ppl_source = exp(out->ppl_source / n);
+    out->ppl = exp(out->ppl / n);
+    return 0;
+}
