@@ -15,7 +15,8 @@
 
 #include "badgguf.h"
 #include "base/os.h"
-#include "gguf/read.h"
+#include "create/create.h"
+#include "gguf/write.h"
 #include "store/params.h"
 
 #define Q3 "\"\"\""
@@ -517,6 +518,69 @@ static void killed(void **state) {
     closedir(d);
 }
 
+/* A second FROM that is a projector stands beside the model. */
+static void projector(void **state) {
+    (void)state;
+    struct err e;
+    struct ran r;
+    char path[1300];
+    const int64_t ne = 4;
+    const float data[4] = {1, 2, 3, 4};
+    struct gguf_writer *w = gguf_writer_new(in_dir("clip.gguf"), 0, &e);
+    assert_non_null(w);
+    assert_int_equal(gguf_set_str(w, "general.architecture", STR("clip"), &e), 0);
+    assert_int_equal(gguf_set_str(w, "general.type", STR("mmproj"), &e), 0);
+    assert_int_equal(gguf_set_u32(w, "clip.vision.embedding_length", 77, &e), 0);
+    assert_int_equal(gguf_set_u32(w, "clip.vision.projection_dim", 64, &e), 0);
+    assert_int_equal(gguf_add_tensor(w, "v.weight", QT_F32, 1, &ne, &e), 0);
+    assert_int_equal(gguf_write_data(w, data, sizeof data, &e), 0);
+    assert_int_equal(gguf_writer_finish(w, &e), 0);
+    created("seer", "FROM ./model.gguf\nFROM ./clip.gguf\n");
+    layer_at("seer", 1, path, "projector");
+    CRIA(r, 0, "show", "seer");
+    holds(&r.out, "    vision\n");
+    holds(&r.out, "  Projector\n    architecture        clip\n    parameters          4\n"
+                  "    embedding length    77\n    dimensions          64\n");
+    ran_fini(&r);
+    comes_back("seer");
+    fails(1, "FROM ./clip.gguf\n", "no model among what FROM names");
+}
+
+/* SECURITY.md X5: where paths are not allowed (a server), none is opened. */
+static void no_paths(void **state) {
+    (void)state;
+    static const char *const text[] = {"FROM /etc/passwd\n",
+                                       "FROM ./model.gguf\n",
+                                       "FROM model.gguf\n",
+                                       "FROM ~/model.gguf\n",
+                                       "FROM ../x\n",
+                                       "FROM .\n",
+                                       "FROM here\nADAPTER ./l\n",
+                                       "FROM here\nADAPTER lora\n",
+                                       "FROM here\nDRAFT /dev/zero\n",
+                                       "FROM file\n"};
+    created("here", "FROM ./model.gguf\n");
+    copy_file(model, in_dir("file"));
+    char cwd[4096];
+    assert_non_null(getcwd(cwd, sizeof cwd));
+    struct err e;
+    struct store *s = store_open(in_dir("store"), &e);
+    assert_non_null(s);
+    assert_int_equal(chdir(dir), 0);
+    for (size_t i = 0; i < sizeof text / sizeof *text; i++) {
+        struct modelfile m;
+        struct name n;
+        const struct create_opts o = {.folder = NULL};
+        assert_int_equal(name_parse("served", &n, &e), 0);
+        assert_int_equal(modelfile_parse(str_of(text[i]), &m, &e), 0);
+        if (create_model(s, &n, &m, &o, NULL, NULL, &e) == 0) fail_msg("accepted: %s", text[i]);
+        if (e.code != ERR_LIMIT && e.code != ERR_NOT_FOUND) fail_msg("%s: %s", text[i], e.msg);
+        modelfile_fini(&m);
+    }
+    assert_int_equal(chdir(cwd), 0);
+    store_close(s);
+}
+
 static void json(void **state) {
     (void)state;
     struct ran r;
@@ -602,6 +666,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(odd_values, set_up, tear_down),
         cmocka_unit_test_setup_teardown(parameters_are_options, set_up, tear_down),
         cmocka_unit_test_setup_teardown(killed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(projector, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(no_paths, set_up, tear_down),
         cmocka_unit_test_setup_teardown(json, set_up, tear_down),
         cmocka_unit_test_setup_teardown(errors, set_up, tear_down),
         cmocka_unit_test_setup_teardown(odd_files, set_up, tear_down),
