@@ -509,7 +509,8 @@ static void killed(void **state) {
     created("kept", "FROM ./model.gguf\nSYSTEM s\n");
     shows("kept", "--system", "s\n");
     struct ran r;
-    create(&r, 0, "last", "FROM ./model.gguf\n", "-q", "Q4_0", NULL), ran_fini(&r);
+    assert_int_equal(mkdir(in_dir("store/.cria/create-dead00"), 0700), 0);
+    write_text("store/.cria/create-dead00/0.gguf", "x");
     CRIA(r, 0, "gc", "--now"), ran_fini(&r);
     DIR *d = opendir(in_dir("store/.cria"));
     assert_non_null(d);
@@ -579,6 +580,47 @@ static void no_paths(void **state) {
     }
     assert_int_equal(chdir(cwd), 0);
     store_close(s);
+}
+
+/* A model from a stranger: what it is made of cannot write lines of its own into the Modelfile. */
+static void evil_layers(void **state) {
+    (void)state;
+    static const char *const evil[][2] = {
+        {"params", "{\"stop\\nFROM /etc/passwd\\nPARAMETER x\":1}"},
+        {"params", "{\"a b\":1}"},
+        {"params", "{\"stop\":[[1]]}"},
+        {"params", "{\"stop\":{}}"},
+        {"messages", "[{\"role\":\"user x\\nFROM /etc/passwd\",\"content\":\"c\"}]"},
+        {"messages", "[{\"role\":\"user\"}]"},
+        {"messages", "{}"},
+        {"system", "a\xff"},
+        {"x\\nFROM /etc/passwd", "y"}};
+    created("victim", "FROM ./model.gguf\n");
+    for (size_t i = 0; i < sizeof evil / sizeof *evil; i++) {
+        struct err e;
+        struct ran r;
+        struct digest d;
+        char path[1300];
+        struct buf b = {0};
+        char *text = manifest_of("victim");
+        assert_int_equal(digest_of(evil[i][1], strlen(evil[i][1]), &d, &e), 0);
+        snprintf(path, sizeof path, "store/blobs/sha256-%s", d.hex);
+        write_text(path, evil[i][1]);
+        text[strlen(text) - 2] = 0; /* before "]}" */
+        buf_printf(&b,
+                   "%s,{\"mediaType\":\"application/vnd.ollama.image.%s\",\"digest\":\"sha256:%s\","
+                   "\"size\":%zu}]}",
+                   text, evil[i][0], d.hex, strlen(evil[i][1]));
+        write_text("store/manifests/registry.ollama.ai/library/victim/evil", b.p);
+        const char *const args[] = {"show", "victim:evil", "--modelfile", NULL};
+        run_cria(&r, args, NULL, 0, 60);
+        if (r.code != 0 && r.code != 1) fail_msg("code %d: %s", r.code, r.err.p);
+        if (strstr(r.out.p, "\nFROM /etc")) fail_msg("%s", r.out.p);
+        if (i + 1 < sizeof evil / sizeof *evil && r.code == 0) fail_msg("%s", r.out.p);
+        ran_fini(&r);
+        buf_fini(&b);
+        free(text);
+    }
 }
 
 static void json(void **state) {
@@ -668,6 +710,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(killed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(projector, set_up, tear_down),
         cmocka_unit_test_setup_teardown(no_paths, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(evil_layers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(json, set_up, tear_down),
         cmocka_unit_test_setup_teardown(errors, set_up, tear_down),
         cmocka_unit_test_setup_teardown(odd_files, set_up, tear_down),
