@@ -218,7 +218,7 @@ asan: ##      all tests under AddressSanitizer and UBSan
 		$B/asan/cria tests
 	@B=$B/asan tests/run
 
-store-campaign: $B/tests/test_store_faults ## kill -9, full disks and races of the store, many rounds
+store-campaign: $B/tests/test_store_faults ##    kill -9, full disks and races of the store, many rounds
 	@CRIA_CAMPAIGN=1 $B/tests/test_store_faults
 
 TSAN_TESTS := $(filter $(addprefix test_,base api engine% linear model prefix% team), \
@@ -293,4 +293,4 @@ clean: ##     remove the build folder
 
 help: ##      this list
 	@echo 'make [TARGET] [CC=clang] [B=folder] [OPT=-O3] [V=1] [PREFIX=/usr/local] [DESTDIR=]'
-	@sed -n 's/^\([a-z-]*\):.*## *\(.*\)/  \1	\2/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\):.*## *\(.*\)/  \1	\2/p' Makefile | expand -t 18

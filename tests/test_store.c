@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -606,6 +607,7 @@ static void leases(void **state) {
     const pid_t child = fork();
     if (child == 0) {
         struct err e;
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* also when the test fails */
         struct lease *l = store_lease(r.s, &e);
         if (!l || store_write_blob(l, "leased", 6, NULL, &e) != 0) _exit(1);
         if (write(ready[1], "x", 1) != 1) _exit(1);

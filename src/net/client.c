@@ -318,6 +318,9 @@ static void set_options(struct hop *x, const char *url, struct curl_slist *heade
     curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT, (long)(c->o.connect_s ? c->o.connect_s : 20));
     /* HTTP/2 would put all ranges on one connection. */
     curl_easy_setopt(h, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    /* A company's own authority: the variable that OpenSSL and most programs read. */
+    const char *authorities = getenv("SSL_CERT_FILE");
+    if (authorities && authorities[0]) curl_easy_setopt(h, CURLOPT_CAINFO, authorities);
     if (is_insecure_host(c, &x->at)) {
         curl_easy_setopt(h, CURLOPT_SSL_VERIFYPEER, 0L);
         curl_easy_setopt(h, CURLOPT_SSL_VERIFYHOST, 0L);
@@ -338,7 +341,11 @@ static int transfer_error(struct hop *x, CURLcode rc, const char *said, struct e
     if (rc == CURLE_ABORTED_BY_CALLBACK)
         return err_set(e, ERR_CANCELLED, "%s: interrupted", x->at.host);
     if (rc == CURLE_OUT_OF_MEMORY) return err_nomem(e, x->at.host);
-    return err_set(e, ERR_IO, "%s: %s", x->at.host, said[0] ? said : curl_easy_strerror(rc));
+    /* What another try will not mend is no ERR_IO. */
+    const enum err_code code = rc == CURLE_PEER_FAILED_VERIFICATION ? ERR_LIMIT
+                               : rc == CURLE_COULDNT_RESOLVE_HOST   ? ERR_NOT_FOUND
+                                                                    : ERR_IO;
+    return err_set(e, code, "%s: %s", x->at.host, said[0] ? said : curl_easy_strerror(rc));
 }
 
 static int one_hop(struct hop *x, const char *url, bool same_host, struct err *e) {

@@ -1,0 +1,136 @@
+/* See hostile.h: threads that accept, read one request, hand it on. */
+#include "hostile.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "support.h"
+
+struct hostile_inside {
+    hostile_fn *fn;
+    void *ctx;
+    int fd;
+    pthread_t thread;
+    atomic_int n_open;
+    atomic_bool stop;
+};
+
+struct connection {
+    struct hostile *h;
+    int fd;
+};
+
+bool hostile_send(int fd, const void *bytes, size_t n) {
+    for (const char *p = bytes; n > 0;) {
+        const ssize_t k = send(fd, p, n, MSG_NOSIGNAL);
+        if (k <= 0) return false;
+        p += k, n -= (size_t)k;
+    }
+    return true;
+}
+
+bool hostile_say(int fd, const char *fmt, ...) {
+    char text[8192];
+    va_list ap;
+    va_start(ap, fmt);
+    const int n = vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    return hostile_send(fd, text, (size_t)n);
+}
+
+void hostile_answer(int fd, int status, const char *headers, const void *body, size_t n) {
+    hostile_say(fd, "HTTP/1.1 %d Said\r\n%sContent-Length: %zu\r\nConnection: close\r\n\r\n",
+                status, headers, n);
+    hostile_send(fd, body, n);
+}
+
+static void header(const char *text, const char *name, char *out, size_t n) {
+    const char *p = strcasestr(text, name);
+    out[0] = 0;
+    if (!p) return;
+    p += strlen(name);
+    snprintf(out, n, "%.*s", (int)strcspn(p, "\r\n"), p);
+}
+
+static bool read_request(int fd, struct hostile_request *q) {
+    char text[16384], range[64];
+    size_t n = 0;
+    unsigned long long from, to;
+    memset(q, 0, sizeof *q);
+    while (n + 1 < sizeof text) {
+        const ssize_t k = recv(fd, text + n, sizeof text - 1 - n, 0);
+        if (k <= 0) return false;
+        n += (size_t)k;
+        text[n] = 0;
+        if (strstr(text, "\r\n\r\n")) break;
+    }
+    if (sscanf(text, "%7s %1023s", q->method, q->path) != 2) return false;
+    header(text, "\r\nHost: ", q->host, sizeof q->host);
+    header(text, "\r\nAuthorization: ", q->authorization, sizeof q->authorization);
+    header(text, "\r\nRange: ", range, sizeof range);
+    if (sscanf(range, "bytes=%llu-%llu", &from, &to) == 2) q->from = from, q->to = to + 1;
+    return true;
+}
+
+static void *serve(void *arg) {
+    struct connection *c = arg;
+    struct hostile *h = c->h;
+    struct hostile_request q;
+    if (read_request(c->fd, &q)) {
+        atomic_fetch_add(&h->n_requests, 1);
+        h->in->fn(h->in->ctx, c->fd, &q);
+    }
+    shutdown(c->fd, SHUT_RDWR);
+    close(c->fd);
+    free(c);
+    atomic_fetch_sub(&h->in->n_open, 1);
+    return NULL;
+}
+
+static void *listen_to(void *arg) {
+    struct hostile *h = arg;
+    while (!atomic_load(&h->in->stop)) {
+        const int fd = accept(h->in->fd, NULL, NULL);
+        pthread_t t;
+        if (fd < 0) continue;
+        struct connection *c = malloc(sizeof *c);
+        *c = (struct connection){h, fd};
+        atomic_fetch_add(&h->n_connections, 1);
+        atomic_fetch_add(&h->in->n_open, 1);
+        assert_int_equal(pthread_create(&t, NULL, serve, c), 0);
+        pthread_detach(t);
+    }
+    return NULL;
+}
+
+void hostile_start(struct hostile *h, hostile_fn *fn, void *ctx) {
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof a;
+    memset(h, 0, sizeof *h);
+    h->in = calloc(1, sizeof *h->in);
+    h->in->fn = fn, h->in->ctx = ctx;
+    h->in->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_true(h->in->fd >= 0);
+    assert_int_equal(bind(h->in->fd, (struct sockaddr *)&a, sizeof a), 0);
+    assert_int_equal(listen(h->in->fd, 64), 0);
+    assert_int_equal(getsockname(h->in->fd, (struct sockaddr *)&a, &n), 0);
+    h->port = ntohs(a.sin_port);
+    assert_int_equal(pthread_create(&h->in->thread, NULL, listen_to, h), 0);
+}
+
+void hostile_stop(struct hostile *h) {
+    atomic_store(&h->in->stop, true);
+    shutdown(h->in->fd, SHUT_RDWR);
+    pthread_join(h->in->thread, NULL);
+    close(h->in->fd);
+    while (atomic_load(&h->in->n_open))
+        usleep(1000);
+    free(h->in);
+}

@@ -1,0 +1,32 @@
+/* A registry on loopback that answers as a test says: each request goes to a function, which writes
+ * what it likes to the socket. */
+#pragma once
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct hostile_request {
+    char method[8], path[1024], host[300], authorization[2048];
+    uint64_t from, to; /* of a Range; to 0: none */
+};
+
+typedef void hostile_fn(void *ctx, int fd, const struct hostile_request *q);
+
+struct hostile {
+    int port;
+    atomic_int n_connections, n_requests;
+    struct hostile_inside *in; /* owned */
+};
+
+/* A thread listens, one more for each connection; one request a connection, then it is closed. */
+void hostile_start(struct hostile *h, hostile_fn *fn, void *ctx);
+void hostile_stop(struct hostile *h);
+
+/* Write text, or bytes; false when the other side is gone. */
+bool hostile_say(int fd, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+bool hostile_send(int fd, const void *bytes, size_t n);
+
+/* A whole answer with this status, more headers ("Name: value\r\n" or "") and body. */
+void hostile_answer(int fd, int status, const char *headers, const void *body, size_t n);

@@ -1,0 +1,287 @@
+/* Push and pull through a real registry (Debian's docker-registry) on loopback: plain, with TLS
+ * from an authority of the test's own, and with a password. */
+#include "store_rig.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/os.h"
+
+#define RUN(r, ...) run_cria(&(r), (const char *const[]){__VA_ARGS__, NULL}, "", 0, 60)
+
+static struct shop shop;
+
+/* ---- a registry ---- */
+
+struct registry_process {
+    pid_t pid;
+    int port;
+    char log[700];
+};
+
+static int free_port(void) {
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t n = sizeof a;
+    const int fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &n), 0);
+    close(fd);
+    return ntohs(a.sin_port);
+}
+
+static bool answers(int port) {
+    const struct sockaddr_in a = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)port),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    const int fd = socket(AF_INET, SOCK_STREAM, 0);
+    const bool ok = connect(fd, (const struct sockaddr *)&a, sizeof a) == 0;
+    close(fd);
+    return ok;
+}
+
+/* more: lines of its configuration, below "http:" (two blanks) or at the beginning of a line. */
+static void registry_start(struct registry_process *p, const char *name, const char *more) {
+    char path[700], text[4096];
+    p->port = free_port();
+    snprintf(p->log, sizeof p->log, "%s/%s.log", shop.dir, name);
+    snprintf(path, sizeof path, "%s/%s.yml", shop.dir, name);
+    snprintf(text, sizeof text,
+             "version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %s/%s}}\n"
+             "http:\n  addr: 127.0.0.1:%d\n%s",
+             shop.dir, name, p->port, more);
+    if (os_write_file(path, text, strlen(text), &shop.e) != 0) fail_msg("%s", shop.e.msg);
+    p->pid = fork();
+    if (p->pid == 0) {
+        if (!freopen(p->log, "w", stdout) || dup2(1, 2) < 0) _exit(1);
+        execlp("docker-registry", "docker-registry", "serve", path, (char *)NULL);
+        _exit(127);
+    }
+    for (int i = 0; i < 1000 && !answers(p->port); i++) {
+        if (waitpid(p->pid, NULL, WNOHANG) != 0)
+            fail_msg("docker-registry does not run; ./quickstart test installs it");
+        usleep(10000);
+    }
+}
+
+static void registry_stop(struct registry_process *p) {
+    kill(p->pid, SIGTERM);
+    waitpid(p->pid, NULL, 0);
+}
+
+static int lines_with(const char *path, const char *a, const char *b) {
+    size_t n_bytes;
+    int n = 0;
+    char *text = (char *)slurp(path, &n_bytes), *rest = text;
+    text[n_bytes ? n_bytes - 1 : 0] = 0;
+    for (char *line; (line = strsep(&rest, "\n"));)
+        n += strstr(line, a) && strstr(line, b);
+    free(text);
+    return n;
+}
+
+/* ---- the frame ---- */
+
+static int set_up(void **state) {
+    (void)state;
+    shop_open(&shop);
+    setenv("HOME", shop.dir, 1);
+    setenv("CRIA_MODELS", shop.root, 1);
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    shop_close(&shop);
+    return 0;
+}
+
+static void ran_well(struct ran *r, int code) {
+    if (code != 0) fail_msg("exit code %d: %s", code, r->err.p);
+    ran_fini(r);
+}
+
+static void id_of(const char *name, struct digest *id) {
+    struct name n;
+    struct manifest m;
+    assert_int_equal(name_parse(name, &n, &shop.e), 0);
+    if (store_get(shop.s, &n, NULL, &m, &shop.e) != 0) fail_msg("%s", shop.e.msg);
+    *id = m.id;
+    manifest_fini(&m);
+}
+
+/* ---- tests ---- */
+
+static void there_and_back(void **state) {
+    (void)state;
+    struct registry_process reg;
+    struct ran r;
+    struct digest before, after;
+    char name[100], address[120];
+    registry_start(&reg, "plain", "");
+    snprintf(name, sizeof name, "127.0.0.1:%d/library/small:v1", reg.port);
+    snprintf(address, sizeof address, "http://%s", name);
+    shop_put(&shop, name, "the layer of a model");
+    id_of(name, &before);
+    ran_well(&r, RUN(r, "push", address));
+    ran_well(&r, RUN(r, "push", address)); /* all is there */
+    assert_int_equal(lines_with(reg.log, "PATCH", " 202 "), 2);
+    assert_int_equal(shop_remove(&shop, name), 0);
+    assert_int_equal(shop_count(&shop, "blobs"), 0);
+    assert_int_equal(RUN(r, "pull", address, "--json"), 0);
+    static const char *const said[] = {"{\"status\":\"pulling manifest\"}", "\"status\":\"pulling ",
+                                       "{\"status\":\"verifying sha256 digest\"}",
+                                       "{\"status\":\"writing manifest\"}",
+                                       "{\"status\":\"success\"}"};
+    for (size_t i = 0; i < sizeof said / sizeof *said; i++)
+        if (!strstr(r.out.p, said[i])) fail_msg("\"%s\" is not in %s", said[i], r.out.p);
+    ran_fini(&r);
+    id_of(name, &after);
+    assert_true(digest_eq(&before, &after));
+    shop_check(&shop, 1);
+    /* By its id; by a wrong one. */
+    char pinned[300];
+    snprintf(pinned, sizeof pinned, "%s@sha256:%s", address, before.hex);
+    ran_well(&r, RUN(r, "pull", pinned));
+    pinned[strlen(pinned) - 1] ^= 1;
+    assert_int_equal(RUN(r, "pull", pinned), 3);
+    ran_fini(&r);
+    snprintf(address, sizeof address, "http://127.0.0.1:%d/library/none", reg.port);
+    assert_int_equal(RUN(r, "pull", address), 3);
+    assert_non_null(strstr(r.err.p, "file does not exist"));
+    ran_fini(&r);
+    registry_stop(&reg);
+}
+
+/* A short tag is looked up as it is written, then in its usual long form. */
+static void short_tags(void **state) {
+    (void)state;
+    struct registry_process reg;
+    struct ran r;
+    char name[100], address[120];
+    registry_start(&reg, "tags", "");
+    snprintf(name, sizeof name, "127.0.0.1:%d/library/llama:3b-instruct-q8_0", reg.port);
+    snprintf(address, sizeof address, "http://%s", name);
+    shop_put(&shop, name, "instructed");
+    ran_well(&r, RUN(r, "push", address));
+    snprintf(address, sizeof address, "http://127.0.0.1:%d/library/llama:3b-q8_0", reg.port);
+    assert_int_equal(RUN(r, "pull", address), 0);
+    assert_non_null(strstr(r.err.p, "took 127.0.0.1"));
+    assert_non_null(strstr(r.err.p, "3b-instruct-q8_0"));
+    ran_fini(&r);
+    struct digest id;
+    id_of(address, &id);
+    registry_stop(&reg);
+}
+
+/* Two processes pull one model: its bytes come once. */
+static void one_download_for_two(void **state) {
+    (void)state;
+    struct registry_process reg;
+    struct ran r;
+    enum { N = 48 << 20 };
+    char name[100], address[120], digest[80];
+    char *big = malloc(N + 1);
+    for (int i = 0; i < N; i++)
+        big[i] = (char)('a' + (i * 7 + i / 1000) % 26);
+    big[N] = 0;
+    registry_start(&reg, "two", "");
+    snprintf(name, sizeof name, "127.0.0.1:%d/library/big", reg.port);
+    snprintf(address, sizeof address, "http://%s", name);
+    shop_put(&shop, name, big);
+    struct digest d;
+    assert_int_equal(digest_of(big, N, &d, &shop.e), 0);
+    free(big);
+    ran_well(&r, RUN(r, "push", address));
+    assert_int_equal(shop_remove(&shop, name), 0);
+    const char *cria = getenv("CRIA") ? getenv("CRIA") : "build/cria";
+    pid_t pid[2];
+    for (int i = 0; i < 2; i++)
+        if ((pid[i] = fork()) == 0) {
+            if (!freopen("/dev/null", "w", stderr)) _exit(1);
+            execl(cria, cria, "pull", address, (char *)NULL);
+            _exit(127);
+        }
+    for (int i = 0; i < 2; i++) {
+        int status;
+        assert_int_equal(waitpid(pid[i], &status, 0), pid[i]);
+        assert_int_equal(status, 0);
+    }
+    snprintf(digest, sizeof digest, "/blobs/sha256:%s", d.hex);
+    assert_int_equal(lines_with(reg.log, "GET", digest), 1);
+    struct digest id;
+    id_of(name, &id);
+    registry_stop(&reg);
+}
+
+/* key.pem and cert.pem in dir */
+static void make_certificate(const char *dir) {
+    char line[2000];
+    snprintf(
+        line, sizeof line,
+        "cd %s && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 "
+        "-subj /CN=localhost -addext subjectAltName=DNS:localhost,IP:127.0.0.1 "
+        "-keyout key.pem -out cert.pem 2>/dev/null",
+        dir);
+    assert_int_equal(system(line), 0);
+}
+
+/* https is the default; a certificate of an unknown authority is refused. */
+static void with_tls(void **state) {
+    (void)state;
+    struct registry_process reg;
+    struct ran r;
+    char more[1600], name[100], authority[700];
+    make_certificate(shop.dir);
+    snprintf(more, sizeof more, "  tls:\n    certificate: %s/cert.pem\n    key: %s/key.pem\n",
+             shop.dir, shop.dir);
+    registry_start(&reg, "tls", more);
+    snprintf(name, sizeof name, "localhost:%d/library/small", reg.port);
+    shop_put(&shop, name, "behind TLS");
+    assert_int_equal(RUN(r, "push", name), 5);
+    assert_non_null(strstr(r.err.p, "certificate"));
+    ran_fini(&r);
+    snprintf(authority, sizeof authority, "%s/cert.pem", shop.dir);
+    setenv("SSL_CERT_FILE", authority, 1);
+    ran_well(&r, RUN(r, "push", name));
+    assert_int_equal(shop_remove(&shop, name), 0);
+    ran_well(&r, RUN(r, "pull", name));
+    unsetenv("SSL_CERT_FILE");
+    registry_stop(&reg);
+}
+
+/* A registry that wants a password says so. */
+static void with_a_password(void **state) {
+    (void)state;
+    struct registry_process reg;
+    struct ran r;
+    char more[1600], address[100], path[700];
+    /* "user", bcrypt of "password" */
+    static const char users[] =
+        "user:$2y$05$8M0lSqKTxKbU3M1Z0Q0yUu1Z8g5mWvJY0H3uQmO3lq9m7Yb2vWc0a\n";
+    snprintf(path, sizeof path, "%s/users", shop.dir);
+    assert_int_equal(os_write_file(path, users, strlen(users), &shop.e), 0);
+    snprintf(more, sizeof more, "auth:\n  htpasswd:\n    realm: here\n    path: %s\n", path);
+    registry_start(&reg, "password", more);
+    snprintf(address, sizeof address, "http://127.0.0.1:%d/library/x", reg.port);
+    assert_int_equal(RUN(r, "pull", address), 5);
+    assert_non_null(strstr(r.err.p, "Basic"));
+    ran_fini(&r);
+    registry_stop(&reg);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(there_and_back),       cmocka_unit_test(short_tags),
+        cmocka_unit_test(one_download_for_two), cmocka_unit_test(with_tls),
+        cmocka_unit_test(with_a_password),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
