@@ -138,7 +138,7 @@ int cmd_run(int argc, char **argv, struct err *e) {
     run_options_init(&c.options);
     display_init(&c.display, true);
     c.verbose = flags.verbose;
-    int rc = cli_model_open(&m, args[0], e);
+    int rc = cli_model_fetch(&m, args[0], e);
     if (rc == 0) rc = cli_model_apply(&m, &c, e);
     if (rc == 0) rc = set_options(&c, &lora, e);
     if (rc == 0) rc = run(&c, args + 1, n_args - 1, e);

@@ -7,12 +7,11 @@
 #include <sys/stat.h>
 
 #include "cli/cli.h"
+#include "cli/pull.h"
 #include "gguf/read.h"
 #include "store/config.h"
 
 enum { MAX_TEXT = 16 << 20 };
-
-int (*cli_model_fetch)(struct store *s, const struct name *n, struct err *e);
 
 struct store *cli_store(struct err *e) {
     return store_open(NULL, e);
@@ -76,16 +75,16 @@ static int no_weights(const struct cli_model *m, struct err *e) {
     return -1;
 }
 
-static int open_name(struct cli_model *m, struct err *e) {
+static int open_name(struct cli_model *m, bool pull, struct err *e) {
     struct name n;
     struct err first = {0};
     if (name_parse(m->arg, &n, e) != 0) return -1;
     m->store = cli_store(e);
     if (!m->store) return -1;
     int rc = store_get(m->store, &n, &m->name, &m->manifest, &first);
-    if (rc != 0 && first.code == ERR_NOT_FOUND && cli_model_fetch) {
+    if (rc != 0 && first.code == ERR_NOT_FOUND && pull) {
         manifest_fini(&m->manifest);
-        if (cli_model_fetch(m->store, &n, e) != 0) return -1;
+        if (cli_pull(m->store, &n, false, false, e) != 0) return -1;
         rc = store_get(m->store, &n, &m->name, &m->manifest, &first);
     }
     if (rc != 0 && first.code == ERR_NOT_FOUND && !n.pin.hex[0]) return missing(m->arg, e);
@@ -97,12 +96,20 @@ static int open_name(struct cli_model *m, struct err *e) {
     return m->path[0] ? 0 : no_weights(m, e);
 }
 
-int cli_model_open(struct cli_model *m, const char *arg, struct err *e) {
+static int open_model(struct cli_model *m, const char *arg, bool pull, struct err *e) {
     *m = (struct cli_model){.arg = arg};
-    if (!is_file(arg)) return open_name(m, e);
+    if (!is_file(arg)) return open_name(m, pull, e);
     if (snprintf(m->path, sizeof m->path, "%s", arg) < (int)sizeof m->path) return 0;
     return err_set(e, ERR_USAGE, "a path of %zu bytes; at most %zu are accepted", strlen(arg),
                    sizeof m->path - 1);
+}
+
+int cli_model_open(struct cli_model *m, const char *arg, struct err *e) {
+    return open_model(m, arg, false, e);
+}
+
+int cli_model_fetch(struct cli_model *m, const char *arg, struct err *e) {
+    return open_model(m, arg, true, e);
 }
 
 void cli_model_close(struct cli_model *m) {

@@ -18,6 +18,8 @@ struct cli_model {
 /* ARG is a file when such a file exists, when it ends with ".gguf" or begins like a path; else it
  * is a name: ERR_NOT_FOUND "model 'x' not found".  cli_model_close also after a failure. */
 int cli_model_open(struct cli_model *m, const char *arg, struct err *e);
+/* The same, but a model that is not in the store is pulled. */
+int cli_model_fetch(struct cli_model *m, const char *arg, struct err *e);
 void cli_model_close(struct cli_model *m);
 
 /* Append the text of the first layer of a kind: nothing when there is none. */
@@ -33,7 +35,3 @@ int cli_model_apply(const struct cli_model *m, struct chat *c, struct err *e);
 
 /* Open the store of the settings. */
 struct store *cli_store(struct err *e);
-
-/* Called with a name that is not in the store; 0: it is there now, look again.  Pulls, once there
- * is a registry client. */
-extern int (*cli_model_fetch)(struct store *s, const struct name *n, struct err *e);

@@ -25,12 +25,6 @@ typedef void create_event_fn(void *ctx, const char *status, const char *digest, 
 int create_model(struct store *s, const struct name *n, const struct modelfile *m,
                  const struct create_opts *o, create_event_fn *say, void *ctx, struct err *e);
 
-/* Called for a FROM that is a name and not in the store: 0 when it is there now.  The command line
- * sets it to a pull; NULL: ERR_NOT_FOUND "model 'x' not found". */
-typedef int create_fetch_fn(struct store *s, const struct name *n, const struct create_opts *o,
-                            create_event_fn *say, void *ctx, struct err *e);
-extern create_fetch_fn *create_fetch;
-
 /* A Modelfile that makes this model again ("show --modelfile"). */
 int create_print_modelfile(struct store *s, const struct name *n, struct buf *out, struct err *e);
 

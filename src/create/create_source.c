@@ -12,8 +12,7 @@
 #include "create/create_priv.h"
 #include "engine/check.h"
 #include "gguf/write.h"
-
-create_fetch_fn *create_fetch;
+#include "store/registry.h"
 
 /* ---- paths ---- */
 
@@ -252,15 +251,21 @@ static int read_config(struct creation *k, const struct manifest *m, const char 
     return rc;
 }
 
+static void on_pull(void *ctx, const struct registry_event *ev) {
+    const struct creation *k = ctx;
+    k->say(k->ctx, ev->status, ev->digest, ev->completed, ev->total);
+}
+
+/* One that is not here is pulled. */
 static int open_base(struct creation *k, const char *value, struct manifest *m, struct err *e) {
     struct name n;
     struct err first = {0};
+    const struct registry_opts o = {.insecure = k->o->insecure, .stop = k->o->stop};
     if (name_parse(value, &n, e) != 0) return -1;
     if (store_get(k->s, &n, NULL, m, &first) == 0) return 0;
-    if (first.code != ERR_NOT_FOUND || !create_fetch)
-        return err_set(e, first.code, "%s", first.msg);
+    if (first.code != ERR_NOT_FOUND) return err_set(e, first.code, "%s", first.msg);
     manifest_fini(m);
-    if (create_fetch(k->s, &n, k->o, k->say, k->ctx, e) != 0) return -1;
+    if (registry_pull(k->s, &n, &o, NULL, on_pull, k, e) != 0) return err_prefix(e, value);
     return store_get(k->s, &n, NULL, m, e);
 }
 
