@@ -177,6 +177,7 @@ comma := ,
 FUZZ := $(patsubst fuzz/fuzz_%.c,%,$(wildcard fuzz/fuzz_*.c))
 REPLAY_BIN := $(FUZZ:%=$B/fuzz/replay_%)
 FUZZ_SECONDS ?= 60
+FUZZ_STORE := $(patsubst %,src/store/%.c,config digest json manifest modelfile name)
 
 $B/fuzz/replay_%: fuzz/fuzz_%.c fuzz/replay.c $(INTERNAL)
 	@mkdir -p $(@D)
@@ -191,7 +192,7 @@ $B/fuzz/fuzz_%: fuzz/fuzz_%.c $(INTERNAL)
 # Without the kernels and what needs them: parsers only, and a quick build.
 fuzz: ##      every fuzz target for FUZZ_SECONDS (60), with clang
 	@$(MAKE) B=$B/fuzzing CC=clang OPT="-O1 -g" APP_DIRS= \
-		SRC_DIRS="base gguf quant text text/chat text/grammar sample" MORE_SRC="src/engine/prefix_file.c src/store/modelfile.c" \
+		SRC_DIRS="base gguf quant text text/chat text/grammar sample" MORE_SRC="src/engine/prefix_file.c $(FUZZ_STORE)" \
 		SAN="-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined" \
 		$(FUZZ:%=$B/fuzzing/fuzz/fuzz_%)
 	@for t in $(FUZZ); do echo "--- $$t"; mkdir -p $B/fuzzing/found_$$t; \

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -565,14 +566,23 @@ static void collection(void **state) {
     shop_file(&r, "blobs/README", "of somebody");
     shop_file(&r, "blobs/sha256-" HEX_UPPER, "of somebody");
     shop_file(&r, "manifests/.cria-tmp-0123456789abcdef", "left");
+    shop_file(&r, ".cria/create-abc/left", "of a dead create");
     shop_file(&r, ".cria/leases/999999-0123456789abcdef", "sha256-" HEX "\n");
     /* Within the grace period only what dead processes left in the writing goes. */
     assert_int_equal(store_collect(r.s, 3600, true, &gc, &r.e), 0);
     assert_int_equal(gc.n_blobs, 0);
-    assert_int_equal(gc.n_partial, 2);
+    assert_int_equal(gc.n_partial, 3);
     assert_true(shop_there(&r, "blobs/cria-tmp-0123456789abcdef")); /* a dry run */
-    assert_int_equal(store_collect(r.s, 3600, false, &gc, &r.e), 0);
+    char work[700];
+    snprintf(work, sizeof work, "%s/.cria/create-abc", r.root);
+    const int work_fd = open(work, O_RDONLY | O_DIRECTORY);
+    assert_int_equal(flock(work_fd, LOCK_EX), 0); /* a create that lives */
+    assert_int_equal(store_collect(r.s, 3600, true, &gc, &r.e), 0);
     assert_int_equal(gc.n_partial, 2);
+    close(work_fd);
+    assert_int_equal(store_collect(r.s, 3600, false, &gc, &r.e), 0);
+    assert_int_equal(gc.n_partial, 3);
+    assert_false(shop_there(&r, ".cria/create-abc"));
     assert_false(shop_there(&r, "blobs/cria-tmp-0123456789abcdef"));
     assert_true(shop_there(&r, "blobs/sha256-" HEX "-partial"));
     assert_false(shop_there(&r, ".cria/leases/999999-0123456789abcdef"));

@@ -211,6 +211,14 @@ static int read_archive(struct loader *x, bool *folder, struct err *e) {
     return rc;
 }
 
+/* What no model names, of what came here; what stays by an error a later collection finds. */
+static void drop_rest(struct loader *x) {
+    const int lock = store_lock(x->s, STORE_EXCLUSIVE, NULL);
+    if (lock < 0) return;
+    (void)store_collect_those(x->s, &x->added, NULL);
+    close(lock);
+}
+
 int archive_load(struct store *s, const char *from, const struct name *as,
                  const struct archive_opts *o, archive_loaded_fn *loaded, void *ctx,
                  struct err *e) {
@@ -222,7 +230,7 @@ int archive_load(struct store *s, const char *from, const struct name *as,
     if (rc == 0) rc = read_archive(&x, &folder, e);
     if (rc == 0) rc = put_models(&x, as, folder, loaded, ctx, e);
     store_lease_end(x.lease);
-    (void)store_collect_those(s, &x.added, NULL); /* else a later collection finds them */
+    drop_rest(&x);
     digest_set_fini(&x.added);
     buf_fini(&x.index);
     free(x.piece);

@@ -8,6 +8,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -196,6 +197,40 @@ static int sweep_manifests(struct collector *c) {
     return rc;
 }
 
+/* A folder of files on their way to the store, locked while their process lives (create).  Takes
+ * fd. */
+static int remove_work(struct collector *c, int ours, const char *name, int fd) {
+    char rel[NAME_PART_MAX];
+    struct dirent *f;
+    const bool dead = flock(fd, LOCK_EX | LOCK_NB) == 0;
+    DIR *d = store_read_dir(fd, c->e, name);
+    int rc = d ? 0 : -1;
+    snprintf(rel, sizeof rel, DIR_OURS "/%.40s", name);
+    while (rc == 0 && dead && (f = readdir(d))) {
+        struct stat st;
+        if (fstatat(dirfd(d), f->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 && !S_ISDIR(st.st_mode))
+            rc = take(c, dirfd(d), rel, f->d_name, &st, &c->out->n_partial);
+    }
+    if (rc == 0 && dead && !c->dry) unlinkat(ours, name, AT_REMOVEDIR);
+    if (d) closedir(d);
+    return rc;
+}
+
+static int sweep_work(struct collector *c) {
+    struct err err;
+    const int ours = store_dir(c->s, DIR_OURS, false, &err);
+    if (ours < 0) return 0;
+    DIR *d = store_read_dir(ours, c->e, DIR_OURS);
+    int rc = d ? 0 : -1;
+    for (struct dirent *f; rc == 0 && (f = readdir(d));) {
+        if (strncmp(f->d_name, WORK_PREFIX, sizeof WORK_PREFIX - 1) != 0) continue;
+        const int fd = openat(dirfd(d), f->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd >= 0) rc = remove_work(c, dirfd(d), f->d_name, fd);
+    }
+    if (d) closedir(d);
+    return rc;
+}
+
 static int collect(struct collector *c) {
     int rc = find_needs(c->s, c->dry, &c->needs, c->e);
     c->out->kept_all = c->needs.unknown;
@@ -203,6 +238,7 @@ static int collect(struct collector *c) {
         rc = sweep(c, DIR_BLOBS);
         if (rc == 0) rc = sweep(c, DIR_LINKS);
         if (rc == 0) rc = sweep_manifests(c);
+        if (rc == 0) rc = sweep_work(c);
     }
     digest_set_fini(&c->needs.set);
     return rc;

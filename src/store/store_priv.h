@@ -17,8 +17,9 @@ enum { STORE_ROOT_MAX = STORE_PATH - 512, BLOB_NAME = 7 + DIGEST_HEX + 1, TEMP_N
 #define DIR_LEASES ".cria/leases"
 #define DIR_LINKS ".cria/links"
 #define TEMP_PREFIX                                                                                \
-    "cria-tmp-" /* files being written; whose writer holds a lock while it lives                   \
-                 */
+    "cria-tmp-"               /* files being written; whose writer holds a lock while it lives     \
+                               */
+#define WORK_PREFIX "create-" /* folders in .cria, the same for files on their way to the store */
 #define MANIFEST_TEMP ".cria-tmp-"
 
 struct store { /* immutable after store_open */
