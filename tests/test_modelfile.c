@@ -216,6 +216,40 @@ static void templates_round_trip(void **state) {
     names_free(names);
 }
 
+/* Whole files of the kinds that users write; each prints back to the same commands. */
+static void whole_files(void **state) {
+    (void)state;
+    static const char *const file[] = {
+        "FROM llama3.2\n# sets the temperature to 1 [higher is more creative, lower is more "
+        "coherent]\nPARAMETER temperature 1\n# sets the context window\nPARAMETER num_ctx 4096\n\n"
+        "# a custom system message\nSYSTEM You are Mario from Super Mario Bros, acting as an "
+        "assistant.\n",
+        "FROM ./vicuna-33b.Q4_0.gguf\nADAPTER ./lora.gguf\n",
+        "FROM /models/llama-3-8b/\n\nTEMPLATE " Q3
+        "{{ if .System }}<|start_header_id|>system<|end_header_id|>\n\n{{ .System }}<|eot_id|>"
+        "{{ end }}{{ range .Messages }}<|start_header_id|>{{ .Role }}<|end_header_id|>\n\n"
+        "{{ .Content }}<|eot_id|>{{ end }}" Q3 "\nPARAMETER stop \"<|start_header_id|>\"\n"
+        "PARAMETER stop \"<|end_header_id|>\"\nPARAMETER stop \"<|eot_id|>\"\n",
+        "FROM llama3.2\nMESSAGE user Is Toronto in Canada?\nMESSAGE assistant yes\n"
+        "MESSAGE user Is Sacramento in Canada?\nMESSAGE assistant no\n",
+        "from mistral\r\nlicense " Q3 "\r\nApache \"2.0\"\r\n" Q3 "\r\nrequires 0.14.0\r\n",
+        "FROM x\nSYSTEM " Q3 "\nYou turn questions into SQL.\n\n  SELECT \"name\" FROM t;\n" Q3
+        "\n",
+    };
+    for (size_t i = 0; i < sizeof file / sizeof *file; i++) {
+        struct modelfile m;
+        struct err e;
+        struct buf want = {0}, printed = {0};
+        if (modelfile_parse(str_of(file[i]), &m, &e) != 0) fail_msg("file %zu: %s", i, e.msg);
+        flatten(&m, &want);
+        for (int k = 0; k < m.n; k++)
+            assert_int_equal(modelfile_print(&m.line[k], &printed, &e), 0);
+        parses_to(buf_view(&printed), want.p);
+        modelfile_fini(&m);
+        buf_fini(&want), buf_fini(&printed);
+    }
+}
+
 /* ---- SECURITY.md X5 ---- */
 
 static void bounded(void **state) {
@@ -289,7 +323,7 @@ int main(void) {
         cmocka_unit_test(grammar),    cmocka_unit_test(errors),
         cmocka_unit_test(utf16),      cmocka_unit_test(prints_back),
         cmocka_unit_test(bounded),    cmocka_unit_test(templates_round_trip),
-        cmocka_unit_test(parameters),
+        cmocka_unit_test(parameters), cmocka_unit_test(whole_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
