@@ -188,7 +188,7 @@ static void by_name(void **state) {
 
 static void missing(void **state) {
     (void)state;
-    static const char *const commands[] = {"run", "show", "tokenize", "embed", "bench", "rm"};
+    static const char *const commands[] = {"show", "tokenize", "embed", "bench", "rm"};
     struct ran r;
     for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
         assert_int_equal(RUN(r, "", commands[i], "no-such:model"), 3);
@@ -196,6 +196,10 @@ static void missing(void **state) {
         assert_string_equal(r.out.p, "");
         ran_fini(&r);
     }
+    /* `run` asks the registry; nobody is there. */
+    assert_int_equal(RUN(r, "", "run", "http://127.0.0.1:1/library/none"), 3);
+    assert_non_null(strstr(r.err.p, "pulling manifest\n"));
+    ran_fini(&r);
     assert_int_equal(RUN(r, "", "perplexity", "nope", "README.md"), 3), ran_fini(&r);
     assert_int_equal(RUN(r, "", "verify", "nope"), 3), ran_fini(&r);
     assert_int_equal(RUN(r, "", "cp", "nope", "x"), 3), ran_fini(&r);

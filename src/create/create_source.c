@@ -253,19 +253,21 @@ static int read_config(struct creation *k, const struct manifest *m, const char 
 
 static void on_pull(void *ctx, const struct registry_event *ev) {
     const struct creation *k = ctx;
-    k->say(k->ctx, ev->status, ev->digest, ev->completed, ev->total);
+    if (k->say) k->say(k->ctx, ev->status, ev->digest, ev->completed, ev->total);
 }
 
 /* One that is not here is pulled. */
 static int open_base(struct creation *k, const char *value, struct manifest *m, struct err *e) {
     struct name n;
+    char shown[NAME_TEXT];
     struct err first = {0};
     const struct registry_opts o = {.insecure = k->o->insecure, .stop = k->o->stop};
     if (name_parse(value, &n, e) != 0) return -1;
     if (store_get(k->s, &n, NULL, m, &first) == 0) return 0;
     if (first.code != ERR_NOT_FOUND) return err_set(e, first.code, "%s", first.msg);
     manifest_fini(m);
-    if (registry_pull(k->s, &n, &o, NULL, on_pull, k, e) != 0) return err_prefix(e, value);
+    name_short(&n, shown);
+    if (registry_pull(k->s, &n, &o, NULL, on_pull, k, e) != 0) return err_prefix(e, shown);
     return store_get(k->s, &n, NULL, m, e);
 }
 

@@ -342,8 +342,9 @@ static int transfer_error(struct hop *x, CURLcode rc, const char *said, struct e
         return err_set(e, ERR_CANCELLED, "%s: interrupted", x->at.host);
     if (rc == CURLE_OUT_OF_MEMORY) return err_nomem(e, x->at.host);
     /* What another try will not mend is no ERR_IO. */
+    const bool nobody = rc == CURLE_COULDNT_RESOLVE_HOST || rc == CURLE_COULDNT_CONNECT;
     const enum err_code code = rc == CURLE_PEER_FAILED_VERIFICATION ? ERR_LIMIT
-                               : rc == CURLE_COULDNT_RESOLVE_HOST   ? ERR_NOT_FOUND
+                               : nobody                             ? ERR_NOT_FOUND
                                                                     : ERR_IO;
     return err_set(e, code, "%s: %s", x->at.host, said[0] ? said : curl_easy_strerror(rc));
 }
