@@ -184,8 +184,7 @@ static void repaired(void **state) {
         assert_int_equal(RUN(r, "verify"), 1);
         ran_fini(&r);
         assert_int_equal(RUN(r, "verify", "--repair", "--insecure"), 0);
-        if (!strstr(r.out.p, ": all as they should be\n"))
-            fail_msg("way %d: %s", way, r.out.p);
+        if (!strstr(r.out.p, ": all as they should be\n")) fail_msg("way %d: %s", way, r.out.p);
         ran_fini(&r);
         id_of(name, &after);
         assert_true(digest_eq(&before, &after));
