@@ -1,3 +1,4 @@
+/* See hostile.h: threads that accept, read one request, hand it on. */
 #include "hostile.h"
 
 #include <arpa/inet.h>

@@ -15,7 +15,8 @@
 
 #include "badgguf.h"
 #include "base/os.h"
-#include "gguf/read.h"
+#include "create/create.h"
+#include "gguf/write.h"
 #include "store/params.h"
 
 #define Q3 "\"\"\""
@@ -283,7 +284,8 @@ static void inheritance(void **state) {
     holds(&r.err, "using existing layer sha256:");
     assert_null(strstr(r.err.p, "creating new layer"));
     ran_fini(&r);
-    fails(3, "FROM no-such-model\n", "(line 1): model 'no-such-model");
+    /* What is not here is asked of its registry: this one is refused before anything is sent. */
+    fails(5, "FROM http://registry.invalid/a/b\n", "(line 1): registry.invalid/a/b:latest: ");
 }
 
 /* No Modelfile: what is in the folder. */
@@ -507,13 +509,118 @@ static void killed(void **state) {
     created("kept", "FROM ./model.gguf\nSYSTEM s\n");
     shows("kept", "--system", "s\n");
     struct ran r;
-    create(&r, 0, "last", "FROM ./model.gguf\n", "-q", "Q4_0", NULL), ran_fini(&r);
+    assert_int_equal(mkdir(in_dir("store/.cria/create-dead00"), 0700), 0);
+    write_text("store/.cria/create-dead00/0.gguf", "x");
     CRIA(r, 0, "gc", "--now"), ran_fini(&r);
     DIR *d = opendir(in_dir("store/.cria"));
     assert_non_null(d);
     for (struct dirent *x; (x = readdir(d));)
         if (strncmp(x->d_name, "create-", 7) == 0) fail_msg("left behind: %s", x->d_name);
     closedir(d);
+}
+
+/* A second FROM that is a projector stands beside the model. */
+static void projector(void **state) {
+    (void)state;
+    struct err e;
+    struct ran r;
+    char path[1300];
+    const int64_t ne = 4;
+    const float data[4] = {1, 2, 3, 4};
+    struct gguf_writer *w = gguf_writer_new(in_dir("clip.gguf"), 0, &e);
+    assert_non_null(w);
+    assert_int_equal(gguf_set_str(w, "general.architecture", STR("clip"), &e), 0);
+    assert_int_equal(gguf_set_str(w, "general.type", STR("mmproj"), &e), 0);
+    assert_int_equal(gguf_set_u32(w, "clip.vision.embedding_length", 77, &e), 0);
+    assert_int_equal(gguf_set_u32(w, "clip.vision.projection_dim", 64, &e), 0);
+    assert_int_equal(gguf_add_tensor(w, "v.weight", QT_F32, 1, &ne, &e), 0);
+    assert_int_equal(gguf_write_data(w, data, sizeof data, &e), 0);
+    assert_int_equal(gguf_writer_finish(w, &e), 0);
+    created("seer", "FROM ./model.gguf\nFROM ./clip.gguf\n");
+    layer_at("seer", 1, path, "projector");
+    CRIA(r, 0, "show", "seer");
+    holds(&r.out, "    vision\n");
+    holds(&r.out, "  Projector\n    architecture        clip\n    parameters          4\n"
+                  "    embedding length    77\n    dimensions          64\n");
+    ran_fini(&r);
+    comes_back("seer");
+    fails(1, "FROM ./clip.gguf\n", "no model among what FROM names");
+}
+
+/* SECURITY.md X5: where paths are not allowed (a server), none is opened. */
+static void no_paths(void **state) {
+    (void)state;
+    static const char *const text[] = {"FROM /etc/passwd\n",
+                                       "FROM ./model.gguf\n",
+                                       "FROM model.gguf\n",
+                                       "FROM ~/model.gguf\n",
+                                       "FROM ../x\n",
+                                       "FROM .\n",
+                                       "FROM here\nADAPTER ./l\n",
+                                       "FROM here\nADAPTER lora\n",
+                                       "FROM here\nDRAFT /dev/zero\n",
+                                       "FROM file\n"};
+    created("here", "FROM ./model.gguf\n");
+    copy_file(model, in_dir("file"));
+    char cwd[4096];
+    assert_non_null(getcwd(cwd, sizeof cwd));
+    struct err e;
+    struct store *s = store_open(in_dir("store"), &e);
+    assert_non_null(s);
+    assert_int_equal(chdir(dir), 0);
+    for (size_t i = 0; i < sizeof text / sizeof *text; i++) {
+        struct modelfile m;
+        struct name n;
+        const struct create_opts o = {.folder = NULL};
+        assert_int_equal(name_parse("served", &n, &e), 0);
+        assert_int_equal(modelfile_parse(str_of(text[i]), &m, &e), 0);
+        if (create_model(s, &n, &m, &o, NULL, NULL, &e) == 0) fail_msg("accepted: %s", text[i]);
+        if (e.code != ERR_LIMIT && e.code != ERR_NOT_FOUND) fail_msg("%s: %s", text[i], e.msg);
+        modelfile_fini(&m);
+    }
+    assert_int_equal(chdir(cwd), 0);
+    store_close(s);
+}
+
+/* A model from a stranger: what it is made of cannot write lines of its own into the Modelfile. */
+static void evil_layers(void **state) {
+    (void)state;
+    static const char *const evil[][2] = {
+        {"params", "{\"stop\\nFROM /etc/passwd\\nPARAMETER x\":1}"},
+        {"params", "{\"a b\":1}"},
+        {"params", "{\"stop\":[[1]]}"},
+        {"params", "{\"stop\":{}}"},
+        {"messages", "[{\"role\":\"user x\\nFROM /etc/passwd\",\"content\":\"c\"}]"},
+        {"messages", "[{\"role\":\"user\"}]"},
+        {"messages", "{}"},
+        {"system", "a\xff"},
+        {"x\\nFROM /etc/passwd", "y"}};
+    created("victim", "FROM ./model.gguf\n");
+    for (size_t i = 0; i < sizeof evil / sizeof *evil; i++) {
+        struct err e;
+        struct ran r;
+        struct digest d;
+        char path[1300];
+        struct buf b = {0};
+        char *text = manifest_of("victim");
+        assert_int_equal(digest_of(evil[i][1], strlen(evil[i][1]), &d, &e), 0);
+        snprintf(path, sizeof path, "store/blobs/sha256-%s", d.hex);
+        write_text(path, evil[i][1]);
+        text[strlen(text) - 2] = 0; /* before "]}" */
+        buf_printf(&b,
+                   "%s,{\"mediaType\":\"application/vnd.ollama.image.%s\",\"digest\":\"sha256:%s\","
+                   "\"size\":%zu}]}",
+                   text, evil[i][0], d.hex, strlen(evil[i][1]));
+        write_text("store/manifests/registry.ollama.ai/library/victim/evil", b.p);
+        const char *const args[] = {"show", "victim:evil", "--modelfile", NULL};
+        run_cria(&r, args, NULL, 0, 60);
+        if (r.code != 0 && r.code != 1) fail_msg("code %d: %s", r.code, r.err.p);
+        if (strstr(r.out.p, "\nFROM /etc")) fail_msg("%s", r.out.p);
+        if (i + 1 < sizeof evil / sizeof *evil && r.code == 0) fail_msg("%s", r.out.p);
+        ran_fini(&r);
+        buf_fini(&b);
+        free(text);
+    }
 }
 
 static void json(void **state) {
@@ -601,6 +708,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(odd_values, set_up, tear_down),
         cmocka_unit_test_setup_teardown(parameters_are_options, set_up, tear_down),
         cmocka_unit_test_setup_teardown(killed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(projector, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(no_paths, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(evil_layers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(json, set_up, tear_down),
         cmocka_unit_test_setup_teardown(errors, set_up, tear_down),
         cmocka_unit_test_setup_teardown(odd_files, set_up, tear_down),

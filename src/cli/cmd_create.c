@@ -7,6 +7,7 @@
 #include "base/os.h"
 #include "cli/commands.h"
 #include "cli/model.h"
+#include "cli/pull.h"
 #include "cli/text.h"
 #include "create/create.h"
 
@@ -98,6 +99,14 @@ static int read_modelfile(struct buf *text, char folder[STORE_PATH], struct err 
     return text->failed ? err_nomem(e, path) : 0;
 }
 
+/* A FROM that is not here is pulled. */
+static int fetch(struct store *s, const struct name *n, const struct create_opts *o,
+                 create_event_fn *say, void *ctx, struct err *e) {
+    (void)say;
+    end_bar(ctx);
+    return cli_pull(s, n, o->insecure, as_json, e);
+}
+
 static int create(struct store *s, const struct name *n, struct err *e) {
     char folder[STORE_PATH];
     struct buf text = {0};
@@ -110,6 +119,7 @@ static int create(struct store *s, const struct name *n, struct err *e) {
                                   .insecure = insecure,
                                   .n_threads = n_threads,
                                   .stop = &cli_interrupted};
+    create_fetch = fetch;
     int rc = read_modelfile(&text, folder, e);
     if (rc == 0) rc = modelfile_parse(buf_view(&text), &m, e);
     if (rc == 0) rc = create_model(s, n, &m, &o, on_event, &v, e);

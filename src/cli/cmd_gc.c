@@ -5,6 +5,7 @@
 
 #include "cli/human.h"
 #include "cli/model.h"
+#include "create/create.h"
 
 /* What Ollama waits before it removes: a program that knows no leases of ours may be at work. */
 enum { GRACE_S = 3600 };
@@ -37,6 +38,7 @@ int cmd_gc(int argc, char **argv, struct err *e) {
     if (cli_parse(argc, argv, cmd_gc_options(), args, &n_args, e) != 0) return -1;
     if (cli_check_args("gc", n_args, 0, 0, "no arguments", e) != 0) return -1;
     struct store *s = cli_store(e);
+    if (s && !dry_run) create_sweep(s);
     const int rc = s ? store_collect(s, now ? 0 : GRACE_S, dry_run, &r, e) : -1;
     store_close(s);
     if (rc != 0) return -1;

@@ -13,6 +13,8 @@
 
 CLI_COMMAND(pull);
 CLI_COMMAND(push);
+CLI_COMMAND(save);
+CLI_COMMAND(load);
 CLI_COMMAND(show);
 CLI_COMMAND(run);
 CLI_COMMAND(tokenize);

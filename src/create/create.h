@@ -33,3 +33,6 @@ extern create_fetch_fn *create_fetch;
 
 /* A Modelfile that makes this model again ("show --modelfile"). */
 int create_print_modelfile(struct store *s, const struct name *n, struct buf *out, struct err *e);
+
+/* Remove the files of creates that were killed. */
+void create_sweep(struct store *s);

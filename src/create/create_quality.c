@@ -1,14 +1,15 @@
 /* How far a quantized model is from its source: the mean over a text of
  * KL(source || model) = sum of p ln(p / q) over the vocabulary, token by token, in nats; and both
  * models' perplexities.  The text is prose, dialogue, arithmetic and code, so that each kind of use
- * has a part in it.  Both models stay open: one row of logits each at a time. */
+ * has a part in it. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "create/create_priv.h"
 #include "engine/session.h"
 
-enum { MAX_TOKENS = 512 };
+enum { MAX_TOKENS = 512, CHUNK = 32 };
 
 static const char text[] =
     "The river had risen in the night, and by morning the lower meadow was a sheet of brown water "
@@ -84,27 +85,60 @@ static void add_row(struct quality *q, const float *a, const float *b, int n, in
     q->n_tok++;
 }
 
+/* Rows of A, kept for a chunk until B has gone over the same tokens. */
+struct chunk {
+    struct quality *q;
+    float *row;          /* [CHUNK][n_vocab] of A */
+    const int32_t *next; /* the token behind each */
+    int n_vocab;
+};
+
+static void keep_row(void *ctx, int i, const float *row, int n_col) {
+    struct chunk *c = ctx;
+    (void)n_col;
+    memcpy(c->row + (size_t)i * (size_t)c->n_vocab, row, (size_t)c->n_vocab * sizeof *row);
+}
+
+static void compare_row(void *ctx, int i, const float *row, int n_col) {
+    struct chunk *c = ctx;
+    (void)n_col;
+    add_row(c->q, c->row + (size_t)i * (size_t)c->n_vocab, row, c->n_vocab, c->next[i]);
+}
+
+/* The last of the n tokens foretells nothing here. */
+static int compare_tokens(struct side *a, struct side *b, const struct ids *ids, int n,
+                          const volatile int *stop, struct quality *q, struct err *e) {
+    struct chunk c = {.q = q, .n_vocab = engine_n_vocab(a->engine)};
+    int rc = 0;
+    c.row = calloc((size_t)c.n_vocab, CHUNK * sizeof *c.row);
+    if (!c.row) return err_nomem(e, "quality");
+    for (int at = 0; rc == 0 && at < n - 1; at += CHUNK) {
+        const int m = n - 1 - at < CHUNK ? n - 1 - at : CHUNK;
+        c.next = ids->v + at + 1;
+        if (stop && *stop)
+            rc = err_set(e, ERR_CANCELLED, "interrupted");
+        else if (session_feed_all(a->session, ids->v + at, m, keep_row, &c, e) != 0 ||
+                 session_feed_all(b->session, ids->v + at, m, compare_row, &c, e) != 0)
+            rc = -1;
+    }
+    free(c.row);
+    return rc;
+}
+
 static int compare(struct side *a, struct side *b, const volatile int *stop, struct quality *q,
                    struct err *e) {
     const struct tok_opts o = {.add_special = true};
-    const int n_vocab = engine_n_vocab(a->engine);
     struct ids ids = {0};
     int rc = tok_encode(engine_vocab(a->engine), (struct str){text, sizeof text - 1}, o, &ids, e);
-    if (rc == 0 && engine_n_vocab(b->engine) != n_vocab)
+    if (rc == 0 && engine_n_vocab(b->engine) != engine_n_vocab(a->engine))
         rc = err_set(e, ERR_FORMAT, "the models have %d and %d tokens; the same are needed",
-                     n_vocab, engine_n_vocab(b->engine));
+                     engine_n_vocab(a->engine), engine_n_vocab(b->engine));
     int n = ids.n < MAX_TOKENS ? (int)ids.n : MAX_TOKENS;
     if (n > engine_n_ctx(a->engine)) n = engine_n_ctx(a->engine);
     if (n > engine_n_ctx(b->engine)) n = engine_n_ctx(b->engine);
-    for (int i = 0; rc == 0 && i + 1 < n; i++) {
-        const float *ra, *rb;
-        rc = session_feed(a->session, ids.v + i, 1, &ra, stop, e);
-        if (rc == 0) rc = session_feed(b->session, ids.v + i, 1, &rb, stop, e);
-        if (rc == 0 && stop && *stop) rc = err_set(e, ERR_CANCELLED, "interrupted");
-        if (rc == 0) add_row(q, ra, rb, n_vocab, ids.v[i + 1]);
-    }
+    if (rc == 0 && n < 2) rc = err_set(e, ERR_FORMAT, "the text has too few tokens");
+    if (rc == 0) rc = compare_tokens(a, b, &ids, n, stop, q, e);
     ids_fini(&ids);
-    if (rc == 0 && q->n_tok == 0) rc = err_set(e, ERR_FORMAT, "the text has too few tokens");
     return rc;
 }
 

@@ -1,7 +1,9 @@
 /* A model as the Modelfile that makes it again. */
+#include <ctype.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 
 #include "create/create_priv.h"
 #include "store/json.h"
@@ -38,17 +40,21 @@ static int print_text(const struct printer *p, enum modelfile_command command, c
     return rc;
 }
 
-static int print_param(const struct printer *p, const char *name, const json_t *v) {
+static int print_value(const struct printer *p, const char *name, const json_t *v) {
     struct buf text = {0};
-    int rc = 0;
-    if (json_is_array(v)) {
-        for (size_t i = 0; rc == 0 && i < json_array_size(v); i++)
-            rc = json_is_array(json_array_get(v, i)) ? -1
-                                                     : print_param(p, name, json_array_get(v, i));
-        return rc;
-    }
-    if (param_text(v, &text)) rc = print(p, MF_PARAMETER, name, buf_view(&text));
+    const int rc =
+        param_text(v, &text)
+            ? print(p, MF_PARAMETER, name, buf_view(&text))
+            : err_set(p->e, ERR_FORMAT, "parameter %.40s: no number, boolean or text", name);
     buf_fini(&text);
+    return rc;
+}
+
+static int print_param(const struct printer *p, const char *name, const json_t *v) {
+    int rc = 0;
+    if (!json_is_array(v)) return print_value(p, name, v);
+    for (size_t i = 0; rc == 0 && i < json_array_size(v); i++)
+        rc = print_value(p, name, json_array_get(v, i));
     return rc;
 }
 
@@ -78,6 +84,9 @@ static int print_messages(const struct printer *p, const struct layer *l) {
     json_t *o = read_json(p, l, true);
     const json_t *list = json_object_get(o, "list");
     int rc = o ? 0 : -1;
+    if (o && !json_is_array(list))
+        rc = err_set(p->e, ERR_FORMAT, "%s: found no array; an array of messages is needed",
+                     l->media_type);
     for (size_t i = 0; rc == 0 && i < json_array_size(list); i++) {
         const json_t *one = json_array_get(list, i);
         const char *role = json_string_value(json_object_get(one, "role"));
@@ -90,16 +99,20 @@ static int print_messages(const struct printer *p, const struct layer *l) {
     return rc;
 }
 
-/* application/vnd.cria.<name> back to NAME. */
-static int print_extension(const struct printer *p, const struct layer *l) {
-    struct buf name = {0};
-    buf_str(&name, l->media_type + strlen("application/vnd.cria."));
-    for (size_t i = 0; i < name.n; i++)
-        if (name.p[i] >= 'a' && name.p[i] <= 'z') name.p[i] = (char)(name.p[i] - 'a' + 'A');
-    const int rc =
-        name.failed ? err_nomem(p->e, l->media_type) : print_text(p, MF_EXTENSION, name.p, l);
-    buf_fini(&name);
-    return rc;
+/* application/vnd.cria.<name> back to NAME; NULL: no command of this build. */
+static const char *extension_of(const struct layer *l) {
+    const char *name = l->media_type + strlen("application/vnd.cria.");
+    for (const char *const *x = modelfile_extensions; *x; x++)
+        if (strcasecmp(*x, name) == 0) return *x;
+    return NULL;
+}
+
+/* A media type is a stranger's text: it must not become a line of the Modelfile. */
+static void print_left_out(const struct printer *p, const char *media_type) {
+    buf_str(p->out, "# left out: a layer ");
+    for (const char *c = media_type; *c && c < media_type + 100; c++)
+        buf_byte(p->out, isalnum((unsigned char)*c) || strchr("./+-_", *c) ? *c : '?');
+    buf_byte(p->out, '\n');
 }
 
 static int print_layer(const struct printer *p, const struct layer *l) {
@@ -113,10 +126,12 @@ static int print_layer(const struct printer *p, const struct layer *l) {
     case LAYER_LICENSE: return print_text(p, MF_LICENSE, NULL, l);
     case LAYER_PARAMS: return print_params(p, l);
     case LAYER_MESSAGES: return print_messages(p, l);
-    case LAYER_EXTENSION: return print_extension(p, l);
+    case LAYER_EXTENSION:
+        if (extension_of(l)) return print_text(p, MF_EXTENSION, extension_of(l), l);
+        break;
     case LAYER_OTHER: break;
     }
-    buf_printf(p->out, "# a layer %.100s is left out\n", l->media_type);
+    print_left_out(p, l->media_type);
     return 0;
 }
 

@@ -30,7 +30,9 @@ static void remove_if_dead(const char *path) {
     close(fd);
 }
 
-static void sweep(const char *ours) {
+void create_sweep(struct store *s) {
+    char ours[STORE_PATH];
+    snprintf(ours, sizeof ours, "%.*s/.cria", STORE_PATH - 8, store_root(s));
     DIR *d = opendir(ours);
     if (!d) return;
     for (struct dirent *x; (x = readdir(d));) {
@@ -64,9 +66,7 @@ static int make_folder(struct creation *k, struct err *e) {
 
 int create_work_path(struct creation *k, char path[STORE_PATH], struct err *e) {
     if (!k->work[0]) {
-        char ours[STORE_PATH];
-        snprintf(ours, sizeof ours, "%s/.cria", store_root(k->s));
-        sweep(ours);
+        create_sweep(k->s);
         if (make_folder(k, e) != 0) return -1;
     }
     snprintf(path, STORE_PATH, "%.*s/%d.gguf", STORE_PATH - 32, k->work, k->n_work++);

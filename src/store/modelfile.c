@@ -29,7 +29,7 @@ static const struct {
     {"RENDERER", MF_RENDERER}, {"PARSER", MF_PARSER},     {"PARAMETER", MF_PARAMETER},
     {"MESSAGE", MF_MESSAGE},   {"REQUIRES", MF_REQUIRES},
 };
-enum { N_COMMAND = sizeof commands / sizeof *commands };
+enum { N_COMMAND = sizeof commands / sizeof *commands, MAX_NAME = 64 };
 
 /* ---- characters ---- */
 
@@ -159,7 +159,7 @@ static int take_name(struct parser *p, struct modelfile_line *l) {
                        "(line %d): role \"%s\"; message role must be one of \"system\", \"user\", "
                        "or \"assistant\"",
                        p->line, show(word).z);
-    if (word.n == 0 || word.n > 64)
+    if (word.n == 0 || word.n > MAX_NAME)
         return err_set(p->e, ERR_FORMAT,
                        "(line %d): PARAMETER without a name; PARAMETER NAME VALUE is accepted",
                        p->line);
@@ -343,8 +343,21 @@ static int quotes_for(struct str v) {
     return !str_starts(v, STR("\"\"")) && !ends_early(v, 1) ? 1 : -1;
 }
 
+/* A name from a stranger's JSON must not become lines of its own. */
+static bool is_name(const struct modelfile_line *l) {
+    const struct str name = str_of(l->name ? l->name : "");
+    if (l->command == MF_MESSAGE) return is_role(name);
+    if (l->command != MF_PARAMETER) return true;
+    for (size_t i = 0; i < name.n; i++)
+        if (!is_word(name.p[i])) return false;
+    return name.n > 0 && name.n <= MAX_NAME;
+}
+
 int modelfile_print(const struct modelfile_line *l, struct buf *out, struct err *e) {
     const struct str v = l->value;
+    if (!is_name(l))
+        return err_set(e, ERR_FORMAT, "%s: \"%.40s\" is no name that can stand there", word_of(l),
+                       l->name ? l->name : "");
     const int quotes = quotes_for(v);
     if (quotes < 0)
         return err_set(e, ERR_FORMAT,
