@@ -761,6 +761,47 @@ static void user_files(void **state) {
     shop_close(&r);
 }
 
+/* A model on a file of the user's: collected and removed without touching the file. */
+static void linked_model(void **state) {
+    (void)state;
+    struct shop r;
+    struct store_gc gc;
+    struct digest d;
+    struct name n;
+    struct buf b = {0};
+    char path[700], note[120];
+    shop_open(&r);
+    shop_put(&r, "other", "other");
+    snprintf(path, sizeof path, "%s/user.bin", r.dir);
+    assert_int_equal(os_write_file(path, "weights", 7, &r.e), 0);
+    struct lease *l = store_lease(r.s, &r.e);
+    assert_int_equal(store_add_file(l, path, STORE_LINK, &d, NULL, NULL, NULL, &r.e), 0);
+    snprintf(note, sizeof note, ".cria/links/sha256-%s", d.hex);
+    assert_int_equal(store_collect(r.s, 0, false, &gc, &r.e), 0);
+    assert_true(shop_there(&r, note)); /* leased */
+    shop_manifest(&r, "weights", &b);
+    name_parse("linked", &n, &r.e);
+    assert_int_equal(store_put(r.s, &n, buf_view(&b), &r.e), 0);
+    store_lease_end(l);
+    assert_int_equal(store_collect(r.s, 0, false, &gc, &r.e), 0);
+    assert_int_equal(gc.n_blobs, 0);
+    shop_check(&r, 2);
+    assert_int_equal(shop_remove(&r, "linked"), 0);
+    assert_false(shop_there(&r, note));
+    assert_int_equal(access(path, F_OK), 0);
+    /* A note that leads to what is no regular file, or that is none. */
+    shop_file(&r, note, "{\"path\":\"/dev/zero\",\"size\":7,\"mtime_ns\":0}");
+    assert_false(store_has_blob(r.s, &d, 7));
+    shop_file(&r, note, "{\"path\":\"../x\",\"size\":7,\"mtime_ns\":0}");
+    assert_false(store_has_blob(r.s, &d, 7));
+    shop_file(&r, note, "");
+    assert_false(store_has_blob(r.s, &d, 7));
+    assert_int_equal(store_collect(r.s, 0, false, &gc, &r.e), 0);
+    assert_false(shop_there(&r, note));
+    buf_fini(&b);
+    shop_close(&r);
+}
+
 static void partial_files(void **state) {
     (void)state;
     struct shop r;
@@ -970,8 +1011,9 @@ int main(void) {
         cmocka_unit_test(damaged_manifest), cmocka_unit_test(collection),
         cmocka_unit_test(leases),           cmocka_unit_test(writers),
         cmocka_unit_test(user_files),       cmocka_unit_test(partial_files),
-        cmocka_unit_test(planted_links),    cmocka_unit_test(users_links),
-        cmocka_unit_test(verification),     cmocka_unit_test(many_models),
+        cmocka_unit_test(linked_model),     cmocka_unit_test(planted_links),
+        cmocka_unit_test(users_links),      cmocka_unit_test(verification),
+        cmocka_unit_test(many_models),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
