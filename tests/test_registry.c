@@ -160,6 +160,43 @@ static void there_and_back(void **state) {
     registry_stop(&reg);
 }
 
+/* `verify --repair`: other bytes, a blob that is gone, a manifest that is none. */
+static void repaired(void **state) {
+    (void)state;
+    static const char layer[] = "the layer of another model";
+    struct registry_process reg;
+    struct ran r;
+    struct digest d, before, after;
+    char name[100], address[120], blob[100], rel[200];
+    registry_start(&reg, "repair", "");
+    snprintf(name, sizeof name, "127.0.0.1:%d/library/small:v1", reg.port);
+    snprintf(address, sizeof address, "http://%s", name);
+    shop_put(&shop, name, layer);
+    id_of(name, &before);
+    ran_well(&r, RUN(r, "push", address));
+    digest_of(layer, strlen(layer), &d, &shop.e);
+    snprintf(blob, sizeof blob, "blobs/sha256-%s", d.hex);
+    snprintf(rel, sizeof rel, "manifests/127.0.0.1:%d/library/small/v1", reg.port);
+    for (int way = 0; way < 3; way++) {
+        assert_int_equal(way == 2 ? 0 : store_discard_blob(shop.s, &d, &shop.e), 0);
+        if (way == 0) shop_file(&shop, blob, "the layer of another modem");
+        if (way == 2) shop_file(&shop, rel, "{\"schemaVersion\":2,");
+        assert_int_equal(RUN(r, "verify"), 1);
+        ran_fini(&r);
+        assert_int_equal(RUN(r, "verify", "--repair", "--insecure"), 0);
+        if (!strstr(r.out.p, ": all as they should be\n")) fail_msg("way %d: %s", way, r.out.p);
+        ran_fini(&r);
+        id_of(name, &after);
+        assert_true(digest_eq(&before, &after));
+        shop_check(&shop, -1);
+    }
+    registry_stop(&reg);
+    assert_int_equal(store_discard_blob(shop.s, &d, &shop.e), 0);
+    assert_int_equal(RUN(r, "verify", "--repair", "--insecure"), 1);
+    assert_true(r.err.n > 0);
+    ran_fini(&r);
+}
+
 /* A short tag is looked up as it is written, then in its usual long form. */
 static void short_tags(void **state) {
     (void)state;
@@ -279,9 +316,9 @@ static void with_a_password(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(there_and_back),       cmocka_unit_test(short_tags),
-        cmocka_unit_test(one_download_for_two), cmocka_unit_test(with_tls),
-        cmocka_unit_test(with_a_password),
+        cmocka_unit_test(there_and_back), cmocka_unit_test(repaired),
+        cmocka_unit_test(short_tags),     cmocka_unit_test(one_download_for_two),
+        cmocka_unit_test(with_tls),       cmocka_unit_test(with_a_password),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -41,7 +41,7 @@ static char *text_of(uint64_t seed, size_t n) {
 /* Run fn in a child; the test fails with what it says on stderr. */
 static void in_child(int (*fn)(struct shop *), struct shop *r) {
     const pid_t child = fork();
-    int status;
+    int status = 0;
     if (child == 0) _exit(fn(r) == 0 ? 0 : 1);
     if (child < 0 || waitpid(child, &status, 0) != child) fail_msg("fork: %s", strerror(errno));
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) fail_msg("the child failed");

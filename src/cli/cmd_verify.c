@@ -1,16 +1,20 @@
 /* `cria verify [NAME...]`: read the blobs of models, or of all there are, and compare them with
- * the digests they are named by. */
+ * the digests they are named by; with --repair fetch again what is wrong, and look again. */
 #include "cli/commands.h"
 
 #include <stdio.h>
 
 #include "cli/model.h"
+#include "cli/pull.h"
 
-static bool all, as_json;
+static bool all, repair, insecure, as_json;
 
 const struct opt *cmd_verify_options(void) {
     static const struct opt table[] = {
         {"all", 0, OPT_FLAG, &all, 0, 0, NULL, "all models; also without a name"},
+        {"repair", 0, OPT_FLAG, &repair, 0, 0, NULL,
+         "pull models with something wrong again; wrong blobs are removed first"},
+        {"insecure", 0, OPT_FLAG, &insecure, 0, 0, NULL, "pull by plain http, with --repair"},
         {"json", 0, OPT_FLAG, &as_json, 0, 0, NULL,
          "one object: models, blobs, missing, wrong, damaged, findings"},
         {0},
@@ -22,12 +26,22 @@ struct check {
     struct progress bar;
     bool started;
     json_t *findings; /* with --json */
+    json_t *broken;   /* models to be pulled again: name -> list of digests */
     struct store_check sum;
 };
+
+static void note_broken(struct check *c, const char *model, const struct digest *d) {
+    char text[DIGEST_TEXT];
+    if (!json_object_get(c->broken, model)) json_object_set_new(c->broken, model, json_array());
+    if (!d) return;
+    digest_format(d, text);
+    json_array_append_new(json_object_get(c->broken, model), json_string(text));
+}
 
 /* Each finding is one line: MODEL: sha256:...: WHAT. */
 static void on_finding(void *ctx, const char *model, const struct digest *d, const char *what) {
     struct check *c = ctx;
+    if (model && c->broken) note_broken(c, model, d);
     struct err line; /* makes a stranger's text safe to print */
     err_set(&line, ERR_NONE, "%s%s%s%s%s", model ? model : "(no model)", d ? ": sha256:" : "",
             d ? d->hex : "", *what ? ": " : "", what);
@@ -67,6 +81,38 @@ static int check_models(struct check *c, struct store *s, const char *const *arg
     return 0;
 }
 
+/* Put wrong blobs out of the way and pull what had them.  A model that cannot be pulled is said,
+ * and the others are tried. */
+static int repair_all(const struct check *c, struct store *s, struct err *e) {
+    const char *model;
+    json_t *list, *digest;
+    size_t i;
+    int rc = 0;
+    json_object_foreach(c->broken, model, list) {
+        struct name n;
+        struct digest d;
+        struct err one = {0};
+        int bad = name_parse(model, &n, &one);
+        json_array_foreach(list, i, digest) {
+            if (digest_parse(str_of(json_string_value(digest)), &d, &one) != 0) continue;
+            if (bad == 0) bad = store_discard_blob(s, &d, &one);
+        }
+        if (bad == 0) bad = cli_pull(s, &n, insecure, false, &one);
+        if (bad == 0) continue;
+        if (rc == 0)
+            *e = one;
+        else
+            fprintf(stderr, "Error: %s\n", one.msg);
+        rc = -1;
+        if (one.code == ERR_CANCELLED) break;
+    }
+    return rc;
+}
+
+static bool is_wrong(const struct store_check *r) {
+    return r->n_missing + r->n_wrong + r->n_damaged > 0;
+}
+
 static void report(struct check *c) {
     const struct store_check *r = &c->sum;
     if (c->findings) {
@@ -76,11 +122,18 @@ static void report(struct check *c) {
         return;
     }
     printf("%d models, %d blobs", r->n_models, r->n_blobs);
-    if (r->n_missing + r->n_wrong + r->n_damaged == 0)
+    if (!is_wrong(r))
         puts(": all as they should be");
     else
         printf(": %d missing, %d wrong, %d damaged manifests\n", r->n_missing, r->n_wrong,
                r->n_damaged);
+}
+
+static int verify(struct check *c, struct store *s, const char *const *args, int n, struct err *e) {
+    int rc = check_models(c, s, args, n, e);
+    if (c->started) progress_end(&c->bar), c->started = false;
+    if (rc == 0) report(c);
+    return rc;
 }
 
 int cmd_verify(int argc, char **argv, struct err *e) {
@@ -90,14 +143,21 @@ int cmd_verify(int argc, char **argv, struct err *e) {
     if (cli_parse(argc, argv, cmd_verify_options(), args, &n_args, e) != 0) return -1;
     if (all && n_args)
         return err_set(e, ERR_USAGE, "verify: --all and a model; one of them is accepted");
+    if (repair && as_json)
+        return err_set(e, ERR_USAGE, "verify: --repair and --json; one of them is accepted");
     struct store *s = cli_store(e);
     if (!s) return -1;
     if (as_json) c.findings = json_array();
-    int rc = check_models(&c, s, args, n_args, e);
-    if (c.started) progress_end(&c.bar);
-    if (rc == 0) report(&c);
+    if (repair) c.broken = json_object();
+    int rc = verify(&c, s, args, n_args, e);
+    if (rc == 0 && repair && is_wrong(&c.sum)) {
+        struct check again = {0};
+        rc = repair_all(&c, s, e);
+        if (rc == 0) rc = verify(&again, s, args, n_args, e);
+        c.sum = again.sum;
+    }
     json_decref(c.findings);
+    json_decref(c.broken);
     store_close(s);
-    /* What is wrong has been said. */
-    return rc != 0 ? -1 : c.sum.n_missing + c.sum.n_wrong + c.sum.n_damaged > 0;
+    return rc != 0 ? -1 : is_wrong(&c.sum); /* what is wrong has been said */
 }

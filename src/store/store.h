@@ -129,9 +129,10 @@ struct store_gc {
     bool kept_all; /* a manifest is damaged or unreadable: what it needs is not known, so nothing
                       was removed */
 };
-/* Remove blobs that no manifest and no lease names, and partial downloads older than max_age_s that
- * nobody holds.  grace_s: unnamed blobs younger than that stay (another program may be making a
- * model; Ollama takes an hour).  dry: only count. */
+/* Remove blobs that no manifest and no lease names, what dead processes left unfinished, and
+ * partial downloads of more than a week ago that nobody holds.  grace_s: unnamed blobs younger than
+ * that stay (another program may be making a model; Ollama takes an hour); 0: none stays, nor do
+ * younger downloads.  dry: only count. */
 int store_collect(struct store *s, int64_t grace_s, bool dry, struct store_gc *out, struct err *e);
 
 struct store_check {
