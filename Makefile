@@ -23,8 +23,8 @@ VERSION := $(shell sed -n 's/.*CRIA_VERSION "\(.*\)"/\1/p' src/base/version.h)
 ARCH := $(shell $(CC) -dumpmachine | cut -d- -f1)
 
 # --- libraries ---
-LIB_PKGS := libpcre2-8 libutf8proc libcrypto jansson
-PKGS := $(LIB_PKGS) libcurl libedit
+LIB_PKGS := libpcre2-8 libutf8proc libcrypto
+PKGS := $(LIB_PKGS) jansson libcurl libedit
 ifneq ($(filter-out clean help format,$(or $(MAKECMDGOALS),all)),)
 MISSING := $(shell for p in $(PKGS); do pkg-config --exists $$p 2>/dev/null || echo $$p; done)
 ifneq ($(MISSING),)
