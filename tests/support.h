@@ -14,6 +14,13 @@
 #include "base/buf.h"
 #include "base/err.h"
 
+/* Built with a sanitizer, as the program under test is: time and memory say nothing then. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+enum { SANITIZED = 1 };
+#else
+enum { SANITIZED = 0 };
+#endif
+
 /* Path of a golden file: ../shared/golden/REL where that folder exists, else the part that the
  * project carries, tests/golden/REL (same layout, fewer files).  Static ring of buffers: valid for
  * the next 15 calls. */

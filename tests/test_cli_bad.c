@@ -18,11 +18,8 @@
 #include "gguf/read.h"
 #include "seedgguf.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-enum { SANITIZED = 1, STRIDE = 9 }; /* the same cases run in test_gguf_bad and test_model_bad */
-#else
-enum { SANITIZED = 0, STRIDE = 1 };
-#endif
+/* The same cases run in test_gguf_bad and test_model_bad. */
+enum { STRIDE = SANITIZED ? 9 : 1 };
 
 static char *dir;
 static char seeds[2][600]; /* SPM, BPE */

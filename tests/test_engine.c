@@ -491,9 +491,13 @@ static void test_generation_allocates_nothing(void **state) {
     for (int pass = 0; pass < 2; pass++) { /* greedy, which repeats itself, and not */
         struct counted c = {0};
         struct gen_stats st;
-        /* A first answer grows what is kept: the tables of pages. */
+        /* A first answer grows what is kept: the tables of pages.  Whether guesses are worth their
+         * time is measured: on a busy machine not in every answer. */
         assert_int_equal(gen_run(p.s, &r, NULL, NULL, NULL, NULL, NULL), 0);
-        assert_int_equal(gen_run(p.s, &r, count_event, &c, NULL, &st, NULL), 0);
+        for (int tries = 0; tries == 0 || (st.n_drafted == 0 && tries < 30); tries++) {
+            c = (struct counted){0};
+            assert_int_equal(gen_run(p.s, &r, count_event, &c, NULL, &st, NULL), 0);
+        }
         const long after = n_alloc;
         assert_true(c.n >= 200);
         assert_true(st.n_drafted > 0);
