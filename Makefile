@@ -222,7 +222,7 @@ asan: ##      all tests under AddressSanitizer and UBSan
 store-campaign: $B/tests/test_store_faults ##    kill -9, full disks and races of the store, many rounds
 	@CRIA_CAMPAIGN=1 $B/tests/test_store_faults
 
-TSAN_TESTS := $(filter $(addprefix test_,base api engine% linear model prefix% team), \
+TSAN_TESTS := $(filter $(addprefix test_,base api engine% linear model prefix% registry team), \
 	$(notdir $(TEST_BIN)))
 tsan: ##      tests of threads and engine under ThreadSanitizer
 	@$(MAKE) B=$B/tsan OPT="-O1 -g" SAN="-fsanitize=thread" $B/tsan/cria \
