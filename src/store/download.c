@@ -1,9 +1,12 @@
 /* Parts are fetched by threads, each taking the next one that is not whole; this thread hashes what
- * has arrived without a gap, while the rest still comes.  Every byte of the blob passes through the
- * hash, also those of an earlier try, before the file gets its name. */
+ * has arrived without a gap, while the rest still comes.  There are two of them at first, and more
+ * while that does not fill the line: where two do, many would only keep the gap open.  Every byte
+ * of the blob passes through the hash, also those of an earlier try, before the file gets its name.
+ */
 #include "store/download.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +22,8 @@ enum {
     DEFAULT_STREAMS = 8,
     MAX_STREAMS = 64,
     PIECE_BYTES = 1 << 20,
-    SAVE_EVERY_NS = 1000 * 1000 * 1000
+    SAVE_EVERY_NS = 1000 * 1000 * 1000,
+    STREAM_EVERY_NS = 250 * 1000 * 1000,
 };
 
 struct download {
@@ -33,7 +37,11 @@ struct download {
     struct err err; /* of the first that failed; under lock */
     pthread_t thread[MAX_STREAMS];
     int n_thread;
+    int64_t looked_ns; /* when the rate was looked at, and what had come by then */
+    uint64_t looked_done;
 };
+
+static const double FAST_LINE = 300e6; /* bytes/s that two streams bring: more would not help */
 
 /* ---- a part ---- */
 
@@ -140,22 +148,36 @@ static void *fetch_parts(void *arg) {
 
 /* ---- all of them ---- */
 
-static int start_threads(struct download *d, struct err *e) {
-    int n = d->r->o->n_streams ? d->r->o->n_streams : DEFAULT_STREAMS;
-    if (n > MAX_STREAMS) n = MAX_STREAMS;
-    if (n > d->parts->n) n = d->parts->n;
-    for (; d->n_thread < n; d->n_thread++) {
-        atomic_fetch_add(&d->running, 1);
-        if (pthread_create(&d->thread[d->n_thread], NULL, fetch_parts, d) == 0) continue;
-        atomic_fetch_sub(&d->running, 1);
-        return d->n_thread ? 0 : err_set(e, ERR_IO, "no thread for a download");
+static int most_threads(const struct download *d) {
+    const int n = d->r->o->n_streams ? d->r->o->n_streams : DEFAULT_STREAMS;
+    return n < MAX_STREAMS ? n : MAX_STREAMS;
+}
+
+/* One more, if there is a part for it. */
+static int start_thread(struct download *d, struct err *e) {
+    if (d->n_thread >= most_threads(d) || atomic_load(&d->next) >= d->parts->n) return 0;
+    atomic_fetch_add(&d->running, 1);
+    if (pthread_create(&d->thread[d->n_thread], NULL, fetch_parts, d) == 0) {
+        d->n_thread++;
+        return 0;
     }
-    return 0;
+    atomic_fetch_sub(&d->running, 1);
+    return d->n_thread ? 0 : err_set(e, ERR_IO, "no thread for a download");
+}
+
+/* Called often: a slow line gets another stream from time to time. */
+static void add_stream(struct download *d, int64_t now_ns) {
+    const uint64_t done = parts_done(d->parts);
+    if (now_ns - d->looked_ns < STREAM_EVERY_NS) return;
+    const double rate = (double)(done - d->looked_done) * 1e9 / (double)(now_ns - d->looked_ns);
+    if (rate < FAST_LINE) (void)start_thread(d, NULL);
+    d->looked_ns = now_ns, d->looked_done = done;
 }
 
 /* Hash up to `to`, from the page cache; not much at once, since progress is shown in between. */
 static int hash_more(struct download *d, struct sha256 *sha, uint64_t *at, uint64_t to, char *piece,
                      struct err *e) {
+    const uint64_t from = *at;
     if (to - *at > 32 * PIECE_BYTES) to = *at + 32 * PIECE_BYTES;
     while (*at < to) {
         const uint64_t left = to - *at;
@@ -168,6 +190,9 @@ static int hash_more(struct download *d, struct sha256 *sha, uint64_t *at, uint6
         sha256_add(sha, piece, (size_t)k);
         *at += (uint64_t)k;
     }
+    /* On its way to the disk now, so that the fsync at the end is short. */
+    if (*at > from)
+        sync_file_range(d->parts->fd, (off_t)from, (off_t)(*at - from), SYNC_FILE_RANGE_WRITE);
     return 0;
 }
 
@@ -186,8 +211,10 @@ static int watch(struct download *d, struct digest *got, download_progress_fn *p
         if (at == to && ended) break;
         if (at == to) nanosleep(&(struct timespec){.tv_nsec = 5 * 1000000}, NULL);
         rc = hash_more(d, &sha, &at, to, piece, e);
-        if (os_now_ns() - shown_ns < 60 * 1000000) continue;
-        shown_ns = os_now_ns();
+        const int64_t now_ns = os_now_ns();
+        add_stream(d, now_ns);
+        if (now_ns - shown_ns < 60 * 1000000) continue;
+        shown_ns = now_ns;
         progress(ctx, parts_done(d->parts));
     }
     free(piece);
@@ -200,7 +227,9 @@ static int watch(struct download *d, struct digest *got, download_progress_fn *p
 static int fetch_all(struct download *d, struct digest *got, download_progress_fn *progress,
                      void *ctx, struct err *e) {
     pthread_mutex_init(&d->lock, NULL);
-    int rc = start_threads(d, e);
+    d->looked_ns = os_now_ns(), d->looked_done = parts_done(d->parts);
+    int rc = start_thread(d, e);
+    if (rc == 0) rc = start_thread(d, e);
     if (rc == 0) rc = watch(d, got, progress, ctx, e);
     for (int i = 0; i < d->n_thread; i++)
         pthread_join(d->thread[i], NULL);
