@@ -187,6 +187,13 @@ static void contents_that_lie(void **state) {
     refused("nothing", "index.json");
     text_member("index.json", "{}");
     refused("no models", "0 models");
+    text_member("index.json", "{}");
+    text_member("index.json", "{}");
+    refused("two indices", "twice");
+    char *big = calloc(1, (4 << 20) + 1);
+    member("index.json", '0', "", big, (4 << 20) + 1);
+    free(big);
+    refused("a large index", "index.json has");
     text_member("index.json", "[");
     refused("no JSON", "");
     text_member("blobs/sha256/" EMPTY, "{x");

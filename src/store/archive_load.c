@@ -71,6 +71,18 @@ static bool blob_of(const char *name, struct digest *d) {
     return digest_parse(str_of(text), d, NULL) == 0;
 }
 
+/* One only: what is kept in memory is bounded by it. */
+static int read_index(struct loader *x, struct tar_reader *t, uint64_t n_bytes, struct err *e) {
+    int64_t k;
+    if (n_bytes > MAX_INDEX_BYTES)
+        return err_set(e, ERR_LIMIT, "%s: index.json has %llu bytes; at most %d are accepted",
+                       x->from, (unsigned long long)n_bytes, MAX_INDEX_BYTES);
+    if (x->index.n) return err_set(e, ERR_FORMAT, "%s: index.json comes twice", x->from);
+    while ((k = tar_read(t, x->piece, PIECE_BYTES, e)) > 0)
+        buf_append(&x->index, x->piece, (size_t)k);
+    return k < 0 ? -1 : 0;
+}
+
 static int read_tar(struct loader *x, struct tar_reader *t, struct err *e) {
     struct tar_member m;
     struct digest d;
@@ -78,11 +90,8 @@ static int read_tar(struct loader *x, struct tar_reader *t, struct err *e) {
     while ((rc = tar_next(t, &m, e)) > 0) {
         if (blob_of(m.name, &d)) {
             if (load_blob(x, &d, t, -1, m.n_bytes, e) != 0) return -1;
-        } else if (strcmp(m.name, "index.json") == 0 && m.n_bytes <= MAX_INDEX_BYTES) {
-            int64_t k;
-            while ((k = tar_read(t, x->piece, PIECE_BYTES, e)) > 0)
-                buf_append(&x->index, x->piece, (size_t)k);
-            if (k < 0) return -1;
+        } else if (strcmp(m.name, "index.json") == 0 && read_index(x, t, m.n_bytes, e) != 0) {
+            return -1;
         }
     }
     return rc;
