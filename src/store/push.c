@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "store/json.h"
+#include "base/json.h"
 #include "store/registry_priv.h"
 
 #define CHUNK_BYTES ((uint64_t)100 << 20)
