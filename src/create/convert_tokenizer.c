@@ -189,12 +189,12 @@ static int byte_level(struct conversion *c, struct tokens *t, struct err *e) {
 
 /* ---- WordPiece ---- */
 
-/* GGUF marks where words begin, the hub where they go on. */
+/* GGUF marks where words begin, the hub where they go on.  Special tokens, which come in again with
+ * the added ones, are not marked. */
 static int mark_words(struct conversion *c, struct tokens *t, struct err *e) {
     for (int i = 0; i < t->n; i++) {
         const struct str s = t->text[i];
-        if (t->type[i] != TOKEN_NORMAL || (s.n > 1 && s.p[0] == '[' && s.p[s.n - 1] == ']'))
-            continue;
+        if (t->type[i] != TOKEN_NORMAL) continue;
         if (s.n > 2 && s.p[0] == '#' && s.p[1] == '#') {
             t->text[i] = (struct str){s.p + 2, s.n - 2};
             continue;
