@@ -224,16 +224,20 @@ static size_t on_body(char *p, size_t size, size_t n, void *ctx) {
     return x->a->body.failed ? 0 : bytes;
 }
 
+/* Never more than was announced: curl would send it, and the server take it for another request. */
 static size_t on_read(char *p, size_t size, size_t n, void *ctx) {
     struct hop *x = ctx;
-    const size_t room = size * n;
-    if (x->r->read) {
-        const int64_t k = x->r->read(x->r->ctx, p, room, &x->err);
-        return k < 0 ? CURL_READFUNC_ABORT : (size_t)k;
+    const struct net_request *r = x->r;
+    const uint64_t left = (r->read ? r->body_bytes : r->body.n) - x->sent;
+    size_t k = left < size * n ? (size_t)left : size * n;
+    if (k == 0) return 0;
+    if (r->read) {
+        const int64_t got = r->read(r->ctx, p, k, &x->err);
+        if (got < 0) return CURL_READFUNC_ABORT;
+        k = (size_t)got;
+    } else {
+        memcpy(p, r->body.p + x->sent, k);
     }
-    const uint64_t left = x->r->body.n - x->sent;
-    const size_t k = left < room ? (size_t)left : room;
-    memcpy(p, x->r->body.p + x->sent, k);
     x->sent += k;
     return k;
 }
