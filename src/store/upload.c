@@ -76,6 +76,11 @@ static bool passes(int status) { /* with time */
     return status == 408 || status == 429 || status >= 500;
 }
 
+/* Without an answer.  That nobody is there passes, too: somebody was. */
+static int may_pass(const struct err *e) {
+    return e->code == ERR_IO || e->code == ERR_NOT_FOUND ? BROKEN : -1;
+}
+
 /* ---- the beginning ---- */
 
 static int begin(struct session *s, struct err *e) {
@@ -138,7 +143,7 @@ static int put_chunk(struct session *s, const struct net_answer *by, struct err 
         if (tries > 1 && registry_wait(s->u->r, tries - 1, 0, e) != 0) break;
         on_rewind(s, e);
         rc = registry_ask(s->u->r, by->location, &q, &a, e);
-        if (rc != 0) rc = e->code == ERR_IO ? BROKEN : -1;
+        if (rc != 0) rc = may_pass(e);
         if (rc == 0 && (a.status < 200 || a.status > 204)) {
             registry_refused("upload to a storage", &a, e);
             rc = passes(a.status) ? BROKEN : -1;
@@ -184,7 +189,7 @@ static int send_chunk(struct session *s, struct err *e) {
              (unsigned long long)(s->from + n - 1));
     on_rewind(s, e);
     int rc = registry_ask(s->u->r, s->to, &q, &a, e);
-    if (rc != 0) rc = e->code == ERR_IO ? BROKEN : -1;
+    if (rc != 0) rc = may_pass(e);
     if (rc == 0 && a.status == 307 && a.location) {
         rc = put_chunk(s, &a, e);
         if (rc == 0) rc = move_on(s, a.upload_location, e);
@@ -199,17 +204,21 @@ static int send_chunk(struct session *s, struct err *e) {
     return rc;
 }
 
-/* How far the registry is; LOST when it does not know the session any more. */
+/* How far the registry is; LOST when it does not know the session any more.  e says how it broke.
+ */
 static int ask_how_far(struct session *s, struct err *e) {
     struct err why;
     struct net_answer a;
     struct net_request q = {.same_host = true};
-    int rc = registry_ask_often(s->u->r, s->to, &q, &a, &why);
-    if (rc == 0 && (a.status == 204 || a.status == 200) && a.received <= s->u->blob->n_bytes) {
+    int rc = registry_ask(s->u->r, s->to, &q, &a, &why);
+    if (rc != 0) {
+        rc = may_pass(&why);
+        if (rc < 0) *e = why;
+    } else if ((a.status == 204 || a.status == 200) && a.received <= s->u->blob->n_bytes) {
         rc = move_on(s, next_place(&a), e);
         s->from = a.received, s->has_broken = true;
     } else {
-        rc = LOST; /* e says how it broke */
+        rc = passes(a.status) ? BROKEN : LOST;
     }
     net_answer_fini(&a);
     return rc;
@@ -220,7 +229,7 @@ static int send_chunks(struct session *s, struct err *e) {
     while (s->from < s->u->blob->n_bytes) {
         int rc = send_chunk(s, e);
         if (rc == DONE) tries = 0;
-        if (rc == BROKEN) {
+        while (rc == BROKEN) {
             if (++tries == REGISTRY_TRIES) return -1;
             rc = registry_wait(s->u->r, tries, 0, e);
             if (rc == 0) rc = ask_how_far(s, e);
