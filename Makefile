@@ -177,7 +177,7 @@ comma := ,
 FUZZ := $(patsubst fuzz/fuzz_%.c,%,$(wildcard fuzz/fuzz_*.c))
 REPLAY_BIN := $(FUZZ:%=$B/fuzz/replay_%)
 FUZZ_SECONDS ?= 60
-FUZZ_STORE := $(patsubst %,src/store/%.c,config digest json manifest modelfile name)
+FUZZ_STORE := $(patsubst %,src/store/%.c,archive_index config digest json manifest modelfile name tar)
 
 $B/fuzz/replay_%: fuzz/fuzz_%.c fuzz/replay.c $(INTERNAL)
 	@mkdir -p $(@D)

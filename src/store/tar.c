@@ -136,8 +136,9 @@ static bool read_pax(const char *p, size_t n, struct extension *x) {
         const unsigned long len = strtoul(p, &end, 10);
         if (*end != ' ' || len > n || len < (size_t)(end - p) + 3 || p[len - 1] != '\n')
             return false;
-        const char *key = end + 1, *value = memchr(key, '=', len - (size_t)(key - p));
-        if (!value++) return false;
+        const char *key = end + 1, *equals = memchr(key, '=', len - (size_t)(key - p));
+        if (!equals) return false;
+        const char *value = equals + 1;
         const size_t n_value = len - 1 - (size_t)(value - p);
         if (strncmp(key, "path=", 5) == 0) {
             x->has_name = true;
