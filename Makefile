@@ -91,7 +91,7 @@ SRC_TREES = $(wildcard src include tests bench examples fuzz tools)
 C_SRC = $(shell find $(SRC_TREES) -name "*.[ch]" ! -name "*_data.c" | sort)
 HEADERS = $(shell find $(wildcard src include) -name "*.h" | sort)
 
-.PHONY: FORCE all lib tests test store-campaign pull-campaign check asan tsan neon bench compare fuzz format install uninstall clean help
+.PHONY: FORCE all lib tests test store-campaign pull-campaign push-campaign check asan tsan neon bench compare fuzz format install uninstall clean help
 
 all: $B/cria lib ##       build/cria, build/libcria.a, build/libcria.so (the default)
 
@@ -179,7 +179,7 @@ comma := ,
 FUZZ := $(patsubst fuzz/fuzz_%.c,%,$(wildcard fuzz/fuzz_*.c))
 REPLAY_BIN := $(FUZZ:%=$B/fuzz/replay_%)
 FUZZ_SECONDS ?= 60
-FUZZ_STORE := $(APP_FILES) $(patsubst %,src/store/%.c,config digest manifest modelfile name)
+FUZZ_STORE := $(APP_FILES) $(patsubst %,src/store/%.c,archive_index config digest manifest modelfile name tar)
 
 $B/fuzz/replay_%: fuzz/fuzz_%.c fuzz/replay.c $(INTERNAL)
 	@mkdir -p $(@D)
@@ -226,6 +226,9 @@ store-campaign: $B/tests/test_store_faults ##    kill -9, full disks and races o
 
 pull-campaign: all ##    pulls that are killed, and 2 GB beside curl (docker-registry)
 	@B=$B tests/pull_campaign
+
+push-campaign: all ##    2 GB to docker-registry beside curl, in turns
+	@B=$B tests/pull_campaign push
 
 TSAN_TESTS := $(filter $(addprefix test_,base api engine% linear model prefix% registry team), \
 	$(notdir $(TEST_BIN)))
