@@ -109,7 +109,8 @@ int tensor_plan_write(struct tensor_plan *p, struct err *e);
 void tensor_plan_free(struct tensor_plan *p);
 struct tensor_plan *tensor_plan_empty(struct conversion *c, struct err *e);
 
-/* ---- convert_tokenizer.c, convert_special.c, convert_spm.c, convert_pretok.c ---- */
+/* ---- convert_tokens.c, convert_tokenizer.c, convert_special.c, convert_spm.c, convert_pretok.c
+ * ---- */
 
 struct tokens {
     struct arena *a;   /* of the texts */
@@ -122,7 +123,8 @@ struct tokens {
     int add_prefix;    /* a blank before the text: 0, 1; -1 not known */
 };
 
-int tokens_init(struct tokens *t, struct conversion *c, struct err *e);
+/* n_vocab tokens, none known yet. */
+int tokens_init(struct tokens *t, int n_vocab, struct arena *a, struct err *e);
 /* Token id reads text, which is copied.  Errors: an id over the embedding's rows. */
 int tokens_set(struct tokens *t, int64_t id, struct str text, float score, int32_t type,
                struct err *e);

@@ -21,34 +21,6 @@
 
 /* ---- the list of tokens ---- */
 
-int tokens_init(struct tokens *t, struct conversion *c, struct err *e) {
-    *t = (struct tokens){.n = c->n_vocab, .where = "tokenizer.json", .add_prefix = -1};
-    t->text = arena_calloc(&c->a, (size_t)t->n, sizeof *t->text);
-    t->score = arena_calloc(&c->a, (size_t)t->n, sizeof *t->score);
-    t->type = arena_calloc(&c->a, (size_t)t->n, sizeof *t->type);
-    t->a = &c->a;
-    return t->text && t->score && t->type ? 0 : err_nomem(e, c->folder);
-}
-
-int tokens_set(struct tokens *t, int64_t id, struct str text, float score, int32_t type,
-               struct err *e) {
-    if (id < 0 || id >= t->n)
-        return err_set(e, ERR_FORMAT, "%s: token %lld \"%.*s\", but the embedding has %d rows",
-                       t->where, (long long)id, text.n < 40 ? (int)text.n : 40, text.p, t->n);
-    const char *copy = arena_strndup(t->a, text.p, text.n);
-    if (!copy) return err_nomem(e, t->where);
-    t->text[id] = (struct str){copy, text.n};
-    t->score[id] = score;
-    t->type[id] = type;
-    return 0;
-}
-
-int tokens_find(const struct tokens *t, struct str text) {
-    for (int i = 0; i < t->n; i++)
-        if (t->type[i] && str_eq(t->text[i], text)) return i;
-    return -1;
-}
-
 /* Rows of the embedding without a token. */
 static int fill_holes(struct tokens *t, struct err *e) {
     char text[32];
@@ -346,8 +318,8 @@ static int set_tokens(struct conversion *c, const struct tokens *t, struct err *
 
 int convert_tokenizer(struct conversion *c, struct err *e) {
     struct tokens t;
-    if (tokens_init(&t, c, e) != 0 || read_tokens(c, &t, e) != 0 || fill_holes(&t, e) != 0 ||
-        set_tokens(c, &t, e) != 0)
+    if (tokens_init(&t, c->n_vocab, &c->a, e) != 0 || read_tokens(c, &t, e) != 0 ||
+        fill_holes(&t, e) != 0 || set_tokens(c, &t, e) != 0)
         return -1;
     return convert_special(c, &t, e);
 }
