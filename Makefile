@@ -70,15 +70,17 @@ ISA_aarch64 := neon i8mm
 ISA := $(ISA_$(ARCH))
 KERNEL_DIRS := base quant backend cpu cpu/ref $(ISA:%=cpu/%)
 SRC_DIRS ?= $(KERNEL_DIRS) gguf text text/chat text/grammar model model/arch sample engine
-# What the program has and libcria has not.
+# What the program has and libcria has not: folders, and single files that need jansson.
 APP_DIRS ?= net store create
+APP_FILES := src/base/json.c src/gguf/safetensors.c
 # What needs a library but libc is left out where there is none (neon); single files join a part (fuzz).
 SKIP_SRC ?=
 MORE_SRC ?=
-LIB_SRC := $(filter-out $(SKIP_SRC),$(foreach d,$(SRC_DIRS),$(wildcard src/$(d)/*.c))) $(MORE_SRC)
+LIB_SRC := $(filter-out $(SKIP_SRC) $(APP_FILES),$(foreach d,$(SRC_DIRS),$(wildcard src/$(d)/*.c))) $(MORE_SRC)
 CLI_SRC := $(wildcard src/cli/*.c)
 LIB_OBJ := $(LIB_SRC:src/%.c=$B/obj/%.o)
-APP_OBJ := $(patsubst src/%.c,$B/obj/%.o,$(foreach d,$(APP_DIRS),$(wildcard src/$(d)/*.c)))
+APP_SRC := $(foreach d,$(APP_DIRS),$(wildcard src/$(d)/*.c)) $(if $(APP_DIRS),$(APP_FILES))
+APP_OBJ := $(APP_SRC:src/%.c=$B/obj/%.o)
 CLI_OBJ := $(CLI_SRC:src/%.c=$B/obj/%.o)
 TEST_SRC := $(wildcard tests/test_*.c)
 TEST_BIN := $(TEST_SRC:tests/%.c=$B/tests/%)
@@ -89,7 +91,7 @@ SRC_TREES = $(wildcard src include tests bench examples fuzz tools)
 C_SRC = $(shell find $(SRC_TREES) -name "*.[ch]" ! -name "*_data.c" | sort)
 HEADERS = $(shell find $(wildcard src include) -name "*.h" | sort)
 
-.PHONY: FORCE all lib tests test store-campaign pull-campaign check asan tsan neon bench compare fuzz format install uninstall clean help
+.PHONY: FORCE all lib tests test store-campaign pull-campaign push-campaign check asan tsan neon bench compare fuzz format install uninstall clean help
 
 all: $B/cria lib ##       build/cria, build/libcria.a, build/libcria.so (the default)
 
@@ -177,7 +179,7 @@ comma := ,
 FUZZ := $(patsubst fuzz/fuzz_%.c,%,$(wildcard fuzz/fuzz_*.c))
 REPLAY_BIN := $(FUZZ:%=$B/fuzz/replay_%)
 FUZZ_SECONDS ?= 60
-FUZZ_STORE := $(patsubst %,src/store/%.c,config digest json manifest modelfile name)
+FUZZ_STORE := $(APP_FILES) $(patsubst %,src/store/%.c,archive_index config digest manifest modelfile name tar)
 
 $B/fuzz/replay_%: fuzz/fuzz_%.c fuzz/replay.c $(INTERNAL)
 	@mkdir -p $(@D)
@@ -224,6 +226,9 @@ store-campaign: $B/tests/test_store_faults ##    kill -9, full disks and races o
 
 pull-campaign: all ##    pulls that are killed, and 2 GB beside curl (docker-registry)
 	@B=$B tests/pull_campaign
+
+push-campaign: all ##    2 GB to docker-registry beside curl, in turns
+	@B=$B tests/pull_campaign push
 
 TSAN_TESTS := $(filter $(addprefix test_,base api engine% linear model prefix% registry team), \
 	$(notdir $(TEST_BIN)))

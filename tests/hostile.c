@@ -51,30 +51,45 @@ void hostile_answer(int fd, int status, const char *headers, const void *body, s
     hostile_send(fd, body, n);
 }
 
-static void header(const char *text, const char *name, char *out, size_t n) {
-    const char *p = strcasestr(text, name);
+void hostile_header(const struct hostile_request *q, const char *name, char *out, size_t n) {
+    char line[128];
+    snprintf(line, sizeof line, "\r\n%s: ", name);
+    const char *p = strcasestr(q->text, line);
     out[0] = 0;
     if (!p) return;
-    p += strlen(name);
+    p += strlen(line);
     snprintf(out, n, "%.*s", (int)strcspn(p, "\r\n"), p);
 }
 
+size_t hostile_body(int fd, const struct hostile_request *q, void *bytes, size_t n) {
+    size_t got = q->n_early < n ? q->n_early : n;
+    memcpy(bytes, q->early, got);
+    while (got < n) {
+        const ssize_t k = recv(fd, (char *)bytes + got, n - got, 0);
+        if (k <= 0) break;
+        got += (size_t)k;
+    }
+    return got;
+}
+
 static bool read_request(int fd, struct hostile_request *q) {
-    char text[16384], range[64];
+    char range[64], *end = NULL;
     size_t n = 0;
     unsigned long long from, to;
     memset(q, 0, sizeof *q);
-    while (n + 1 < sizeof text) {
-        const ssize_t k = recv(fd, text + n, sizeof text - 1 - n, 0);
+    while (n + 1 < sizeof q->text && !end) {
+        const ssize_t k = recv(fd, q->text + n, sizeof q->text - 1 - n, 0);
         if (k <= 0) return false;
         n += (size_t)k;
-        text[n] = 0;
-        if (strstr(text, "\r\n\r\n")) break;
+        q->text[n] = 0;
+        end = strstr(q->text, "\r\n\r\n");
     }
-    if (sscanf(text, "%7s %1023s", q->method, q->path) != 2) return false;
-    header(text, "\r\nHost: ", q->host, sizeof q->host);
-    header(text, "\r\nAuthorization: ", q->authorization, sizeof q->authorization);
-    header(text, "\r\nRange: ", range, sizeof range);
+    if (!end || sscanf(q->text, "%7s %1023s", q->method, q->path) != 2) return false;
+    q->early = end + 4, q->n_early = n - (size_t)(end + 4 - q->text);
+    end[2] = 0;
+    hostile_header(q, "Host", q->host, sizeof q->host);
+    hostile_header(q, "Authorization", q->authorization, sizeof q->authorization);
+    hostile_header(q, "Range", range, sizeof range);
     if (sscanf(range, "bytes=%llu-%llu", &from, &to) == 2) q->from = from, q->to = to + 1;
     return true;
 }

@@ -10,6 +10,9 @@
 struct hostile_request {
     char method[8], path[1024], host[300], authorization[2048];
     uint64_t from, to; /* of a Range; to 0: none */
+    char text[16384];  /* the header as it came, ended by 0; */
+    size_t n_early;    /* behind that so many bytes of the body, at early */
+    const char *early;
 };
 
 typedef void hostile_fn(void *ctx, int fd, const struct hostile_request *q);
@@ -23,6 +26,12 @@ struct hostile {
 /* A thread listens, one more for each connection; one request a connection, then it is closed. */
 void hostile_start(struct hostile *h, hostile_fn *fn, void *ctx);
 void hostile_stop(struct hostile *h);
+
+/* The value of a header ("Content-Range"), "" when there is none. */
+void hostile_header(const struct hostile_request *q, const char *name, char *out, size_t n);
+
+/* Up to n bytes of the body; how many came. */
+size_t hostile_body(int fd, const struct hostile_request *q, void *bytes, size_t n);
 
 /* Write text, or bytes; false when the other side is gone. */
 bool hostile_say(int fd, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

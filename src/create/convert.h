@@ -10,16 +10,15 @@
 typedef int convert_progress_fn(void *ctx, uint64_t done, uint64_t all);
 
 struct convert_opts {
-    const char
-        *type;     /* of the matrices in the result: "F16", "BF16", "F32"; NULL: as in the source */
-    int n_threads; /* 0: cores_default_threads() */
-    convert_progress_fn *progress;
+    convert_progress_fn *progress; /* may be NULL */
     void *ctx;
 };
 
-/* Write the model in FOLDER to OUT, which appears only when it is whole.  Memory is bounded by the
- * largest row, not by the model.  Errors name the file and the key or tensor: ERR_UNSUPPORTED for
- * an architecture that is not known (lists those that are), ERR_FORMAT, ERR_NOT_FOUND, ERR_IO. */
+/* Write the model in FOLDER to OUT, which appears only when it is whole.  Matrices keep their type
+ * (F64 becomes F32); vectors become F32.  Weights are streamed: memory is bounded by the tokenizer
+ * and the largest row, not by the model.  Errors name the file and the key or tensor:
+ * ERR_UNSUPPORTED for an architecture that is not known (lists those that are), ERR_FORMAT,
+ * ERR_NOT_FOUND, ERR_IO. */
 int convert_model(const char *folder, const char *out, const struct convert_opts *o, struct err *e);
 
 /* A PEFT adapter (adapter_config.json, adapter_model.safetensors) for the base model in the GGUF

@@ -3,8 +3,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/json.h"
 #include "create/create_priv.h"
-#include "store/json.h"
 #include "store/params.h"
 
 enum { MAX_PARAMS_BYTES = 1 << 20, MAX_PARAMS_VALUES = 1 << 16 };

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <strings.h>
 
+#include "base/json.h"
 #include "create/create_priv.h"
-#include "store/json.h"
 #include "store/params.h"
 
 enum { MAX_TEXT = MODELFILE_MAX_BYTES, MAX_VALUES = 1 << 18 };

@@ -211,8 +211,7 @@ static bool holds(const char *folder, const char *pattern, char first[STORE_PATH
 static int convert(struct creation *k, const char *folder, const char *base, const char *out,
                    struct err *e) {
     struct create_bar bar = {k, base ? "converting adapter" : "converting model"};
-    const struct convert_opts o = {
-        .n_threads = k->o->n_threads, .progress = create_progress, .ctx = &bar};
+    const struct convert_opts o = {.progress = create_progress, .ctx = &bar};
     create_say(k, bar.status, NULL);
     return base ? convert_adapter(folder, base, out, &o, e) : convert_model(folder, out, &o, e);
 }

@@ -135,6 +135,16 @@ static void read_range(struct net_answer *a, struct str v) {
         a->range_from = from, a->range_all = all;
 }
 
+/* "0-LAST" of an upload, with or without "bytes=".  An empty one is "0-0", too. */
+static void read_received(struct net_answer *a, struct str v) {
+    unsigned long long last;
+    char z[64];
+    snprintf(z, sizeof z, "%.*s", v.n < 63 ? (int)v.n : 63, v.p);
+    if (sscanf(strncmp(z, "bytes=", 6) == 0 ? z + 6 : z, "0-%llu", &last) == 1 &&
+        last < UINT64_MAX - 1)
+        a->received = last ? last + 1 : 0;
+}
+
 static void read_header(struct hop *x, struct str name, struct str value) {
     struct net_answer *a = x->a;
     const struct {
@@ -151,6 +161,7 @@ static void read_header(struct hop *x, struct str name, struct str value) {
     if (name.n == 14 && strncasecmp(name.p, "content-length", 14) == 0)
         a->content_length = number_of(value);
     if (name.n == 13 && strncasecmp(name.p, "content-range", 13) == 0) read_range(a, value);
+    if (name.n == 5 && strncasecmp(name.p, "range", 5) == 0) read_received(a, value);
     if (name.n == 11 && strncasecmp(name.p, "retry-after", 11) == 0) {
         const uint64_t s = number_of(value);
         a->retry_after_s = s > 3600 ? 0 : (int)s;
@@ -163,7 +174,7 @@ static void forget(struct net_answer *a) {
     free(a->location), free(a->www_authenticate), free(a->upload_location);
     free(a->etag), free(a->digest);
     a->location = a->www_authenticate = a->upload_location = a->etag = a->digest = NULL;
-    a->content_length = UINT64_MAX;
+    a->content_length = a->received = UINT64_MAX;
     a->range_from = a->range_all = 0;
     a->retry_after_s = 0;
     buf_reset(&a->body);
@@ -213,16 +224,20 @@ static size_t on_body(char *p, size_t size, size_t n, void *ctx) {
     return x->a->body.failed ? 0 : bytes;
 }
 
+/* Never more than was announced: curl would send it, and the server take it for another request. */
 static size_t on_read(char *p, size_t size, size_t n, void *ctx) {
     struct hop *x = ctx;
-    const size_t room = size * n;
-    if (x->r->read) {
-        const int64_t k = x->r->read(x->r->ctx, p, room, &x->err);
-        return k < 0 ? CURL_READFUNC_ABORT : (size_t)k;
+    const struct net_request *r = x->r;
+    const uint64_t left = (r->read ? r->body_bytes : r->body.n) - x->sent;
+    size_t k = left < size * n ? (size_t)left : size * n;
+    if (k == 0) return 0;
+    if (r->read) {
+        const int64_t got = r->read(r->ctx, p, k, &x->err);
+        if (got < 0) return CURL_READFUNC_ABORT;
+        k = (size_t)got;
+    } else {
+        memcpy(p, r->body.p + x->sent, k);
     }
-    const uint64_t left = x->r->body.n - x->sent;
-    const size_t k = left < room ? (size_t)left : room;
-    memcpy(p, x->r->body.p + x->sent, k);
     x->sent += k;
     return k;
 }
@@ -364,7 +379,7 @@ static int one_hop(struct hop *x, const char *url, bool same_host, struct err *e
     if (x->first && ip) x->first_class = net_class_of_text(ip);
     curl_easy_reset(x->h);
     curl_slist_free_all(headers);
-    x->a->status = (int)status;
+    x->a->status = (int)status, x->a->net = x->first_class;
     return rc == CURLE_OK ? 0 : transfer_error(x, rc, said, e);
 }
 
@@ -382,6 +397,14 @@ static int check_scheme(const struct net_client *c, const struct net_url *u, con
                    url);
 }
 
+static int enter_hop(struct hop *x, const struct net_url *u, const char *url, struct err *e) {
+    if (x->at.https && !u->https)
+        return err_set(e, ERR_LIMIT, "%s: a redirect from https to http; refused", x->at.host);
+    if (check_scheme(x->c, u, url, e) != 0) return -1;
+    x->at = *u, x->first = false;
+    return 0;
+}
+
 /* Where the answer sends us; 1: it stays as it is. */
 static int next_hop(struct hop *x, const char *url, const struct net_url *start, char **to,
                     struct err *e) {
@@ -392,18 +415,20 @@ static int next_hop(struct hop *x, const char *url, const struct net_url *start,
     free(x->a->location);
     x->a->location = strdup(*to);
     if (x->r->keep_redirect || (x->r->same_host && !net_url_same_origin(&u, start))) return 1;
-    if (x->at.https && !u.https)
-        return err_set(e, ERR_LIMIT, "%s: a redirect from https to http; refused", x->at.host);
-    if (check_scheme(x->c, &u, *to, e) != 0) return -1;
-    if (x->r->read && x->r->rewind && x->r->rewind(x->r->ctx, e) != 0) return -1;
-    x->at = u, x->first = false;
-    return 0;
+    if (enter_hop(x, &u, *to, e) != 0) return -1;
+    return x->r->read && x->r->rewind ? x->r->rewind(x->r->ctx, e) : 0;
 }
 
 static int follow(struct hop *x, char **url, struct err *e) {
-    struct net_url start;
-    if (net_url_parse(*url, &start, e) != 0 || check_scheme(x->c, &start, *url, e) != 0) return -1;
+    struct net_url start, u;
+    const struct net_answer *by = x->r->redirected_by;
+    const char *from = by ? by->url : *url;
+    if (net_url_parse(from, &start, e) != 0 || check_scheme(x->c, &start, from, e) != 0) return -1;
     x->at = start, x->first = true;
+    if (by) {
+        x->first_class = by->net;
+        if (net_url_parse(*url, &u, e) != 0 || enter_hop(x, &u, *url, e) != 0) return -1;
+    }
     for (int hops = 0; hops <= MAX_HOPS; hops++) {
         char *to = NULL;
         if (one_hop(x, *url, net_url_same_origin(&x->at, &start), e) != 0) return -1;
@@ -428,7 +453,7 @@ static int resolve_upload(struct net_answer *a, struct err *e) {
 }
 
 int net_do(struct net_client *c, const struct net_request *r, struct net_answer *a, struct err *e) {
-    *a = (struct net_answer){.content_length = UINT64_MAX};
+    *a = (struct net_answer){.content_length = UINT64_MAX, .received = UINT64_MAX};
     a->url = strdup(r->url);
     struct hop x = {.c = c, .r = r, .a = a, .h = take_handle(c)};
     int rc = a->url && x.h ? follow(&x, &a->url, e) : err_nomem(e, "network");

@@ -17,6 +17,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "net/address.h"
 
 struct net_client; /* any number of threads; a transfer belongs to one */
 
@@ -59,6 +60,9 @@ struct net_request {
     bool keep_redirect;  /* do not follow: the answer has the Location */
     bool same_host;      /* follow only to the same scheme, host and port; another is kept as with
                             keep_redirect */
+    /* An answer with a kept redirect that sent the caller to url: what holds for redirects holds
+     * for this request from its start; or NULL. */
+    const struct net_answer *redirected_by;
 };
 
 struct net_answer {
@@ -71,7 +75,9 @@ struct net_answer {
     char *etag, *digest;     /* ETag; Docker-Content-Digest; or NULL; owned */
     uint64_t content_length; /* UINT64_MAX: not said */
     uint64_t range_from, range_all; /* of a 206 with Content-Range; else 0 */
+    uint64_t received;              /* of an upload, by its "Range: 0-LAST"; UINT64_MAX: not said */
     int retry_after_s;              /* 0: not said */
+    enum net_class net;             /* of the address of the first hop */
 };
 
 /* 0 when an answer came, whatever its status; ERR_IO, ERR_LIMIT, ERR_CANCELLED, ERR_FORMAT (a

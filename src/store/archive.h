@@ -20,7 +20,9 @@ int archive_save(struct store *s, const struct name *models, int n_models, const
 typedef void archive_loaded_fn(void *ctx, const struct name *n);
 
 /* All models of the archive FROM ("-": a tar archive on standard input); every blob is compared
- * with its digest.  as (may be NULL): the name for the one model that is in it.  A model appears
- * when all of it is there; after a failure what came is removed again. */
+ * with its digest.  as (may be NULL): the name for the one model that is in it.  Models
+ * appear once all of them are whole: an archive with a broken one gives none, and what came is
+ * removed again.  (Where the store itself fails while they are named, those named before stay.)
+ * A folder may be given by a symbolic link; inside it none is followed. */
 int archive_load(struct store *s, const char *from, const struct name *as,
                  const struct archive_opts *o, archive_loaded_fn *loaded, void *ctx, struct err *e);

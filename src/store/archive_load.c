@@ -1,6 +1,8 @@
 /* Loading: blobs as they come, each into the store once its digest is right; then the models that
- * index.json names.  What no model of the archive needs, or came before a failure, is taken out
- * again. */
+ * index.json names, once all of them are whole.  What no model of the archive needs, or came before
+ * a failure, is taken out again.
+ *
+ * Inside a folder no symbolic link is followed: what is read is below it. */
 #include "store/archive.h"
 
 #include <errno.h>
@@ -12,18 +14,19 @@
 #include <unistd.h>
 
 #include "base/os.h"
-#include "store/json.h"
+#include "store/archive_index.h"
 #include "store/store_priv.h"
 #include "store/tar.h"
 
 #define BLOBS "blobs/sha256/"
-enum { PIECE_BYTES = 1 << 20, MAX_INDEX_BYTES = 4 << 20, MAX_MODELS = 10000 };
+enum { PIECE_BYTES = 1 << 20 };
 
 struct loader {
     struct store *s;
     struct lease *lease;
     const struct archive_opts *o;
     const char *from;
+    int blobs; /* of a folder: blobs/sha256 in it; -1: a tar archive */
     struct buf index;
     struct digest_set added; /* blobs that were not in the store before */
     uint64_t done;
@@ -71,12 +74,16 @@ static bool blob_of(const char *name, struct digest *d) {
     return digest_parse(str_of(text), d, NULL) == 0;
 }
 
+static int check_index_size(const struct loader *x, uint64_t n_bytes, struct err *e) {
+    if (n_bytes <= INDEX_MAX_BYTES) return 0;
+    return err_set(e, ERR_LIMIT, "%s: index.json has %llu bytes; at most %d are accepted", x->from,
+                   (unsigned long long)n_bytes, INDEX_MAX_BYTES);
+}
+
 /* One only: what is kept in memory is bounded by it. */
 static int read_index(struct loader *x, struct tar_reader *t, uint64_t n_bytes, struct err *e) {
     int64_t k;
-    if (n_bytes > MAX_INDEX_BYTES)
-        return err_set(e, ERR_LIMIT, "%s: index.json has %llu bytes; at most %d are accepted",
-                       x->from, (unsigned long long)n_bytes, MAX_INDEX_BYTES);
+    if (check_index_size(x, n_bytes, e) != 0) return -1;
     if (x->index.n) return err_set(e, ERR_FORMAT, "%s: index.json comes twice", x->from);
     while ((k = tar_read(t, x->piece, PIECE_BYTES, e)) > 0)
         buf_append(&x->index, x->piece, (size_t)k);
@@ -99,19 +106,37 @@ static int read_tar(struct loader *x, struct tar_reader *t, struct err *e) {
 
 /* ---- folders ---- */
 
-static int fetch_file(struct loader *x, const struct digest *d, uint64_t n_bytes, struct err *e) {
+/* A regular file of the folder dir, called rel in messages. */
+static int open_file(const struct loader *x, int dir, const char *name, const char *rel,
+                     struct stat *st, struct err *e) {
     char path[STORE_PATH];
-    struct stat st;
-    if (snprintf(path, sizeof path, "%s/" BLOBS "%s", x->from, d->hex) >= (int)sizeof path)
-        return err_set(e, ERR_USAGE, "%s: the path is too long", x->from);
-    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    snprintf(path, sizeof path, "%s/%s%s", x->from, rel, name);
+    const int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+    if (fd < 0 && errno == ELOOP)
+        return err_set(e, ERR_FORMAT, "%s: a symbolic link; files are accepted", path);
     if (fd < 0) return err_errno(e, path);
-    int rc = fstat(fd, &st) == 0 && S_ISREG(st.st_mode)
-                 ? 0
-                 : err_set(e, ERR_FORMAT, "%s: no regular file", path);
-    if (rc == 0 && (uint64_t)st.st_size != n_bytes)
-        rc = err_set(e, ERR_FORMAT, "%s: %lld bytes, %llu were said", path, (long long)st.st_size,
-                     (unsigned long long)n_bytes);
+    if (fstat(fd, st) == 0 && S_ISREG(st->st_mode)) return fd;
+    close(fd);
+    return err_set(e, ERR_FORMAT, "%s: no regular file", path);
+}
+
+static int open_folder(const struct loader *x, int dir, const char *name, struct err *e) {
+    const int fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd >= 0) return fd;
+    if (errno == ENOTDIR || errno == ELOOP)
+        return err_set(e, ERR_FORMAT, "%s: \"%s\" in it is no folder", x->from, name);
+    err_errno(e, name);
+    return err_prefix(e, x->from);
+}
+
+static int fetch_file(struct loader *x, const struct digest *d, uint64_t n_bytes, struct err *e) {
+    struct stat st;
+    const int fd = open_file(x, x->blobs, d->hex, BLOBS, &st, e);
+    if (fd < 0) return -1;
+    int rc = 0;
+    if ((uint64_t)st.st_size != n_bytes)
+        rc = err_set(e, ERR_FORMAT, "%s/" BLOBS "%s: %lld bytes, %llu were said", x->from, d->hex,
+                     (long long)st.st_size, (unsigned long long)n_bytes);
     if (rc == 0) rc = load_blob(x, d, NULL, fd, n_bytes, e);
     close(fd);
     return rc;
@@ -125,97 +150,94 @@ static int fetch_files(struct loader *x, const struct manifest *m, struct err *e
     return 0;
 }
 
-/* ---- the models ---- */
-
-struct entry {
-    struct digest id;
-    uint64_t n_bytes;
-    struct name name;
-};
-
-static int read_entry(const struct loader *x, const json_t *o, const struct name *as,
-                      struct entry *out, struct err *e) {
-    const char *digest = json_string_value(json_object_get(o, "digest"));
-    const json_int_t size = json_integer_value(json_object_get(o, "size"));
-    const json_t *notes = json_object_get(o, "annotations");
-    const char *name =
-        json_string_value(json_object_get(notes, "org.opencontainers.image.ref.name"));
-    if (!digest || digest_parse(str_of(digest), &out->id, e) != 0)
-        return err_set(e, ERR_FORMAT, "%s: index.json names a manifest without a digest", x->from);
-    if (size <= 0 || size > MANIFEST_MAX_BYTES)
-        return err_set(e, ERR_FORMAT, "%s: index.json has a manifest of %lld bytes", x->from,
-                       (long long)size);
-    out->n_bytes = (uint64_t)size;
-    if (as) {
-        out->name = *as;
-        return 0;
+static int read_index_file(struct loader *x, int dir, struct err *e) {
+    struct stat st;
+    const int fd = open_file(x, dir, "index.json", "", &st, e);
+    if (fd < 0) return -1;
+    int rc = check_index_size(x, (uint64_t)st.st_size, e);
+    while (rc == 0) {
+        const ssize_t k = read(fd, x->piece, PIECE_BYTES);
+        if (k < 0 && errno == EINTR) continue;
+        if (k < 0) rc = err_errno(e, x->from);
+        if (k <= 0) break;
+        buf_append(&x->index, x->piece, (size_t)k);
+        rc = check_index_size(x, x->index.n, e); /* it may grow meanwhile */
     }
-    if (!name)
-        return err_set(e, ERR_FORMAT,
-                       "%s: index.json has a model without a name; --as NAME gives it one",
-                       x->from);
-    return name_parse(name, &out->name, e) == 0 ? 0 : err_prefix(e, x->from);
+    close(fd);
+    return rc;
 }
 
-static int put_model(struct loader *x, const struct entry *n, bool folder, struct err *e) {
+static int read_folder(struct loader *x, int dir, struct err *e) {
+    if (read_index_file(x, dir, e) != 0) return -1;
+    const int blobs = open_folder(x, dir, "blobs", e);
+    if (blobs < 0) return -1;
+    x->blobs = open_folder(x, blobs, "sha256", e);
+    close(blobs);
+    return x->blobs < 0 ? -1 : 0;
+}
+
+/* ---- the models ---- */
+
+static int read_manifest(struct loader *x, const struct index_entry *n, struct buf *b,
+                         struct manifest *m, struct err *e) {
+    buf_reset(b);
+    if (store_read_blob(x->s, &n->id, MANIFEST_MAX_BYTES, b, e) != 0) return -1;
+    return manifest_parse(x->from, b->p ? b->p : "", b->n, m, e);
+}
+
+/* All of it is in the store, or comes there from the folder. */
+static int check_model(struct loader *x, const struct index_entry *n, struct err *e) {
     struct buf b = {0};
     struct manifest m = {0};
-    int rc = folder ? fetch_file(x, &n->id, n->n_bytes, e) : 0;
-    if (rc == 0) rc = store_read_blob(x->s, &n->id, MANIFEST_MAX_BYTES, &b, e);
-    if (rc == 0) rc = manifest_parse(x->from, b.p ? b.p : "", b.n, &m, e);
-    if (rc == 0 && folder) rc = fetch_files(x, &m, e);
+    int rc = x->blobs >= 0 ? fetch_file(x, &n->id, n->n_bytes, e) : 0;
+    if (rc == 0) rc = read_manifest(x, n, &b, &m, e);
+    if (rc == 0 && x->blobs >= 0) rc = fetch_files(x, &m, e);
+    if (rc == 0) rc = store_has_all(x->s, &n->name, &m, e);
+    manifest_fini(&m);
+    buf_fini(&b);
+    return rc;
+}
+
+static int put_model(struct loader *x, const struct index_entry *n, struct err *e) {
+    struct buf b = {0};
+    struct manifest m = {0};
+    int rc = read_manifest(x, n, &b, &m, e);
     if (rc == 0) rc = store_put(x->s, &n->name, m.bytes, e);
     manifest_fini(&m);
     buf_fini(&b);
     return rc;
 }
 
-static int put_models(struct loader *x, const struct name *as, bool folder,
-                      archive_loaded_fn *loaded, void *ctx, struct err *e) {
-    if (x->index.n == 0)
-        return err_set(e, ERR_FORMAT, "%s: no index.json: no OCI image layout", x->from);
-    json_t *root = json_read_object(x->from, buf_view(&x->index), 100000, e);
-    if (!root) return -1;
-    const json_t *list = json_object_get(root, "manifests");
-    const size_t n = json_array_size(list);
-    int rc = 0;
-    if (n == 0 || n > MAX_MODELS)
-        rc = err_set(e, ERR_FORMAT, "%s: index.json names %zu models", x->from, n);
-    else if (as && n > 1)
-        rc = err_set(e, ERR_USAGE, "--as: %s holds %zu models; one is accepted", x->from, n);
-    for (size_t i = 0; rc == 0 && i < n; i++) {
-        struct entry one;
-        rc = read_entry(x, json_array_get(list, i), as, &one, e);
-        if (rc == 0) rc = put_model(x, &one, folder, e);
-        if (rc == 0 && loaded) loaded(ctx, &one.name);
+static int put_models(struct loader *x, const struct name *as, archive_loaded_fn *loaded, void *ctx,
+                      struct err *e) {
+    struct index_entry *list;
+    int n, rc = index_parse(x->from, buf_view(&x->index), as, &list, &n, e);
+    for (int i = 0; rc == 0 && i < n; i++)
+        rc = check_model(x, &list[i], e);
+    for (int i = 0; rc == 0 && i < n; i++) {
+        rc = put_model(x, &list[i], e);
+        if (rc == 0 && loaded) loaded(ctx, &list[i].name);
     }
-    json_decref(root);
+    free(list);
     return rc;
 }
 
 /* ---- the whole ---- */
 
-static int read_folder(struct loader *x, struct err *e) {
-    char path[STORE_PATH];
-    if (snprintf(path, sizeof path, "%s/index.json", x->from) >= (int)sizeof path)
-        return err_set(e, ERR_USAGE, "%s: the path is too long", x->from);
-    return os_read_file(path, MAX_INDEX_BYTES, &x->index, e);
-}
-
-static int read_archive(struct loader *x, bool *folder, struct err *e) {
+static int read_archive(struct loader *x, struct err *e) {
     struct stat st;
     const bool standard = strcmp(x->from, "-") == 0;
     const int fd = standard ? STDIN_FILENO : open(x->from, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0 || fstat(fd, &st) != 0) return err_errno(e, x->from);
     struct tar_reader t = {.fd = fd, .path = x->from};
-    *folder = S_ISDIR(st.st_mode);
     int rc;
-    if (*folder)
-        rc = read_folder(x, e);
+    if (S_ISDIR(st.st_mode))
+        rc = read_folder(x, fd, e);
     else if (!standard && !S_ISREG(st.st_mode))
         rc = err_set(e, ERR_FORMAT, "%s: neither a file nor a folder", x->from);
     else
         rc = read_tar(x, &t, e);
+    if (rc == 0 && standard) tar_drain(&t);
     if (!standard) close(fd);
     return rc;
 }
@@ -231,15 +253,15 @@ static void drop_rest(struct loader *x) {
 int archive_load(struct store *s, const char *from, const struct name *as,
                  const struct archive_opts *o, archive_loaded_fn *loaded, void *ctx,
                  struct err *e) {
-    struct loader x = {.s = s, .o = o, .from = from, .lease = store_lease(s, e)};
-    bool folder = false;
+    struct loader x = {.s = s, .o = o, .from = from, .blobs = -1, .lease = store_lease(s, e)};
     if (!x.lease) return -1;
     x.piece = malloc(PIECE_BYTES);
     int rc = x.piece ? 0 : err_nomem(e, "load");
-    if (rc == 0) rc = read_archive(&x, &folder, e);
-    if (rc == 0) rc = put_models(&x, as, folder, loaded, ctx, e);
+    if (rc == 0) rc = read_archive(&x, e);
+    if (rc == 0) rc = put_models(&x, as, loaded, ctx, e);
     store_lease_end(x.lease);
     drop_rest(&x);
+    if (x.blobs >= 0) close(x.blobs);
     digest_set_fini(&x.added);
     buf_fini(&x.index);
     free(x.piece);

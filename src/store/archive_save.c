@@ -9,8 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/json.h"
 #include "base/os.h"
-#include "store/json.h"
 #include "store/store_priv.h"
 #include "store/tar.h"
 

@@ -10,8 +10,8 @@
 
 #include <openssl/rand.h>
 
+#include "base/json.h"
 #include "net/address.h"
-#include "store/json.h"
 #include "store/key.h"
 #include "store/registry_priv.h"
 

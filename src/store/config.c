@@ -1,7 +1,7 @@
 /* See config.h. */
 #include "store/config.h"
 
-#include "store/json.h"
+#include "base/json.h"
 
 enum { MAX_VALUES = 16384 };
 

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "store/json.h"
+#include "base/json.h"
 #include "store/store_priv.h"
 
 enum { MAX_NOTE = 16384, MAX_VALUES = 32 };

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/checked.h"
-#include "store/json.h"
+#include "base/json.h"
 
 #define MEDIA_OCI_MANIFEST "application/vnd.oci.image.manifest.v1+json"
 #define MEDIA_EXTENSION "application/vnd.cria."

@@ -162,7 +162,7 @@ int store_get(struct store *s, const struct name *n, struct name *found, struct 
 
 /* ---- writing ---- */
 
-static int has_all(struct store *s, const struct name *n, const struct manifest *m, struct err *e) {
+int store_has_all(struct store *s, const struct name *n, const struct manifest *m, struct err *e) {
     char text[NAME_TEXT];
     name_short(n, text);
     for (int i = -1; i < m->n_layer; i++) {
@@ -225,7 +225,7 @@ int store_put_locked(struct store *s, const struct name *n, struct str bytes, st
     char text[NAME_TEXT];
     name_short(n, text);
     int rc = manifest_parse(text, bytes.p, bytes.n, &m, e);
-    if (rc == 0) rc = has_all(s, n, &m, e);
+    if (rc == 0) rc = store_has_all(s, n, &m, e);
     manifest_fini(&m);
     if (rc != 0) return -1;
     const int manifests = store_dir(s, DIR_MANIFESTS, true, e);

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "store/json.h"
+#include "base/json.h"
 
 #define MIN_PART ((uint64_t)100 << 20)
 #define MAX_PART ((uint64_t)1000 << 20)

@@ -76,6 +76,9 @@ int store_walk(const struct store *s, manifest_fn *fn, void *ctx, bool *unread, 
 /* Read and parse.  manifest_fini also after a failure. */
 int manifest_read(int dir, const struct model_path *p, struct manifest *m, struct err *e);
 
+/* All blobs of the manifest are in the store; ERR_NOT_FOUND naming the first that is not. */
+int store_has_all(struct store *s, const struct name *n, const struct manifest *m, struct err *e);
+
 /* store_put by whoever holds the lock. */
 int store_put_locked(struct store *s, const struct name *n, struct str bytes, struct err *e);
 

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { BLOCK = 512, MAX_EXTENSION = 64 << 10 };
+enum { BLOCK = 512, MAX_EXTENSION = 64 << 10, MAX_REST = 16 << 20 };
 
 struct header { /* offsets of ustar */
     char name[100], mode[8], uid[8], gid[8], size[12], mtime[12], sum[8], type, link[100];
@@ -136,8 +136,9 @@ static bool read_pax(const char *p, size_t n, struct extension *x) {
         const unsigned long len = strtoul(p, &end, 10);
         if (*end != ' ' || len > n || len < (size_t)(end - p) + 3 || p[len - 1] != '\n')
             return false;
-        const char *key = end + 1, *value = memchr(key, '=', len - (size_t)(key - p));
-        if (!value++) return false;
+        const char *key = end + 1, *equals = memchr(key, '=', len - (size_t)(key - p));
+        if (!equals) return false;
+        const char *value = equals + 1;
         const size_t n_value = len - 1 - (size_t)(value - p);
         if (strncmp(key, "path=", 5) == 0) {
             x->has_name = true;
@@ -218,5 +219,15 @@ int tar_next(struct tar_reader *r, struct tar_member *m, struct err *e) {
         m->n_bytes = r->left;
         r->n_member++;
         return 1;
+    }
+}
+
+void tar_drain(struct tar_reader *r) {
+    char piece[BLOCK * 64];
+    for (size_t n = 0; n < MAX_REST;) {
+        const ssize_t k = read(r->fd, piece, sizeof piece);
+        if (k < 0 && errno == EINTR) continue;
+        if (k <= 0) return;
+        n += (size_t)k;
     }
 }

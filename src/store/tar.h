@@ -31,6 +31,10 @@ int tar_next(struct tar_reader *r, struct tar_member *m, struct err *e);
 /* Up to n bytes of the member; 0 at its end; -1 with e set, also when the archive ends before. */
 int64_t tar_read(struct tar_reader *r, void *bytes, size_t n, struct err *e);
 
+/* What a writer may send behind the end, read and thrown away, so that its pipe does not break: tar
+ * fills its last record with zeros.  At most 16 MiB. */
+void tar_drain(struct tar_reader *r);
+
 /* What stands before a member's bytes, and how many zeros behind them. */
 void tar_header(const char *name, uint64_t n_bytes, char out[512]);
 static inline size_t tar_padding(uint64_t n_bytes) {

@@ -1,5 +1,5 @@
-/* See json.h. */
-#include "store/json.h"
+/* Counting first, then jansson. */
+#include "base/json.h"
 
 #include <stdlib.h>
 
