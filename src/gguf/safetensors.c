@@ -146,7 +146,7 @@ static int by_place(const void *a, const void *b) {
 static int check_places(struct safetensors *s, int first, const char *file, const uint8_t *data,
                         uint64_t n_data, struct err *e) {
     uint64_t at = 0;
-    qsort(s->t + first, (size_t)(s->n - first), sizeof *s->t, by_place);
+    if (s->n > first) qsort(s->t + first, (size_t)(s->n - first), sizeof *s->t, by_place);
     for (int i = first; i < s->n; i++) {
         const uint64_t lo = (uint64_t)(s->t[i].data - data);
         if (lo != at)
@@ -265,11 +265,12 @@ static int check_index(const struct safetensors *s, const char *index, const jso
 }
 
 static int sort(struct safetensors *s, const char *path, struct err *e) {
+    if (s->n == 0) return err_set(e, ERR_FORMAT, "%s: no tensors", path);
     qsort(s->t, (size_t)s->n, sizeof *s->t, by_name);
     for (int i = 1; i < s->n; i++)
         if (strcmp(s->t[i - 1].name, s->t[i].name) == 0)
             return err_set(e, ERR_FORMAT, "%s: tensor '%s' comes twice", path, s->t[i].name);
-    return s->n ? 0 : err_set(e, ERR_FORMAT, "%s: no tensors", path);
+    return 0;
 }
 
 static int read_sharded(struct safetensors *s, const char *folder, const char *index,
