@@ -1,7 +1,7 @@
 /* The tokenizer: which files, which kind, and the ids that mean something.
  *
  *   tokenizer.json of byte-level BPE      -> "gpt2": tokens, merges, a pre-tokenizer's name
- *   tokenizer.json of WordPiece           -> "bert": words marked with U+2581
+ *   tokenizer.json of WordPiece, vocab.txt -> "bert": words marked with U+2581
  *   tokenizer.model, or tokenizer.json of BPE with byte fallback (what SentencePiece's models
  *     become in it)                       -> "llama": tokens with scores
  *
@@ -13,10 +13,13 @@
 #include <sys/stat.h>
 
 #include "base/log.h"
+#include "base/os.h"
 #include "create/convert_priv.h"
 #include "text/vocab.h"
 
 #define KEY(x) "tokenizer.ggml." x
+enum { MAX_VOCAB_TXT = 16 << 20 };
+
 #define BLANK "\xe2\x96\x81" /* U+2581 */
 
 /* ---- the list of tokens ---- */
@@ -180,6 +183,40 @@ static int mark_words(struct conversion *c, struct tokens *t, struct err *e) {
     return 0;
 }
 
+/* Older models have a vocab.txt, a token a line, and nothing that says which are special. */
+static int read_lines(struct conversion *c, struct tokens *t, const char *path, struct err *e) {
+    static const char *const special[] = {"[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
+    struct buf text = {0};
+    int64_t id = 0;
+    int rc = os_read_file(path, MAX_VOCAB_TXT, &text, e);
+    t->where = "vocab.txt";
+    for (size_t at = 0, n; rc == 0 && at < text.n; at += n + 1) {
+        const char *end = memchr(text.p + at, '\n', text.n - at);
+        n = end ? (size_t)(end - text.p) - at : text.n - at;
+        const size_t cr = n > 0 && text.p[at + n - 1] == '\r';
+        rc = tokens_set(t, id++, (struct str){text.p + at, n - cr}, 0, TOKEN_NORMAL, e);
+    }
+    buf_fini(&text);
+    if (rc != 0) return err_prefix(e, c->folder);
+    if (mark_words(c, t, e) != 0) return -1;
+    for (size_t i = 0; i < sizeof special / sizeof *special; i++) {
+        char marked[16];
+        snprintf(marked, sizeof marked, BLANK "%s", special[i]);
+        const int at = tokens_find(t, str_of(marked));
+        if (at >= 0 && tokens_set(t, at, str_of(special[i]), 0, TOKEN_CONTROL, e) != 0) return -1;
+    }
+    return 0;
+}
+
+static int from_vocab_txt(struct conversion *c, struct tokens *t, const char *path, struct err *e) {
+    const json_t *lower = json_object_get(c->tok_config, "do_lower_case");
+    if (read_lines(c, t, path, e) != 0 || add_added(c, t, e) != 0) return -1;
+    if (gguf_set_str(c->w, KEY("model"), STR("bert"), e) != 0 ||
+        gguf_set_str(c->w, KEY("pre"), STR("default"), e) != 0)
+        return -1;
+    return gguf_set_bool(c->w, KEY("normalizer.lowercase"), !json_is_false(lower), e);
+}
+
 static int word_piece(struct conversion *c, struct tokens *t, struct err *e) {
     const json_t *norm = json_object_get(c->tokenizer, "normalizer");
     const json_t *lower = json_object_get(norm, "lowercase");
@@ -285,27 +322,32 @@ static bool has_stage(const json_t *j, const char *want, int depth) {
     return strcmp(type, want) == 0;
 }
 
+/* Is there a file NAME in the folder?  Its path, then. */
+static bool has_file(const struct conversion *c, const char *name, char path[CONVERT_PATH]) {
+    struct stat st;
+    return snprintf(path, CONVERT_PATH, "%s/%s", c->folder, name) < CONVERT_PATH &&
+           stat(path, &st) == 0;
+}
+
 static int read_tokens(struct conversion *c, struct tokens *t, struct err *e) {
     const json_t *model = json_object_get(c->tokenizer, "model");
     const char *type = json_string_value(json_object_get(model, "type"));
     char path[CONVERT_PATH];
-    struct stat st;
     const bool bpe = c->tokenizer && (!type || strcmp(type, "BPE") == 0);
-    if (snprintf(path, sizeof path, "%s/tokenizer.model", c->folder) >= (int)sizeof path)
-        return err_set(e, ERR_FORMAT, "%.60s: too long a path", c->folder);
     if (bpe && (has_stage(json_object_get(c->tokenizer, "pre_tokenizer"), "ByteLevel", 0) ||
                 has_stage(json_object_get(c->tokenizer, "decoder"), "ByteLevel", 0)))
         return byte_level(c, t, e);
     if (type && strcmp(type, "WordPiece") == 0) return word_piece(c, t, e);
-    if (stat(path, &st) == 0) return sentence_piece(c, t, path, e);
+    if (has_file(c, "tokenizer.model", path)) return sentence_piece(c, t, path, e);
     if (bpe) return sentence_piece(c, t, NULL, e);
-    if (!c->tokenizer)
-        return err_set(e, ERR_NOT_FOUND, "%s: neither tokenizer.json nor tokenizer.model",
-                       c->folder);
-    return err_set(e, ERR_UNSUPPORTED,
-                   "%s/tokenizer.json: a tokenizer of type \"%.20s\"; BPE and WordPiece are "
-                   "converted",
-                   c->folder, type);
+    if (c->tokenizer)
+        return err_set(e, ERR_UNSUPPORTED,
+                       "%s/tokenizer.json: a tokenizer of type \"%.20s\"; BPE and WordPiece are "
+                       "converted",
+                       c->folder, type);
+    if ((c->family->flags & FAMILY_ENCODER) && has_file(c, "vocab.txt", path))
+        return from_vocab_txt(c, t, path, e);
+    return err_set(e, ERR_NOT_FOUND, "%s: neither tokenizer.json nor tokenizer.model", c->folder);
 }
 
 static int set_tokens(struct conversion *c, const struct tokens *t, struct err *e) {
