@@ -82,7 +82,15 @@ static int keys_smollm3(struct conversion *c, struct err *e) {
     return 0;
 }
 
-static int keys_qwen2moe(struct conversion *c, struct err *e) {
+/* Whether the chosen experts' weights are made to sum to 1 is fixed by the architecture in GGUF:
+ * Qwen 2 does not, Qwen 3 does. */
+static int keys_qwenmoe(struct conversion *c, struct err *e) {
+    const json_t *norm = convert_config(c, "norm_topk_prob");
+    const bool wants = strcmp(c->family->arch, "qwen3moe") == 0;
+    if (norm && json_is_true(norm) != wants)
+        return convert_key_error(c, "norm_topk_prob", e,
+                                 wants ? "is false; true is accepted"
+                                       : "is true; false is accepted");
     if (convert_copy_u32(c, "expert_feed_forward_length", "moe_intermediate_size", e) != 0)
         return -1;
     return convert_copy_u32(c, "expert_shared_feed_forward_length",
@@ -121,11 +129,8 @@ static int keys_encoder(struct conversion *c, struct err *e) {
 
 static int keys_bert(struct conversion *c, struct err *e) {
     const json_t *p = convert_config(c, "position_embedding_type");
-    const char *act = json_string_value(convert_config(c, "hidden_act"));
     if (p && strcmp(json_string_value(p) ? json_string_value(p) : "", "absolute") != 0)
         return convert_key_error(c, "position_embedding_type", e, "is not \"absolute\"");
-    if (act && strncmp(act, "gelu", 4) != 0)
-        return convert_key_error(c, "hidden_act", e, "is not \"gelu\"");
     return keys_encoder(c, e);
 }
 
@@ -144,9 +149,9 @@ static const struct family families[] = {
     {"mistral", "llama", FAMILY_PAIRS, keys_window},
     {"mixtral", "llama", FAMILY_PAIRS, keys_window},
     {"qwen2", "qwen2", 0, NULL},
-    {"qwen2_moe", "qwen2moe", FAMILY_OWN_HEAD, keys_qwen2moe},
+    {"qwen2_moe", "qwen2moe", FAMILY_OWN_HEAD, keys_qwenmoe},
     {"qwen3", "qwen3", 0, NULL},
-    {"qwen3_moe", "qwen3moe", 0, keys_qwen2moe},
+    {"qwen3_moe", "qwen3moe", 0, keys_qwenmoe},
     {"phi3", "phi3", 0, keys_window},
     {"gemma2", "gemma2", FAMILY_NORM_PLUS | FAMILY_SANDWICH | FAMILY_TIED | FAMILY_NO_PREFIX,
      keys_gemma2},

@@ -235,13 +235,24 @@ static int sizes(struct conversion *c, struct err *e) {
     return convert_set_u32(c, "attention.value_length", c->head_dim, e);
 }
 
+/* What stands between the halves of the feed-forward is fixed by the architecture in GGUF. */
+static int check_activation(const struct conversion *c, struct err *e) {
+    const char *act = json_string_value(convert_config(c, "hidden_act|hidden_activation"));
+    const bool gelu = (c->family->flags & (FAMILY_NORM_PLUS | FAMILY_ENCODER)) != 0;
+    if (!act || strcmp(c->family->arch, "nomic-bert") == 0) return 0;
+    if (gelu ? strncmp(act, "gelu", 4) == 0 : !strcmp(act, "silu") || !strcmp(act, "swish"))
+        return 0;
+    return convert_key_error(c, "hidden_act", e, gelu ? "is no \"gelu\"" : "is not \"silu\"");
+}
+
 int convert_keys(struct conversion *c, struct err *e) {
     const bool encoder = c->family->flags & FAMILY_ENCODER;
     const bool learned = strcmp(c->family->arch, "bert") == 0;
     const char *context = "max_trained_positions|max_position_embeddings|n_positions|n_ctx";
     gemma3_defaults(c);
     if (!convert_config(c, context)) return convert_key_error(c, context, e, "is missing");
-    if (sizes(c, e) != 0 || convert_copy_u32(c, "context_length", context, e) != 0 ||
+    if (check_activation(c, e) != 0 || sizes(c, e) != 0 ||
+        convert_copy_u32(c, "context_length", context, e) != 0 ||
         convert_copy_u32(c, "feed_forward_length", "intermediate_size|n_inner", e) != 0 ||
         convert_set_u32(c, "vocab_size", c->n_vocab, e) != 0)
         return -1;
