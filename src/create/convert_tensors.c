@@ -254,24 +254,50 @@ static size_t source_row(size_t r, size_t d) {
     return head * d + (i % 2 ? d / 2 : 0) + i / 2;
 }
 
-/* Rows first..first+n of a matrix of n_col columns, in the result's type, to out. */
-static void fill(const struct st_tensor *t, enum qtype type, size_t d, size_t n_col, size_t first,
-                 size_t n, bool plus_one, float *row, uint8_t *out) {
-    const size_t size = st_type_bytes(t->type), row_bytes = qtype_row_bytes(type, (int)n_col);
-    const bool same = (t->type == ST_F32 && type == QT_F32) ||
-                      (t->type == ST_F16 && type == QT_F16) ||
-                      (t->type == ST_BF16 && type == QT_BF16);
-    for (size_t r = first; r < first + n; r++, out += row_bytes) {
-        const size_t from = d ? source_row(r, d) : r;
-        if (same && !plus_one) {
-            memcpy(out, t->data + from * n_col * size, row_bytes);
+/* One tensor on its way: a matrix, or a vector, of which each value is a row where rows move. */
+struct work {
+    const struct st_tensor *t;
+    enum qtype type;
+    size_t rows, cols, row_bytes;
+    size_t head_rows; /* of each head whose rows move; 0: none do */
+    bool same;        /* the bytes are the result's */
+    bool plus_one;
+    float *row;   /* [cols] */
+    uint8_t *out; /* room for a chunk */
+};
+
+static struct work work_of(const struct conversion *c, const struct planned *x,
+                           const struct st_tensor *t) {
+    const bool moves = x->n.op != OP_COPY, vector = moves && t->n_dim == 1;
+    const int n_head = x->n.op == OP_ROTATE_Q ? c->n_head : c->n_kv_head;
+    struct work w = {.t = t, .type = x->type};
+    w.cols = vector ? 1 : (size_t)n_col(x);
+    w.rows = vector ? (size_t)n_col(x) : (size_t)n_row(x);
+    w.row_bytes = qtype_row_bytes(x->type, (int)w.cols);
+    w.head_rows = moves ? w.rows / (size_t)n_head : 0;
+    w.plus_one = (c->family->flags & FAMILY_NORM_PLUS) && strstr(x->n.name, "norm.weight");
+    w.same = !w.plus_one && ((t->type == ST_F32 && x->type == QT_F32) ||
+                             (t->type == ST_F16 && x->type == QT_F16) ||
+                             (t->type == ST_BF16 && x->type == QT_BF16));
+    return w;
+}
+
+/* Rows first..first+n in the result's type: where they lie, or made in the room for a chunk. */
+static const uint8_t *rows_of(const struct work *w, size_t first, size_t n) {
+    uint8_t *out = w->out;
+    if (w->same && !w->head_rows) return w->t->data + first * w->row_bytes;
+    for (size_t r = first; r < first + n; r++, out += w->row_bytes) {
+        const size_t from = w->head_rows ? source_row(r, w->head_rows) : r;
+        if (w->same) {
+            memcpy(out, w->t->data + from * w->row_bytes, w->row_bytes);
             continue;
         }
-        safetensors_floats(t, from * n_col, n_col, row); /* to F32: nothing else is converted */
-        for (size_t i = 0; i < n_col && plus_one; i++)
-            row[i] += 1.0f;
-        memcpy(out, row, row_bytes);
+        safetensors_floats(w->t, from * w->cols, w->cols, w->row); /* to F32, the only other type */
+        for (size_t i = 0; i < w->cols && w->plus_one; i++)
+            w->row[i] += 1.0f;
+        memcpy(out, w->row, w->row_bytes);
     }
+    return w->out;
 }
 
 static int advance(struct tensor_plan *p, size_t n, struct err *e) {
@@ -281,29 +307,22 @@ static int advance(struct tensor_plan *p, size_t n, struct err *e) {
     return err_set(e, ERR_CANCELLED, "%s: interrupted", p->c->folder);
 }
 
-/* A matrix, or a vector: then each value is a row where rows move. */
 static int write_one(struct tensor_plan *p, const struct planned *x, const struct st_tensor *t,
                      struct err *e) {
-    const struct conversion *c = p->c;
-    const bool moves = x->n.op != OP_COPY;
-    const size_t cols = moves && t->n_dim == 1 ? 1 : (size_t)n_col(x);
-    const size_t rows = moves && t->n_dim == 1 ? (size_t)n_col(x) : (size_t)n_row(x);
-    const int n_head = x->n.op == OP_ROTATE_Q ? c->n_head : c->n_kv_head;
-    const size_t d = moves ? rows / (size_t)n_head : 0;
-    const size_t row_bytes = qtype_row_bytes(x->type, (int)cols);
-    const size_t step = row_bytes < CHUNK_BYTES ? CHUNK_BYTES / row_bytes : 1;
-    const bool plus = (c->family->flags & FAMILY_NORM_PLUS) && strstr(x->n.name, "norm.weight");
-    uint8_t *out = malloc(step * row_bytes);
-    float *row = malloc(cols * sizeof *row);
-    int rc = out && row ? 0 : err_nomem(e, t->name);
-    for (size_t r = 0; rc == 0 && r < rows; r += step) {
-        const size_t n = rows - r < step ? rows - r : step;
-        fill(t, x->type, d, cols, r, n, plus, row, out);
-        rc = gguf_write_data(c->w, out, n * row_bytes, e);
-        if (rc == 0) rc = advance(p, n * row_bytes, e);
+    struct work w = work_of(p->c, x, t);
+    const size_t step = w.row_bytes < CHUNK_BYTES ? CHUNK_BYTES / w.row_bytes : 1;
+    w.out = malloc(step * w.row_bytes);
+    w.row = malloc(w.cols * sizeof *w.row);
+    int rc = w.out && w.row ? 0 : err_nomem(e, t->name);
+    for (size_t r = 0; rc == 0 && r < w.rows; r += step) {
+        const size_t n = w.rows - r < step ? w.rows - r : step;
+        rc = gguf_write_data(p->c->w, rows_of(&w, r, n), n * w.row_bytes, e);
+        if (rc == 0) rc = advance(p, n * w.row_bytes, e);
+        if (w.same && !w.head_rows) safetensors_forget(t, r * w.row_bytes, (r + n) * w.row_bytes);
     }
-    free(row);
-    free(out);
+    safetensors_forget(t, 0, t->n_bytes);
+    free(w.row);
+    free(w.out);
     return rc;
 }
 

@@ -10,7 +10,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/arena.h"
 #include "base/checked.h"
@@ -365,6 +367,13 @@ const struct st_tensor *safetensors_at(const struct safetensors *s, int i) {
 const struct st_tensor *safetensors_find(const struct safetensors *s, const char *name) {
     const struct st_tensor key = {.name = name};
     return bsearch(&key, s->t, (size_t)s->n, sizeof *s->t, by_name);
+}
+
+void safetensors_forget(const struct st_tensor *t, size_t lo, size_t hi) {
+    const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+    const uintptr_t from = ((uintptr_t)t->data + lo + page - 1) & ~(page - 1);
+    const uintptr_t to = ((uintptr_t)t->data + hi) & ~(page - 1);
+    if (from < to) madvise((void *)from, to - from, MADV_DONTNEED); /* read-only: nothing is lost */
 }
 
 /* ---- values ---- */

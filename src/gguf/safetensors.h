@@ -57,6 +57,9 @@ const struct st_tensor *safetensors_find(const struct safetensors *s,
 size_t st_type_bytes(enum st_type t);
 const char *st_type_name(enum st_type t);
 
+/* Bytes [lo, hi) of a tensor are not needed any more: their pages need not stay in memory. */
+void safetensors_forget(const struct st_tensor *t, size_t lo, size_t hi);
+
 /* n values of a tensor from value `first` on, as floats.  For types of floats only. */
 bool st_is_float(enum st_type t);
 void safetensors_floats(const struct st_tensor *t, size_t first, size_t n, float *out);
