@@ -23,6 +23,7 @@ static enum net_class class4(uint32_t a) {
         {0xa9fe0000, 16, NET_SPECIAL}, /* 169.254.0.0, link-local: cloud metadata */
         {0xc0000000, 24, NET_SPECIAL}, /* 192.0.0.0, protocol assignments */
         {0xc0000200, 24, NET_SPECIAL}, /* 192.0.2.0, documentation */
+        {0xc0586300, 24, NET_SPECIAL}, /* 192.88.99.0, 6to4 relays */
         {0xc6336400, 24, NET_SPECIAL}, /* 198.51.100.0 */
         {0xcb007100, 24, NET_SPECIAL}, /* 203.0.113.0 */
         {0xc6120000, 15, NET_SPECIAL}, /* 198.18.0.0, benchmarks */
@@ -47,9 +48,11 @@ static enum net_class class6(const uint8_t a[16]) {
     if (a[0] == 0x20 && a[1] == 0x02) return class4(word(a + 2)); /* 2002::/16, 6to4 */
     if ((a[0] & 0xfe) == 0xfc) return NET_PRIVATE;                /* fc00::/7 */
     if ((a[0] & 0xe0) != 0x20)
-        return NET_SPECIAL; /* outside 2000::/3: link-local, multicast, ... */
-    if (word(a) == 0x20010db8) return NET_SPECIAL;           /* documentation */
-    return word(a) == 0x20010000 ? NET_SPECIAL : NET_PUBLIC; /* Teredo */
+        return NET_SPECIAL;                       /* outside 2000::/3: link-local, multicast, ... */
+    const bool special = word(a) == 0x20010db8 || /* documentation */
+                         (word(a) & 0xfffff000) == 0x3fff0000 || /* 3fff::/20, the same */
+                         (word(a) & 0xfffffe00) == 0x20010000; /* 2001::/23: Teredo, ORCHID, ... */
+    return special ? NET_SPECIAL : NET_PUBLIC;
 }
 
 enum net_class net_class_of(const struct sockaddr *a) {

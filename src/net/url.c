@@ -36,8 +36,6 @@ static bool split(CURLU *u, const char *url, struct net_url *out) {
     if (has_user || !take(u, CURLUPART_HOST, 0, out->host, sizeof out->host) ||
         !take(u, CURLUPART_PORT, CURLU_DEFAULT_PORT, port, sizeof port))
         return false;
-    const size_t n = strlen(out->host);
-    if (n > 1 && out->host[n - 1] == '.') out->host[n - 1] = 0;
     out->port = atoi(port);
     return true;
 }
@@ -45,7 +43,8 @@ static bool split(CURLU *u, const char *url, struct net_url *out) {
 int net_url_parse(const char *url, struct net_url *out, struct err *e) {
     CURLU *u = curl_url();
     if (!u) return err_nomem(e, "URL");
-    const bool ok = !has_odd_bytes(url) && split(u, url, out);
+    /* "%c3%a4" in a host is another one once it is read, too. */
+    const bool ok = !has_odd_bytes(url) && split(u, url, out) && !has_odd_bytes(out->host);
     curl_url_cleanup(u);
     if (ok) return 0;
     return err_set(e, ERR_USAGE, "\"%.200s\": a URL http(s)://HOST[:PORT]/... is accepted", url);
