@@ -36,8 +36,6 @@ static bool split(CURLU *u, const char *url, struct net_url *out) {
     if (has_user || !take(u, CURLUPART_HOST, 0, out->host, sizeof out->host) ||
         !take(u, CURLUPART_PORT, CURLU_DEFAULT_PORT, port, sizeof port))
         return false;
-    const size_t n = strlen(out->host);
-    if (n > 1 && out->host[n - 1] == '.') out->host[n - 1] = 0;
     out->port = atoi(port);
     return true;
 }

@@ -10,7 +10,8 @@ enum { NET_HOST_MAX = 256 };
 
 struct net_url {
     bool https;
-    char host[NET_HOST_MAX]; /* lower case, without a port and a dot at its end; IPv6 in brackets */
+    char host[NET_HOST_MAX]; /* lower case, without a port; IPv6 in brackets; a dot at its end
+                                stays: a name server may know "a." and "a" as two hosts */
     int port;                /* filled in */
 };
 
