@@ -137,8 +137,7 @@ static void no_token_for_strangers(void **state) {
         "http://localhost@127.0.0.1:%d/token",
         "http://localhost:%d@127.0.0.1:%d/token",
         "http://user@localhost:%d/token",
-        "http://l\xd0\xbe"
-        "calhost:%d/token",
+        "http://l\320\276calhost:%d/token", /* o of another alphabet */
     };
     snprintf(name, sizeof name, "http://localhost:%d/library/m", fake.server.port);
     for (size_t i = 0; i < sizeof own_port / sizeof *own_port; i++)
