@@ -7,6 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "net/address.h"
+#include "net/proxy.h"
+
 static struct hostile cdn; /* https */
 static atomic_int cdn_credentials;
 
@@ -194,12 +197,86 @@ static void through_a_proxy(void **state) {
     hostile_stop(&p);
 }
 
+/* ---- what decides ---- */
+
+static void which_proxy(void **state) {
+    (void)state;
+    static const struct {
+        const char *no_proxy, *url;
+        bool proxied;
+    } row[] = {
+        {"", "http://a.example/", true},
+        {"", "https://a.example/", true},
+        {"", "http://127.0.0.1:5000/", false},
+        {"", "http://[::1]/", false},
+        {"", "http://localhost/", false},
+        {"", "http://10.1.2.3/", true},
+        {"*", "http://a.example/", false},
+        {"example", "http://a.example/", false},
+        {".example", "http://example/", false},
+        {"ample", "http://a.example/", true},
+        {"A.Example", "http://a.example./", false},
+        {"b.example, a.example", "http://a.example/", false},
+        {"a.example.org", "http://a.example/", true},
+        {"10.0.0.0/8", "http://10.1.2.3/", false},
+        {"10.0.0.0/8", "http://11.1.2.3/", true},
+        {"10.1.2.0/23", "http://10.1.3.9/", false},
+        {"10.1.2.0/23", "http://10.1.4.9/", true},
+        {"10.1.2.3", "http://10.1.2.3/", false},
+        {"10.1.2.3/33", "http://10.1.2.3/", true},
+        {"10.1.2.3/", "http://10.1.2.3/", true},
+        {"2.3", "http://10.1.2.3/", true},
+        {"fd00::/8", "http://[fd12::1]/", false},
+        {"fd00::/8", "http://[fe12::1]/", true},
+    };
+    setenv("http_proxy", "http://p:1", 1), setenv("HTTPS_PROXY", "http://p:2", 1);
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        struct net_url u;
+        setenv("NO_PROXY", row[i].no_proxy, 1);
+        assert_int_equal(net_url_parse(row[i].url, &u, NULL), 0);
+        const char *want = !row[i].proxied ? "" : u.https ? "http://p:2" : "http://p:1";
+        if (strcmp(net_proxy_of(&u), want) != 0)
+            fail_msg("%s without %s: \"%s\"", row[i].url, row[i].no_proxy, net_proxy_of(&u));
+    }
+    unsetenv("http_proxy"), unsetenv("HTTPS_PROXY"), unsetenv("NO_PROXY");
+}
+
+static void classes_of_hosts(void **state) {
+    (void)state;
+    static const struct {
+        const char *host;
+        int kind; /* -1: a name */
+    } row[] = {
+        {"127.0.0.1", NET_LOOPBACK},
+        {"127.0.0.1.", NET_LOOPBACK},
+        {"[::1]", NET_LOOPBACK},
+        {"localhost", NET_LOOPBACK},
+        {"LocalHost.", NET_LOOPBACK},
+        {"a.localhost", NET_LOOPBACK},
+        {"[::ffff:10.0.0.1]", NET_PRIVATE},
+        {"10.0.0.1", NET_PRIVATE},
+        {"[fd00::1]", NET_PRIVATE},
+        {"169.254.169.254", NET_SPECIAL},
+        {"0.0.0.0", NET_SPECIAL},
+        {"[::]", NET_SPECIAL},
+        {"[fe80::1%25eth0]", NET_SPECIAL},
+        {"8.8.8.8", NET_PUBLIC},
+        {"notlocalhost", -1},
+        {"localhost.example", -1},
+        {"example", -1},
+    };
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        enum net_class kind;
+        const int got = net_class_of_host(row[i].host, &kind) ? (int)kind : -1;
+        if (got != row[i].kind) fail_msg("%s: %d", row[i].host, got);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(to_addresses),
-        cmocka_unit_test(to_other_schemes),
-        cmocka_unit_test(without_credentials),
-        cmocka_unit_test(through_a_proxy),
+        cmocka_unit_test(to_addresses),        cmocka_unit_test(to_other_schemes),
+        cmocka_unit_test(without_credentials), cmocka_unit_test(through_a_proxy),
+        cmocka_unit_test(which_proxy),         cmocka_unit_test(classes_of_hosts),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
