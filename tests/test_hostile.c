@@ -89,6 +89,25 @@ static void sizes_that_lie(void **state) {
         }
 }
 
+/* ---- R12: a list of registries ---- */
+
+static void only_listed_registries(void **state) {
+    (void)state;
+    char list[100];
+    const int before = atomic_load(&fake.server.n_connections);
+    plan = (struct plan){0};
+    static const char *const others[] = {"registry.example", "127.0.0.1", "127.0.0.1:1,x.example"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        setenv("CRIA_REGISTRIES", others[i], 1);
+        fake_refused("not among the registries", "not among the registries");
+        assert_int_equal(atomic_load(&fake.server.n_connections), before);
+    }
+    snprintf(list, sizeof list, "x.example, 127.0.0.1:%d", fake.server.port);
+    setenv("CRIA_REGISTRIES", list, 1);
+    fake_pulled("a listed registry");
+    unsetenv("CRIA_REGISTRIES");
+}
+
 /* ---- R2: tokens ---- */
 
 /* A realm in this form, whose %d is the port, is never asked; name: what is pulled. */
@@ -337,11 +356,17 @@ static void all_are_found_again(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(manifests_that_lie),       cmocka_unit_test(sizes_that_lie),
-        cmocka_unit_test(no_token_for_strangers),   cmocka_unit_test(token_of_the_registry),
-        cmocka_unit_test(one_key_for_all),          cmocka_unit_test(wrong_bytes_get_no_name),
-        cmocka_unit_test(floods_are_cut),           cmocka_unit_test(plain_http_is_for_loopback),
-        cmocka_unit_test(insecure_is_for_one_host), cmocka_unit_test(all_are_found_again),
+        cmocka_unit_test(only_listed_registries),
+        cmocka_unit_test(manifests_that_lie),
+        cmocka_unit_test(sizes_that_lie),
+        cmocka_unit_test(no_token_for_strangers),
+        cmocka_unit_test(token_of_the_registry),
+        cmocka_unit_test(one_key_for_all),
+        cmocka_unit_test(wrong_bytes_get_no_name),
+        cmocka_unit_test(floods_are_cut),
+        cmocka_unit_test(plain_http_is_for_loopback),
+        cmocka_unit_test(insecure_is_for_one_host),
+        cmocka_unit_test(all_are_found_again),
     };
     return cmocka_run_group_tests(tests, fake_set_up, fake_tear_down);
 }

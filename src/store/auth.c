@@ -69,13 +69,25 @@ static int stall_s(void) {
     return os_setting("STALL_TIMEOUT", v, sizeof v) ? atoi(v) : 0;
 }
 
+/* SECURITY.md R12: where a list of registries is set, others are not asked, in whatever form the
+ * host is written there: a host with a port is another one. */
+static int check_allowed(const char *host, struct err *e) {
+    char list[4096], shown[256];
+    if (!os_setting("REGISTRIES", list, sizeof list)) return 0;
+    snprintf(shown, sizeof shown, "%.250s", list);
+    for (char *rest = NULL, *x = strtok_r(list, ", ", &rest); x; x = strtok_r(NULL, ", ", &rest))
+        if (strcasecmp(x, host) == 0) return 0;
+    return err_set(e, ERR_LIMIT, "%s: not among the registries that CRIA_REGISTRIES allows: %s",
+                   host, shown);
+}
+
 int registry_open(struct registry *r, const struct name *n, const struct registry_opts *o,
                   struct err *e) {
     const struct net_opts net = {
         .insecure_host = o->insecure ? n->host : NULL, .stall_s = stall_s(), .stop = o->stop};
     *r = (struct registry){.o = o};
     pthread_mutex_init(&r->lock, NULL);
-    if (choose_base(r, n, &net, e) != 0) return -1;
+    if (check_allowed(n->host, e) != 0 || choose_base(r, n, &net, e) != 0) return -1;
     r->net = net_client_new(&net, e);
     return r->net ? 0 : -1;
 }
