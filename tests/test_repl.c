@@ -207,12 +207,53 @@ static void test_no_editor(void **state) {
     assert_nothing_left();
 }
 
+/* What was set and said becomes a model; another one is loaded; one that is not there changes
+ * nothing. */
+static void test_models(void **state) {
+    (void)state;
+    struct term t;
+    struct ran r;
+    char store[700];
+    snprintf(store, sizeof store, "%s/store", dir);
+    setenv("CRIA_MODELS", store, 1);
+    open_chat(&t);
+    term_expect(&t, "/show modelfile\r", "models of the store have this");
+    term_expect(&t, "/list\r", "No models yet");
+    term_expect(&t, "/set system You are brief.\r", "Set system message.");
+    term_expect(&t, "/set parameter temperature 0.25\r", "Set parameter");
+    term_expect(&t, "hello \"\" there\r", "eval rate:");
+    term_expect(&t, "/save\r", "/save NAME");
+    term_expect(&t, "/save ../mine\r", "Error: model name");
+    term_expect(&t, "/save mine\r", "Created new model 'mine'");
+    term_expect(&t, "/set parameter temperature 0.75\r", "0.75");
+    term_expect(&t, "/load 127.0.0.1:1/none\r", "Error:");
+    term_expect(&t, "/show parameters\r", "0.75"); /* still the old chat */
+    term_expect(&t, "/load mine\r", "Loading model 'mine'");
+    term_expect(&t, "/show parameters\r", "0.25");
+    term_expect(&t, "/show system\r", "You are brief.");
+    term_expect(&t, "/show modelfile\r", "MESSAGE user hello");
+    term_expect(&t, "/show license\r", "No license");
+    term_expect(&t, "/list\r", "mine:latest");
+    term_expect(&t, "again\r", "eval rate:");
+    term_expect(&t, "/load mine\r", "Loading model 'mine'"); /* the model that is open */
+    term_expect(&t, "once more\r", "eval rate:");
+    leave(&t);
+    const char *args[] = {"show", "mine", "--modelfile", NULL};
+    assert_int_equal(run_cria(&r, args, "", 0, 30), 0);
+    assert_non_null(strstr(r.out.p, "SYSTEM You are brief."));
+    assert_non_null(strstr(r.out.p, "PARAMETER temperature 0.25"));
+    assert_non_null(strstr(r.out.p, "MESSAGE assistant "));
+    ran_fini(&r);
+    unsetenv("CRIA_MODELS");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_paste_is_one_message),
         cmocka_unit_test(test_paste_given_up),
         cmocka_unit_test(test_editor),
         cmocka_unit_test(test_no_editor),
+        cmocka_unit_test(test_models),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -9,6 +9,7 @@
 #include "base/os.h"
 #include "cli/model.h"
 #include "cli/repl.h"
+#include "cli/repl_model.h"
 #include "engine/embed.h"
 
 enum { MAX_STDIN_BYTES = 64 << 20 };
@@ -143,6 +144,7 @@ int cmd_run(int argc, char **argv, struct err *e) {
     if (rc == 0) rc = set_options(&c, &lora, e);
     if (rc == 0) rc = run(&c, args + 1, n_args - 1, e);
     chat_fini(&c);
+    repl_models_fini();
     cli_model_close(&m);
     free(lora);
     return rc;

@@ -7,11 +7,15 @@
 
 #include "cli/cli.h"
 #include "cli/input.h"
+#include "cli/repl_model.h"
 
 static void help(void) {
     fputs("Available Commands:\n"
           "  /set            Set session variables\n"
           "  /show           Show model information\n"
+          "  /load MODEL     Chat with another model\n"
+          "  /save NAME      Save this chat as a model\n"
+          "  /list           List models\n"
           "  /clear          Clear session context\n"
           "  /bye            Exit\n"
           "  /?, /help       Help for a command\n"
@@ -36,6 +40,8 @@ static void help_set(void) {
 static void help_show(void) {
     fputs("Available Commands:\n"
           "  /show info         Show details for this model\n"
+          "  /show license      Show model license\n"
+          "  /show modelfile    Show Modelfile for this model\n"
           "  /show parameters   Show parameters that were set\n"
           "  /show system       Show system message\n"
           "  /show template     Show prompt template\n\n",
@@ -153,6 +159,15 @@ static void show_text(struct str s, const char *none) {
     buf_fini(&safe);
 }
 
+/* What only models of the store have. */
+static void show_stored(const struct chat *c, bool license, struct buf *text) {
+    struct err e = {0};
+    if ((license ? repl_license : repl_modelfile)(c, text, &e) != 0)
+        fprintf(stderr, "Error: %s\n\n", e.msg);
+    else
+        show_text(buf_view(text), "No license was specified for this model.");
+}
+
 static void show(const struct chat *c, char *rest) {
     const char *what = word(&rest);
     struct err e;
@@ -169,7 +184,7 @@ static void show(const struct chat *c, char *rest) {
         gguf_get_str(engine_gguf(c->engine), "tokenizer.chat_template", &s, &e);
         show_text(s, "No prompt template was specified for this model.");
     } else if (strcmp(what, "license") == 0 || strcmp(what, "modelfile") == 0)
-        fprintf(stderr, "'/show %s' is not supported by this version\n", what);
+        show_stored(c, *what == 'l', &text);
     else if (*what == 0)
         help_show();
     else
@@ -194,6 +209,19 @@ static bool is_one_of(const char *w, const char *a, const char *b) {
     return strcmp(w, a) == 0 || strcmp(w, b) == 0;
 }
 
+/* /load NAME, /save NAME, /list: with the store. */
+static void with_store(struct chat *c, const char *cmd, const char *name) {
+    struct err e = {0};
+    int rc = 0;
+    if (!*name)
+        fprintf(stderr, "Usage:\n  %s NAME\n", cmd);
+    else if (cmd[2] == 'o')
+        rc = repl_load(c, name, &e);
+    else
+        rc = cmd[1] == 's' ? repl_save(c, name, &e) : repl_list(&e);
+    if (rc != 0) fprintf(stderr, "Error: %s\n", e.msg);
+}
+
 /* One line that begins with '/'.  1: leave; 0: go on. */
 static int command(struct chat *c, char *line) {
     char *rest = line;
@@ -208,8 +236,10 @@ static int command(struct chat *c, char *line) {
         set(c, rest);
     else if (strcmp(cmd, "/show") == 0)
         show(c, rest);
-    else if (is_one_of(cmd, "/load", "/save") || is_one_of(cmd, "/list", "/ls"))
-        fprintf(stderr, "'%s' is not supported by this version\n", cmd);
+    else if (is_one_of(cmd, "/load", "/save"))
+        with_store(c, cmd, word(&rest));
+    else if (is_one_of(cmd, "/list", "/ls"))
+        with_store(c, "/list", "-");
     else
         fprintf(stderr, "Unknown command '%s'. Type /? for help\n", cmd);
     return 0;
