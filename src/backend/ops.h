@@ -133,8 +133,9 @@ struct op_limits {
 struct ops {
     const char *name; /* "cpu" */
 
-    /* Size the team's scratch for everything below. */
+    /* Size the team's scratch for everything below; and how much that is, of n workers together. */
     int (*reserve)(struct team *t, const struct op_limits *lim, struct err *e);
+    size_t (*scratch_bytes)(const struct op_limits *lim, int n_worker);
 
     /* x[i] = scale * table[tok[i]] (+ pos_table[pos] (+ type_table[0])), i < n. */
     void (*embed)(struct worker *w, float *x, int ldx, const struct mat *table, const int32_t *tok,

@@ -301,6 +301,13 @@ int team_reserve(struct team *t, size_t scratch_bytes, size_t shared_bytes, stru
     return ok ? 0 : err_nomem(e, "compute scratch");
 }
 
+size_t team_scratch_bytes(const struct team *t) {
+    size_t sum = t->worker[0].shared_bytes;
+    for (int i = 0; i < t->n; i++)
+        sum += t->worker[i].scratch_bytes;
+    return sum;
+}
+
 /* ---- shares ---- */
 
 enum { ITEM_BITS = 24, RUNS = 16 /* a run is this part of what is left: late ones are short */ };

@@ -30,6 +30,7 @@ int team_size(const struct team *t);
 /* Grow each worker's scratch and the shared scratch to at least these sizes.  Their contents are
  * lost.  Not while the team runs.  Decode must not need it. */
 int team_reserve(struct team *t, size_t scratch_bytes, size_t shared_bytes, struct err *e);
+size_t team_scratch_bytes(const struct team *t); /* of all workers and the shared one */
 
 /* Worker i runs on processor cpu[i % n_cpu] and nowhere else; of the callers of team_run, who are
  * worker 0, this holds during the run only.  Not while the team runs. */

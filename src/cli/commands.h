@@ -13,6 +13,8 @@
 
 CLI_COMMAND(pull);
 CLI_COMMAND(push);
+CLI_COMMAND(recommend);
+CLI_COMMAND(search);
 CLI_COMMAND(save);
 CLI_COMMAND(load);
 CLI_COMMAND(show);

@@ -12,16 +12,14 @@
 #include "base/log.h"
 #include "base/os.h"
 #include "cpu/cpu.h"
+#include "engine/memory.h"
 #include "engine/speculate.h"
 
 enum {
-    DEFAULT_CTX = 4096,
-    DEFAULT_BATCH = 512,
     MIN_CTX = 4,
     MAX_CTX = 1 << 24,
     MAX_PARALLEL = 1024,
     MIN_CACHE_BYTES = 1 << 20,
-    OUT_BYTES = 64 << 20, /* of logits in one batch: bounds memory where all rows are asked for */
 };
 
 struct engine {
@@ -35,7 +33,7 @@ struct engine {
     struct forward *forward;
     struct prefix *prefix;         /* or NULL */
     struct model_adapter *adapter; /* or NULL */
-    int n_ctx, n_batch, n_out, n_vocab;
+    struct memory_sizes sizes;
     struct step_cost step_cost;
     double load_s;
 };
@@ -99,28 +97,19 @@ static int check_opts(const struct engine_opts *o, struct err *e) {
     return 0;
 }
 
-static void choose_sizes(struct engine *g, const struct engine_opts *o) {
-    const int train = model_n_ctx_train(g->model), n_parallel = o->n_parallel ? o->n_parallel : 1;
-    g->n_ctx = o->n_ctx;
-    if (g->n_ctx == 0) g->n_ctx = train > 0 && train < DEFAULT_CTX ? train : DEFAULT_CTX;
-    if (train > 0 && g->n_ctx > train) {
-        const bool ends = model_positions_end(g->model);
+static int choose_sizes(struct engine *g, const struct engine_opts *o, struct err *e) {
+    const int train = model_n_ctx_train(g->model);
+    const struct memory_model m = {
+        .hp = model_hparams(g->model),
+        .encoder = model_is_embedding(g->model),
+        .positions_end = model_positions_end(g->model),
+        .n_text = vocab_size(g->vocab),
+    };
+    if (train > 0 && o->n_ctx > train)
         log_msg(LOG_WARN, "%s: a context of %d tokens is more than the model %s (%d)",
-                gguf_path(g->gguf), g->n_ctx, ends ? "has positions for" : "was trained for",
-                train);
-        if (ends) g->n_ctx = train; /* there is nothing to compute beyond */
-    }
-    g->n_batch = o->n_batch ? o->n_batch : DEFAULT_BATCH;
-    /* A model that looks both ways must see a text at once. */
-    if (g->n_batch > g->n_ctx || model_is_embedding(g->model)) g->n_batch = g->n_ctx;
-    if (g->n_batch < n_parallel) g->n_batch = n_parallel;
-
-    const int n_model = model_n_vocab(g->model), n_text = vocab_size(g->vocab);
-    g->n_vocab = n_model < n_text ? n_model : n_text;
-    g->n_out = g->n_batch;
-    if (!model_is_embedding(g->model) && (size_t)g->n_out * n_model > OUT_BYTES / sizeof(float))
-        g->n_out = (int)(OUT_BYTES / sizeof(float) / (size_t)n_model);
-    if (g->n_out < n_parallel) g->n_out = n_parallel;
+                gguf_path(g->gguf), o->n_ctx,
+                m.positions_end ? "has positions for" : "was trained for", train);
+    return memory_sizes(&m, o, &g->sizes, e);
 }
 
 static int open_adapter(struct engine *g, const struct engine_opts *o, struct err *e) {
@@ -176,24 +165,12 @@ static int open_team(struct engine *g, const struct engine_opts *o, struct err *
 static int open_weights(struct engine *g, const struct engine_opts *o, struct err *e) {
     g->model = model_open(g->gguf, cpu_ops(), e);
     if (!g->model || open_adapter(g, o, e) != 0) return -1;
-    choose_sizes(g, o);
+    if (choose_sizes(g, o, e) != 0) return -1;
     if (open_team(g, o, e) != 0) return -1;
-    const int n_parallel = o->n_parallel ? o->n_parallel : 1;
-    /* Two pages more than the tokens: a context shift leaves two that are partly used. */
-    const int64_t max_tokens = ((int64_t)g->n_ctx + 2 * KV_PAGE) * n_parallel;
-    if (max_tokens > INT32_MAX / 2)
-        return err_set(e, ERR_USAGE, "num_ctx %d times num_parallel %d: too many tokens", g->n_ctx,
-                       n_parallel);
-    const struct kv_opts kv = {
-        .k_type = o->k_type, .v_type = o->v_type, .max_tokens = (int)max_tokens};
-    g->kv = kv_pool_new(g->model, &kv, e);
+    g->kv = kv_pool_new(g->model, &g->sizes.kv, e);
     if (!g->kv) return -1;
-    const struct forward_opts f = {
-        .n_ctx = g->n_ctx,
-        .max_rows = g->n_batch,
-        .max_out = g->n_out,
-        .max_rank = g->adapter ? model_adapter_get(g->adapter)->max_rank : 0,
-    };
+    const int max_rank = g->adapter ? model_adapter_get(g->adapter)->max_rank : 0;
+    const struct forward_opts f = memory_forward_opts(&g->sizes, max_rank);
     g->forward = forward_new(g->model, g->team, &f, e);
     return g->forward ? open_prefix(g, o, e) : -1;
 }
@@ -230,7 +207,7 @@ struct engine *engine_open(const char *path, const struct engine_opts *o, struct
     if (!g->gguf) goto fail;
     g->vocab = vocab_load(g->gguf, e);
     if (!g->vocab) goto fail;
-    g->n_vocab = vocab_size(g->vocab);
+    g->sizes.n_vocab = vocab_size(g->vocab);
     open_template(g, o->chat_template);
     if (!o->vocab_only && open_weights(g, o, e) != 0) goto fail;
     g->load_s = (double)(os_now_ns() - t0) * 1e-9;
@@ -293,19 +270,19 @@ const struct adapter *engine_adapter(const struct engine *g) {
 }
 
 int engine_n_ctx(const struct engine *g) {
-    return g->n_ctx;
+    return g->sizes.n_ctx;
 }
 
 int engine_n_batch(const struct engine *g) {
-    return g->n_batch;
+    return g->sizes.n_batch;
 }
 
 int engine_n_out(const struct engine *g) {
-    return g->n_out;
+    return g->sizes.n_out;
 }
 
 int engine_n_vocab(const struct engine *g) {
-    return g->n_vocab;
+    return g->sizes.n_vocab;
 }
 
 struct step_cost *engine_step_cost(struct engine *g) {

@@ -63,20 +63,27 @@ static double best_rate(struct team *t, struct job *j) {
     return best;
 }
 
-int limits_measure(struct team *t, struct limits *out, struct err *e) {
+int limits_measure_read(struct team *t, double *read_bps, struct err *e) {
     struct job j = {.probe = cpu_probe()};
     uint8_t *data = os_reserve(READ_BYTES);
     if (!data) return err_nomem(e, "measuring the memory bandwidth");
     team_run(t, first_touch, data);
     j.data = data;
-    *out = (struct limits){0};
+    *read_bps = 0;
     for (int pass = 0; pass < READ_PASSES; pass++) {
         const int64_t t0 = os_now_ns();
         team_run(t, read_share, &j);
         const double rate = READ_BYTES / ((double)(os_now_ns() - t0) * 1e-9);
-        if (rate > out->read_bps) out->read_bps = rate;
+        if (rate > *read_bps) *read_bps = rate;
     }
     os_unreserve(data, READ_BYTES);
+    return 0;
+}
+
+int limits_measure(struct team *t, struct limits *out, struct err *e) {
+    struct job j = {.probe = cpu_probe()};
+    *out = (struct limits){0};
+    if (limits_measure_read(t, &out->read_bps, e) != 0) return -1;
     j.sum = j.probe.int8;
     out->int8_opps = best_rate(t, &j);
     j.sum = j.probe.int16;

@@ -19,11 +19,19 @@ struct forward_opts {
     int max_rank; /* largest LoRA rank that will be used; 0 for none */
 };
 
+/* The workspace that forward_new() allocates, and the shapes that it sizes the team's scratch for,
+ * from hyper-parameters alone.  encoder: model_is_embedding(). */
+struct hparams;
+size_t forward_need_bytes(const struct hparams *h, bool encoder, const struct forward_opts *o);
+struct op_limits forward_limits(const struct hparams *h, bool encoder,
+                                const struct forward_opts *o);
+
 struct forward; /* workspace for one team and model */
 
 struct forward *forward_new(const struct model *m, struct team *t, const struct forward_opts *o,
                             struct err *e);
 void forward_free(struct forward *f);
+size_t forward_mem_bytes(const struct forward *f); /* of the workspace, the team's apart */
 void forward_set_tap(struct forward *f, forward_tap *tap, void *ctx); /* NULL: off */
 
 /* One sequence's share of a batch. */

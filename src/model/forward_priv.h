@@ -45,6 +45,10 @@ struct forward {
     size_t mem_bytes;
 };
 
+/* Row lengths and sizes in f from its options; f->mem_bytes says how much f->mem must have.  Called
+ * twice: without f->mem to add up, then to place the pieces. */
+void workspace_lay_out(struct forward *f, const struct hparams *h, bool encoder);
+
 /* One worker's view of the rows that are alive: all, or in the end those that get logits. */
 struct pass {
     struct forward *f;

@@ -63,31 +63,41 @@ static bool lay_out(struct kv_pool *p, const struct hparams *h, int il) {
     return true;
 }
 
-struct kv_pool *kv_pool_new(const struct model *m, const struct kv_opts *o, struct err *e) {
-    const struct hparams *h = &m->hp;
-    if (!kv_type_ok(o->k_type) || !kv_type_ok(o->v_type)) {
-        err_set(e, ERR_UNSUPPORTED,
-                "KV cache type %s is not supported; F32, F16, BF16, Q8_0, Q4_0 are",
-                qtype_name(kv_type_ok(o->k_type) ? o->v_type : o->k_type));
-        return NULL;
-    }
-    struct kv_pool *p = calloc(1, sizeof *p);
-    if (!p) goto nomem;
+/* Types, layers, page size: all but the memory.  The caller frees p->layer, also after an error. */
+static int plan_pool(struct kv_pool *p, const struct hparams *h, const struct kv_opts *o,
+                     struct err *e) {
+    if (!kv_type_ok(o->k_type) || !kv_type_ok(o->v_type))
+        return err_set(e, ERR_UNSUPPORTED,
+                       "KV cache type %s is not supported; F32, F16, BF16, Q8_0, Q4_0 are",
+                       qtype_name(kv_type_ok(o->k_type) ? o->v_type : o->k_type));
     *p = (struct kv_pool){.k_type = o->k_type, .v_type = o->v_type, .n_layer = h->n_layer};
-    p->max_pos = m->pos_embed.data ? m->pos_embed.n_row : 0;
     p->layer = calloc((size_t)h->n_layer, sizeof *p->layer);
-    if (!p->layer) goto nomem;
+    if (!p->layer) return err_nomem(e, "KV cache");
     for (int il = 0; il < h->n_layer; il++)
-        if (!lay_out(p, h, il)) {
-            err_set(e, ERR_UNSUPPORTED,
-                    "KV cache type %s/%s: heads of %d and %d values are no "
-                    "multiple of its block",
-                    qtype_name(p->k_type), qtype_name(p->v_type),
-                    h->kv_rank ? h->kv_rank + h->n_rot : h->k_dim, h->v_dim);
-            goto fail;
-        }
+        if (!lay_out(p, h, il))
+            return err_set(e, ERR_UNSUPPORTED,
+                           "KV cache type %s/%s: heads of %d and %d values are no "
+                           "multiple of its block",
+                           qtype_name(p->k_type), qtype_name(p->v_type),
+                           h->kv_rank ? h->kv_rank + h->n_rot : h->k_dim, h->v_dim);
     p->n_page = o->max_tokens / KV_PAGE + (o->max_tokens % KV_PAGE != 0);
     if (p->n_page < 1) p->n_page = 1;
+    return 0;
+}
+
+int kv_need(const struct hparams *h, const struct kv_opts *o, struct kv_need *out, struct err *e) {
+    struct kv_pool p = {0};
+    const int rc = plan_pool(&p, h, o, e);
+    *out = (struct kv_need){(uint64_t)p.n_page * p.page_bytes, p.token_bytes};
+    free(p.layer);
+    return rc;
+}
+
+struct kv_pool *kv_pool_new(const struct model *m, const struct kv_opts *o, struct err *e) {
+    struct kv_pool *p = calloc(1, sizeof *p);
+    if (!p) goto nomem;
+    if (plan_pool(p, &m->hp, o, e) != 0) goto fail;
+    p->max_pos = m->pos_embed.data ? m->pos_embed.n_row : 0;
     uint64_t bytes;
     if (!checked_mul(p->page_bytes, (uint64_t)p->n_page, &bytes) || bytes > SIZE_MAX / 2)
         goto nomem;

@@ -16,6 +16,14 @@ struct kv_opts {
     int max_tokens;            /* capacity over all sequences; rounded up to pages */
 };
 
+/* What a pool takes, known from hyper-parameters alone; errors as kv_pool_new. */
+struct hparams;
+struct kv_need {
+    uint64_t bytes;     /* of all pages */
+    size_t token_bytes; /* of one token, all layers */
+};
+int kv_need(const struct hparams *h, const struct kv_opts *o, struct kv_need *out, struct err *e);
+
 struct kv_pool;
 
 /* Address space for max_tokens is reserved; memory is used as pages are.  ERR_UNSUPPORTED when a

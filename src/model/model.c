@@ -36,6 +36,10 @@ void model_free(struct model *m) {
     free(m);
 }
 
+const struct hparams *model_hparams(const struct model *m) {
+    return &m->hp;
+}
+
 const char *model_arch(const struct model *m) {
     return m->hp.arch;
 }

@@ -17,7 +17,9 @@ struct model;
 struct model *model_open(const struct gguf *g, const struct ops *ops, struct err *e);
 void model_free(struct model *m);
 
-const char *model_arch(const struct model *m);  /* "llama", "qwen2"... */
+struct hparams;
+const struct hparams *model_hparams(const struct model *m); /* model/hparams.h */
+const char *model_arch(const struct model *m);              /* "llama", "qwen2"... */
 bool model_is_embedding(const struct model *m); /* bert and its kin: no logits, rows instead */
 int model_pooling(const struct model *m); /* pooling_type: 0 none, 1 mean, 2 first token, 3 last, 4
                                            * rank; -1: the file says nothing */

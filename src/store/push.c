@@ -4,7 +4,6 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base/json.h"
 #include "store/upload.h"
 
 struct push {
@@ -116,29 +115,5 @@ int registry_push(struct store *s, const struct name *n, const struct registry_o
     if (rc == 0) rc = push(&p, e);
     registry_close(&p.r);
     free(p.models);
-    return rc;
-}
-
-/* ---- tags ---- */
-
-int registry_tags(const struct name *n, const struct registry_opts *o,
-                  void (*fn)(void *ctx, const char *tag), void *ctx, struct err *e) {
-    enum { MAX_LIST_BYTES = 4 << 20 };
-    struct registry r;
-    struct net_answer a = {0};
-    struct net_request q = {.max_bytes = MAX_LIST_BYTES, .same_host = true};
-    int rc = registry_open(&r, n, o, e);
-    if (rc == 0) rc = registry_ask_often(&r, "/tags/list", &q, &a, e);
-    if (rc == 0 && a.status != 200) rc = registry_refused("tags", &a, e);
-    json_t *root = rc == 0 ? json_read_object("tags", buf_view(&a.body), 100000, e) : NULL;
-    const json_t *tags = json_object_get(root, "tags");
-    if (rc == 0 && !root) rc = -1;
-    for (size_t i = 0; rc == 0 && i < json_array_size(tags); i++) {
-        const char *tag = json_string_value(json_array_get(tags, i));
-        if (tag) fn(ctx, tag);
-    }
-    json_decref(root);
-    net_answer_fini(&a);
-    registry_close(&r);
     return rc;
 }

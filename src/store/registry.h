@@ -33,6 +33,7 @@ int registry_pull(struct store *s, const struct name *n, const struct registry_o
 int registry_push(struct store *s, const struct name *n, const struct registry_opts *o,
                   registry_event_fn *say, void *ctx, struct err *e);
 
-/* Tags of a model ("/v2/.../tags/list").  Each is handed to fn. */
+/* Tags of a model ("/v2/.../tags/list"), as the registry orders them: each that can be part of a
+ * name is handed to fn.  One try. */
 int registry_tags(const struct name *n, const struct registry_opts *o,
                   void (*fn)(void *ctx, const char *tag), void *ctx, struct err *e);
