@@ -141,6 +141,12 @@ static int keys_nomic(struct conversion *c, struct err *e) {
         return convert_key_error(c, "rotary_emb_fraction", e, "is not 1");
     if (act && strcmp(act, "swiglu") != 0)
         return convert_key_error(c, "activation_function", e, "is not \"swiglu\"");
+    /* What the class can also do, and no published model does. */
+    static const char *const off[] = {"causal", "parallel_block", "prenorm",
+                                      "rotary_emb_interleaved", "use_rms_norm"};
+    for (size_t i = 0; i < sizeof off / sizeof *off; i++)
+        if (json_is_true(convert_config(c, off[i])))
+            return convert_key_error(c, off[i], e, "is true; false is accepted");
     return keys_encoder(c, e);
 }
 
