@@ -20,8 +20,12 @@ void hf_replace(const char *dir, const char *file, json_t *v) {
     if (hf_put_json(dir, file, v) != 0) fail_msg("%s/%s", dir, file);
 }
 
+void hf_bytes(const char *dir, const char *file, const void *bytes, size_t n) {
+    if (hf_put(dir, file, bytes, n) != 0) fail_msg("%s/%s", dir, file);
+}
+
 void hf_text(const char *dir, const char *file, const char *text) {
-    if (hf_put(dir, file, text, strlen(text)) != 0) fail_msg("%s/%s", dir, file);
+    hf_bytes(dir, file, text, strlen(text));
 }
 
 void hf_remove(const char *dir, const char *file) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <jansson.h>
+#include <stddef.h>
 
 /* The value at KEY of DIR/FILE, a JSON object, becomes v (taken; NULL: is removed).  KEY leads
  * through objects with dots: "text_config.head_dim". */
@@ -11,6 +12,7 @@ void hf_set(const char *dir, const char *file, const char *key, json_t *v);
 json_t *hf_get(const char *dir, const char *file);
 void hf_replace(const char *dir, const char *file, json_t *v); /* taken */
 void hf_text(const char *dir, const char *file, const char *text);
+void hf_bytes(const char *dir, const char *file, const void *bytes, size_t n);
 void hf_remove(const char *dir, const char *file);
 
 /* Tensors of DIR/FILE: names that begin with FROM begin with TO instead. */
