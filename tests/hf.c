@@ -139,6 +139,23 @@ static const struct rule bert[] = {
     {NULL, NULL, SAME},
 };
 
+static const struct rule nomic_outer[] = {
+    {"token_embd.weight", "embeddings.word_embeddings.weight", SAME},
+    {"token_types.weight", "embeddings.token_type_embeddings.weight", SAME},
+    {"token_embd_norm", "emb_ln", SAME},
+    {NULL, NULL, SAME},
+};
+static const struct rule nomic[] = {
+    {"attn_qkv", "attn.Wqkv", SAME}, /* all of q, all of k, all of v */
+    {"attn_output", "attn.out_proj", SAME},
+    {"attn_output_norm", "norm1", SAME},
+    {"ffn_up", "mlp.fc11", SAME},
+    {"ffn_gate", "mlp.fc12", SAME}, /* the activated one */
+    {"ffn_down", "mlp.fc2", SAME},
+    {"layer_output_norm", "norm2", SAME},
+    {NULL, NULL, SAME},
+};
+
 /* The rule for NAME; what follows the rule's name (".weight", ".bias") goes to *suffix. */
 static const struct rule *match(const struct rule *r, const char *name, const char **suffix) {
     for (; r->gguf; r++) {
@@ -152,18 +169,18 @@ static const struct rule *match(const struct rule *r, const char *name, const ch
 }
 
 static const struct rule *rule_of(enum hf_family f, const char *name, const char **suffix) {
+    if (hf_is_encoder(f)) return match(f == HF_BERT ? bert : nomic, name, suffix);
     const struct rule *own = f == HF_MIXTRAL                    ? mixtral
                              : f == HF_PHI3                     ? phi3
                              : f == HF_GEMMA2 || f == HF_GEMMA3 ? gemma
-                             : f == HF_BERT                     ? bert
                                                                 : plain;
     const struct rule *r = match(own, name, suffix);
-    if (!r && f != HF_BERT && own != plain) {
+    if (!r && own != plain) {
         r = match(decoder, name, suffix);
         if (!r && own != gemma) r = match(plain, name, suffix);
         return r;
     }
-    return r || f == HF_BERT ? r : match(decoder, name, suffix);
+    return r ? r : match(decoder, name, suffix);
 }
 
 /* transformers rotates the halves of a head (i, i + d/2); these families' GGUF, pairs
@@ -181,7 +198,8 @@ static void unpair(float *x, size_t n, size_t row_n, int64_t n_head) {
 }
 
 static int pairs_of(enum hf_family f) {
-    return f == HF_LLAMA || f == HF_MISTRAL || f == HF_MIXTRAL || f == HF_GRANITE;
+    return f == HF_LLAMA || f == HF_MISTRAL || f == HF_MIXTRAL || f == HF_GRANITE ||
+           f == HF_SMOLLM3;
 }
 
 static void change(const struct gguf *base, enum hf_family f, enum change c, struct tensor *t) {
@@ -227,7 +245,10 @@ static int add_tensor(struct list *l, const struct gguf *g, enum hf_family f,
         return -1;
     }
     const int il = layer_of(s->name, &rest);
-    const struct rule *r = il < 0 ? match(f == HF_BERT ? bert_outer : outer, rest, &suffix)
+    const struct rule *r = il < 0 ? match(f == HF_BERT    ? bert_outer
+                                          : f == HF_NOMIC ? nomic_outer
+                                                          : outer,
+                                          rest, &suffix)
                                   : rule_of(f, rest, &suffix);
     if (!r) {
         fprintf(stderr, "%s: %s has no name in this family\n", gguf_path(g), s->name);
@@ -236,7 +257,10 @@ static int add_tensor(struct list *l, const struct gguf *g, enum hf_family f,
     if (il < 0)
         snprintf(name, sizeof name, "%s%s", r->hf, suffix);
     else
-        snprintf(name, sizeof name, "%s.%d.%s%s", f == HF_BERT ? "encoder.layer" : "model.layers",
+        snprintf(name, sizeof name, "%s.%d.%s%s",
+                 f == HF_BERT    ? "encoder.layer"
+                 : f == HF_NOMIC ? "encoder.layers"
+                                 : "model.layers",
                  il, r->hf, suffix);
     if (r->change == EXPERTS) return split_experts(l, s, name);
     const int two = s->n_dim == 2;
@@ -367,7 +391,7 @@ static int put_config(const struct gguf *g, enum hf_family f, const char *dir, u
                             json_object_get(c, "bos_token_id"), "eos_token_id",
                             json_object_get(c, "eos_token_id"), "transformers_version", "4.52.4");
     int rc = hf_put_json(dir, "config.json", c);
-    if (f == HF_BERT)
+    if (hf_is_encoder(f))
         json_decref(gen), rc |= put_pooling(g, dir);
     else
         rc |= hf_put_json(dir, "generation_config.json", gen);

@@ -43,7 +43,8 @@ enum hf_family hf_family_of(const struct gguf *g) {
     } names[] = {{"llama", HF_LLAMA},       {"qwen2", HF_QWEN2},   {"qwen3", HF_QWEN3},
                  {"qwen2moe", HF_QWEN2MOE}, {"phi3", HF_PHI3},     {"qwen3moe", HF_QWEN3MOE},
                  {"gemma2", HF_GEMMA2},     {"gemma3", HF_GEMMA3}, {"granite", HF_GRANITE},
-                 {"olmo2", HF_OLMO2},       {"bert", HF_BERT}};
+                 {"olmo2", HF_OLMO2},       {"bert", HF_BERT},     {"smollm3", HF_SMOLLM3},
+                 {"nomic-bert", HF_NOMIC}};
     struct str arch;
     struct err e;
     if (gguf_get_str(g, "general.architecture", &arch, &e) != 1) return HF_UNKNOWN;
@@ -191,6 +192,23 @@ static void family_gemma(json_t *c, const struct gguf *g, enum hf_family f) {
     set(c, "sliding_window_pattern", json_integer(6));
 }
 
+static void family_smollm3(json_t *c, const struct gguf *g) {
+    json_t *rotate = json_array(), *types = json_array();
+    for (int64_t il = 0; il < hf_int(g, "block_count", 0); il++) {
+        json_array_append_new(rotate, json_integer((il + 1) % 4 != 0));
+        json_array_append_new(types, json_string("full_attention"));
+    }
+    set(c, "no_rope_layers", rotate), set(c, "layer_types", types);
+    set(c, "no_rope_layer_interval", json_integer(4));
+    set(c, "attention_bias", json_false()), set(c, "mlp_bias", json_false());
+    set(c, "max_window_layers", json_integer(28));
+    set(c, "pretraining_tp", json_integer(2));
+    set(c, "sliding_window", json_null()), set(c, "use_sliding_window", json_false());
+    json_object_del(c, "head_dim");
+    /* The class's default, true, is not saved. */
+    if (!gguf_tensor(g, "output.weight")) json_object_del(c, "tie_word_embeddings");
+}
+
 static void family_phi3(json_t *c, const struct gguf *g) {
     const int64_t n_ctx = hf_int(g, "context_length", 0),
                   n_head = hf_int(g, "attention.head_count", 1);
@@ -220,6 +238,38 @@ static json_t *config_bert(const struct gguf *g) {
         "torch_dtype", "float32");
 }
 
+/* nomic-embed-text's, in the words of GPT-2. */
+static json_t *config_nomic(const struct gguf *g) {
+    json_t *c = json_pack("{s:[s], s:s, s:s, s:{s:s}}", "architectures", "NomicBertModel",
+                          "model_type", "nomic_bert", "activation_function", "swiglu", "auto_map",
+                          "AutoModel", "modeling_hf_nomic_bert.NomicBertModel");
+    static const char *const sizes[][2] = {{"n_embd", "embedding_length"},
+                                           {"n_head", "attention.head_count"},
+                                           {"n_inner", "feed_forward_length"},
+                                           {"n_layer", "block_count"},
+                                           {"n_positions", "context_length"}};
+    static const char *const off[] = {
+        "causal",      "mlp_fc1_bias",  "mlp_fc2_bias",           "parallel_block",
+        "prenorm",     "qkv_proj_bias", "rotary_emb_interleaved", "scale_attn_by_inverse_layer_idx",
+        "use_rms_norm"};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
+        set(c, sizes[i][0], json_integer(hf_int(g, sizes[i][1], 0)));
+    for (size_t i = 0; i < sizeof off / sizeof *off; i++)
+        set(c, off[i], json_false());
+    set(c, "scale_attn_weights", json_true());
+    set(c, "layer_norm_epsilon", json_real(hf_num(g, "attention.layer_norm_epsilon", 1e-12)));
+    set(c, "rotary_emb_base", json_integer((json_int_t)hf_num(g, "rope.freq_base", 10000)));
+    set(c, "rotary_emb_fraction", json_real(1));
+    set(c, "rotary_emb_scale_base", json_null());
+    set(c, "rotary_scaling_factor", json_null());
+    set(c, "type_vocab_size", json_integer(2));
+    set(c, "bos_token_id", json_null()), set(c, "eos_token_id", json_null());
+    set(c, "pad_vocab_size_multiple", json_integer(64));
+    set(c, "vocab_size", json_integer(gguf_tensor(g, "token_embd.weight")->ne[1]));
+    set(c, "torch_dtype", json_string("float32"));
+    return c;
+}
+
 static const char *const class_of[][2] = {
     [HF_LLAMA] = {"LlamaForCausalLM", "llama"},
     [HF_MISTRAL] = {"MistralForCausalLM", "mistral"},
@@ -233,6 +283,7 @@ static const char *const class_of[][2] = {
     [HF_GEMMA3] = {"Gemma3ForCausalLM", "gemma3_text"},
     [HF_GRANITE] = {"GraniteForCausalLM", "granite"},
     [HF_OLMO2] = {"Olmo2ForCausalLM", "olmo2"},
+    [HF_SMOLLM3] = {"SmolLM3ForCausalLM", "smollm3"},
 };
 
 static void common(json_t *c, const struct gguf *g) {
@@ -245,6 +296,8 @@ static void common(json_t *c, const struct gguf *g) {
                                            {"vocab_size", "vocab_size"}};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++)
         set(c, sizes[i][0], json_integer(hf_int(g, sizes[i][1], 0)));
+    if (!find(g, "vocab_size"))
+        set(c, "vocab_size", json_integer(gguf_tensor(g, "token_embd.weight")->ne[1]));
     set(c, "rms_norm_eps", json_real(hf_num(g, "attention.layer_norm_rms_epsilon", 1e-6)));
     set(c, "rope_theta", json_real(hf_num(g, "rope.freq_base", 10000)));
     set(c, "tie_word_embeddings", json_boolean(!gguf_tensor(g, "output.weight")));
@@ -265,6 +318,7 @@ static void common(json_t *c, const struct gguf *g) {
 
 json_t *hf_config(const struct gguf *g, enum hf_family f, unsigned flags) {
     if (f == HF_BERT) return config_bert(g);
+    if (f == HF_NOMIC) return config_nomic(g);
     json_t *c =
         json_pack("{s:[s], s:s}", "architectures", class_of[f][0], "model_type", class_of[f][1]);
     common(c, g);
@@ -291,7 +345,9 @@ json_t *hf_config(const struct gguf *g, enum hf_family f, unsigned flags) {
     case HF_GEMMA2:
     case HF_GEMMA3: family_gemma(c, g, f); break;
     case HF_OLMO2: set(c, "attention_bias", json_false()); break;
+    case HF_SMOLLM3: family_smollm3(c, g); break;
     case HF_BERT:
+    case HF_NOMIC:
     case HF_UNKNOWN: break;
     }
     return c;

@@ -18,9 +18,15 @@ enum hf_family {
     HF_GEMMA3,
     HF_GRANITE,
     HF_OLMO2,
+    HF_SMOLLM3,
     HF_BERT,
+    HF_NOMIC,
     HF_UNKNOWN,
 };
+
+static inline int hf_is_encoder(enum hf_family f) {
+    return f == HF_BERT || f == HF_NOMIC;
+}
 
 enum hf_family hf_family_of(const struct gguf *g);
 

@@ -351,7 +351,7 @@ static void set_token(json_t *c, const char *key, const struct words *w, int id)
 }
 
 static const char *class_of(const struct words *w, enum hf_family f) {
-    if (f == HF_BERT) return "BertTokenizer";
+    if (hf_is_encoder(f)) return "BertTokenizer";
     if (f == HF_GEMMA2 || f == HF_GEMMA3) return "GemmaTokenizer";
     if (strcmp(w->model, "llama") == 0) return "LlamaTokenizer";
     if (strcmp(w->pre, "qwen2") == 0) return "Qwen2Tokenizer";
@@ -362,7 +362,7 @@ static const char *class_of(const struct words *w, enum hf_family f) {
 /* Llama 3's class has no add_bos_token: its tokenizer.json's post_processor does it. */
 static int put_tokenizer_config(const struct words *w, enum hf_family f, const char *dir) {
     json_t *c = json_pack("{s:s, s:b}", "tokenizer_class", class_of(w, f),
-                          "clean_up_tokenization_spaces", f == HF_BERT);
+                          "clean_up_tokenization_spaces", hf_is_encoder(f));
     json_t *decoder = json_object();
     for (int i = 0; i < w->n; i++) {
         char id[16];
@@ -370,7 +370,7 @@ static int put_tokenizer_config(const struct words *w, enum hf_family f, const c
         if (is_added(&w->v[i])) json_object_set_new(decoder, id, added_token(&w->v[i]));
     }
     json_object_set_new(c, "added_tokens_decoder", decoder);
-    if (f == HF_BERT) {
+    if (hf_is_encoder(f)) {
         static const char *const names[][2] = {{"unk_token", "[UNK]"},
                                                {"sep_token", "[SEP]"},
                                                {"pad_token", "[PAD]"},
@@ -414,7 +414,7 @@ int hf_write_tokenizer(const struct gguf *g, enum hf_family f, const char *dir, 
     int rc = put_tokenizer_config(&w, f, dir);
     const int spm = strcmp(w.model, "llama") == 0;
     json_t *t = NULL;
-    if (f == HF_BERT) {
+    if (hf_is_encoder(f)) {
         rc |= put_vocab_txt(&w, dir);
         t = tokenizer_wordpiece(&w);
     } else if (!spm) {

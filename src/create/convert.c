@@ -26,10 +26,19 @@ int convert_read_json(const char *folder, const char *name, json_t **out, struct
     return *out ? 0 : -1;
 }
 
+static bool has_key(const struct conversion *c, const char *names) {
+    return json_object_getn(c->config, names, strcspn(names, "|")) != NULL;
+}
+
 int convert_key_error(const struct conversion *c, const char *key, struct err *e,
                       const char *what) {
-    return err_set(e, ERR_FORMAT, "%s/config.json: \"%.*s\" %s", c->folder, (int)strcspn(key, "|"),
-                   key, what);
+    /* Of several names the one that is there; or all. */
+    const char *name = key;
+    while (*name && !has_key(c, name))
+        name += strcspn(name, "|") + (strchr(name, '|') != NULL);
+    const int n = (int)(*name ? strcspn(name, "|") : strlen(key));
+    return err_set(e, ERR_FORMAT, "%s/config.json: \"%.*s\" %s", c->folder, n, *name ? name : key,
+                   what);
 }
 
 /* ---- config.json ---- */

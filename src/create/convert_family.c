@@ -29,33 +29,45 @@ static int keys_gemma2(struct conversion *c, struct err *e) {
     return gemma_scale(c, 46, e);
 }
 
-/* Newer configs list every layer's type; a full layer ends each period. */
-static int period_of(const struct conversion *c) {
+/* Gemma 3: a full layer ends each period; newer configs list every layer's type instead. */
+static int gemma3_period(const struct conversion *c) {
+    const json_t *p = convert_config(c, "sliding_window_pattern|_sliding_window_pattern");
     const json_t *types = convert_config(c, "layer_types");
-    const size_t n = json_array_size(types);
-    for (size_t i = 0; i < n; i++) {
+    if (json_is_integer(p) && json_integer_value(p) > 0) return (int)json_integer_value(p);
+    for (size_t i = 0; i < json_array_size(types); i++) {
         const char *s = json_string_value(json_array_get(types, i));
         if (s && strcmp(s, "full_attention") == 0) return (int)i + 1;
     }
-    return 0;
+    return 6;
 }
 
 static int keys_gemma3(struct conversion *c, struct err *e) {
-    const json_t *p = convert_config(c, "sliding_window_pattern|_sliding_window_pattern");
-    const int period = p ? (int)json_integer_value(p) : period_of(c);
+    const int period = gemma3_period(c);
+    const json_t *local = convert_rope_object(c, "sliding_attention");
+    const json_t *base = json_object_get(local, "rope_theta");
     if (convert_config(c, "attn_logit_softcapping|final_logit_softcapping"))
         return convert_key_error(c, "attn_logit_softcapping", e, "is set; null is accepted");
     if (convert_copy_u32(c, "attention.sliding_window", "sliding_window", e) != 0 ||
         convert_copy_f32(c, "rope.freq_base_swa", "rope_local_base_freq", e) != 0)
         return -1;
-    if (period && period != 6 &&
-        convert_set_u32(c, "attention.sliding_window_pattern", period, e) != 0)
+    if (json_is_number(base) &&
+        convert_set_f32(c, "rope.freq_base_swa", json_number_value(base), e) != 0)
+        return -1;
+    if (period != 6 && convert_set_u32(c, "attention.sliding_window_pattern", period, e) != 0)
         return -1;
     return gemma_scale(c, 62, e);
 }
 
 static int keys_window(struct conversion *c, struct err *e) {
     return convert_copy_u32(c, "attention.sliding_window", "sliding_window", e);
+}
+
+/* Qwen's classes give layers from max_window_layers on a window where use_sliding_window is set. */
+static int no_window(struct conversion *c, struct err *e) {
+    const json_t *from = convert_config(c, "max_window_layers");
+    if (!json_is_true(convert_config(c, "use_sliding_window"))) return 0;
+    if (!convert_config(c, "sliding_window") || json_integer_value(from) >= c->n_layer) return 0;
+    return convert_key_error(c, "use_sliding_window", e, "is true; false is accepted");
 }
 
 static int keys_granite(struct conversion *c, struct err *e) {
@@ -76,10 +88,7 @@ static int keys_smollm3(struct conversion *c, struct err *e) {
         if ((json_integer_value(json_array_get(layers, i)) != 0) != (i % 4 != 3))
             return convert_key_error(c, "no_rope_layers", e,
                                      "is not 0 at each fourth layer and 1 at the others");
-    const json_t *window = convert_config(c, "use_sliding_window");
-    if (window && json_is_true(window))
-        return convert_key_error(c, "use_sliding_window", e, "is true; false is accepted");
-    return 0;
+    return no_window(c, e);
 }
 
 /* Whether the chosen experts' weights are made to sum to 1 is fixed by the architecture in GGUF:
@@ -93,8 +102,10 @@ static int keys_qwenmoe(struct conversion *c, struct err *e) {
                                        : "is true; false is accepted");
     if (convert_copy_u32(c, "expert_feed_forward_length", "moe_intermediate_size", e) != 0)
         return -1;
-    return convert_copy_u32(c, "expert_shared_feed_forward_length",
-                            "shared_expert_intermediate_size", e);
+    if (convert_copy_u32(c, "expert_shared_feed_forward_length", "shared_expert_intermediate_size",
+                         e) != 0)
+        return -1;
+    return no_window(c, e);
 }
 
 /* 0 none, 1 mean, 2 first token, 3 last token: modules.json names the folder that says which. */
@@ -141,6 +152,12 @@ static int keys_nomic(struct conversion *c, struct err *e) {
         return convert_key_error(c, "rotary_emb_fraction", e, "is not 1");
     if (act && strcmp(act, "swiglu") != 0)
         return convert_key_error(c, "activation_function", e, "is not \"swiglu\"");
+    /* What the class can also do, and no published model does. */
+    static const char *const off[] = {"causal", "parallel_block", "prenorm",
+                                      "rotary_emb_interleaved", "use_rms_norm"};
+    for (size_t i = 0; i < sizeof off / sizeof *off; i++)
+        if (json_is_true(convert_config(c, off[i])))
+            return convert_key_error(c, off[i], e, "is true; false is accepted");
     return keys_encoder(c, e);
 }
 
@@ -148,9 +165,9 @@ static const struct family families[] = {
     {"llama", "llama", FAMILY_PAIRS, NULL},
     {"mistral", "llama", FAMILY_PAIRS, keys_window},
     {"mixtral", "llama", FAMILY_PAIRS, keys_window},
-    {"qwen2", "qwen2", 0, NULL},
+    {"qwen2", "qwen2", 0, no_window},
     {"qwen2_moe", "qwen2moe", FAMILY_OWN_HEAD, keys_qwenmoe},
-    {"qwen3", "qwen3", 0, NULL},
+    {"qwen3", "qwen3", 0, no_window},
     {"qwen3_moe", "qwen3moe", 0, keys_qwenmoe},
     {"phi3", "phi3", 0, keys_window},
     {"gemma2", "gemma2", FAMILY_NORM_PLUS | FAMILY_SANDWICH | FAMILY_TIED | FAMILY_NO_PREFIX,
@@ -166,6 +183,27 @@ static const struct family families[] = {
     {"nomic_bert", "nomic-bert", FAMILY_ENCODER, keys_nomic},
 };
 enum { N_FAMILY = sizeof families / sizeof *families };
+
+/* Which layers have a window is fixed by the architecture in GGUF. */
+static bool slides(const struct conversion *c, int il) {
+    if (c->family->keys == keys_gemma2) return il % 2 == 0;
+    if (c->family->keys == keys_gemma3) return (il + 1) % gemma3_period(c) != 0;
+    return c->family->keys == keys_window && convert_config(c, "sliding_window");
+}
+
+int family_check_layer_types(const struct conversion *c, struct err *e) {
+    const json_t *types = convert_config(c, "layer_types");
+    for (int il = 0; types && il < c->n_layer; il++) {
+        const char *s = json_string_value(json_array_get(types, (size_t)il));
+        const char *want = slides(c, il) ? "sliding_attention" : "full_attention";
+        if (s && strcmp(s, want) == 0) continue;
+        char what[128];
+        snprintf(what, sizeof what, "says \"%.40s\" of layer %d; \"%s\" is accepted there",
+                 s ? s : "nothing", il, want);
+        return convert_key_error(c, "layer_types", e, what);
+    }
+    return 0;
+}
 
 const struct family *family_of_type(const char *model_type) {
     for (int i = 0; i < N_FAMILY; i++)

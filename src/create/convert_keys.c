@@ -71,11 +71,11 @@ static void gemma3_defaults(struct conversion *c) {
     static const struct {
         const char *key;
         double v;
-    } defaults[] = {
-        {"hidden_size", 2304},      {"intermediate_size", 9216},         {"num_hidden_layers", 26},
-        {"num_attention_heads", 8}, {"num_key_value_heads", 4},          {"head_dim", 256},
-        {"rms_norm_eps", 1e-6},     {"max_position_embeddings", 131072}, {"rope_theta", 1e6},
-        {"sliding_window", 4096},   {"query_pre_attn_scalar", 256}};
+    } defaults[] = {{"hidden_size", 2304},      {"intermediate_size", 9216},
+                    {"num_hidden_layers", 26},  {"num_attention_heads", 8},
+                    {"num_key_value_heads", 4}, {"head_dim", 256},
+                    {"rms_norm_eps", 1e-6},     {"max_position_embeddings", 131072},
+                    {"sliding_window", 4096},   {"query_pre_attn_scalar", 256}};
     if (strcmp(c->family->arch, "gemma3") != 0) return;
     for (size_t i = 0; i < sizeof defaults / sizeof *defaults; i++) {
         if (convert_config(c, defaults[i].key)) continue;
@@ -89,10 +89,11 @@ static void gemma3_defaults(struct conversion *c) {
 
 /* Scaling is an object of its own in older configs, together with the base in newer ones; there
  * one for each kind of layer where windowed layers rotate otherwise. */
-static const json_t *rope_object(const struct conversion *c) {
+const json_t *convert_rope_object(const struct conversion *c, const char *layer_type) {
     const json_t *v = convert_config(c, "rope_scaling|rope_parameters");
-    const json_t *full = json_object_get(v, "full_attention");
-    return full ? full : v;
+    const json_t *own = json_object_get(v, layer_type);
+    if (own) return own;
+    return strcmp(layer_type, "full_attention") == 0 ? v : NULL;
 }
 
 static double number(const json_t *j, const char *key, double def) {
@@ -183,8 +184,10 @@ static int yarn(struct conversion *c, const json_t *rope, const char *key_factor
 }
 
 static int rope_keys(struct conversion *c, struct err *e) {
-    const json_t *rope = rope_object(c), *v = convert_config(c, "rope_theta|rotary_emb_base");
-    const double base = v ? json_number_value(v) : number(rope, "rope_theta", 10000);
+    const json_t *rope = convert_rope_object(c, "full_attention");
+    const json_t *v = convert_config(c, "rope_theta|rotary_emb_base");
+    const double def = strcmp(c->family->arch, "gemma3") == 0 ? 1e6 : 10000; /* of the classes */
+    const double base = v ? json_number_value(v) : number(rope, "rope_theta", def);
     const double part = json_number_value(convert_config(c, "partial_rotary_factor"));
     char full[CONVERT_NAME];
     c->n_rot = c->head_dim;
@@ -264,5 +267,6 @@ int convert_keys(struct conversion *c, struct err *e) {
     if (c->n_expert && (convert_set_u32(c, "expert_count", c->n_expert, e) != 0 ||
                         convert_copy_u32(c, "expert_used_count", "num_experts_per_tok", e) != 0))
         return -1;
-    return c->family->keys ? c->family->keys(c, e) : 0;
+    if (c->family->keys && c->family->keys(c, e) != 0) return -1;
+    return family_check_layer_types(c, e);
 }

@@ -66,6 +66,8 @@ void convert_fini(struct conversion *c);
 
 const struct family *family_of_type(const char *model_type);
 const struct family *family_of_arch(struct str arch);
+/* Does config.json's "layer_types" say what GGUF's form of the family does? */
+int family_check_layer_types(const struct conversion *c, struct err *e);
 /* "llama mistral ..." for messages. */
 void family_list(char *out, size_t n);
 
@@ -78,6 +80,8 @@ int convert_set_f32(struct conversion *c, const char *key, double v, struct err 
 /* ARCH.key from the first name there is; nothing when there is none. */
 int convert_copy_u32(struct conversion *c, const char *key, const char *names, struct err *e);
 int convert_copy_f32(struct conversion *c, const char *key, const char *names, struct err *e);
+/* How layers of this type rotate, or NULL. */
+const json_t *convert_rope_object(const struct conversion *c, const char *layer_type);
 int convert_keys(struct conversion *c, struct err *e);
 
 /* ---- convert_names.c ---- */
