@@ -131,7 +131,9 @@ static void there_and_back(void **state) {
     shop_put(&shop, name, "the layer of a model");
     id_of(name, &before);
     ran_well(&r, RUN(r, "push", address));
-    ran_well(&r, RUN(r, "push", address)); /* all is there */
+    assert_int_equal(RUN(r, "push", address), 0); /* all is there */
+    assert_non_null(strstr(r.err.p, "\thttp://127.0.0.1:"));
+    ran_fini(&r);
     assert_int_equal(lines_with(reg.log, "PATCH", " 202 "), 2);
     assert_int_equal(shop_remove(&shop, name), 0);
     assert_int_equal(shop_count(&shop, "blobs"), 0);
@@ -275,7 +277,7 @@ static void with_tls(void **state) {
     (void)state;
     struct registry_process reg;
     struct ran r;
-    char more[1600], name[100], authority[700];
+    char more[1600], name[100], address[120], authority[700];
     make_certificate(shop.dir);
     snprintf(more, sizeof more, "  tls:\n    certificate: %s/cert.pem\n    key: %s/key.pem\n",
              shop.dir, shop.dir);
@@ -284,6 +286,17 @@ static void with_tls(void **state) {
     shop_put(&shop, name, "behind TLS");
     assert_int_equal(RUN(r, "push", name), 5);
     assert_non_null(strstr(r.err.p, "certificate"));
+    ran_fini(&r);
+    /* With --insecure the certificate does not matter, and plain http is not spoken. */
+    ran_well(&r, RUN(r, "push", name, "--insecure"));
+    snprintf(address, sizeof address, "https://%s", name);
+    assert_int_equal(RUN(r, "push", address, "--insecure"), 0);
+    assert_non_null(strstr(r.err.p, "\thttps://localhost:"));
+    ran_fini(&r);
+    assert_int_equal(shop_remove(&shop, name), 0);
+    ran_well(&r, RUN(r, "pull", address, "--insecure"));
+    snprintf(address, sizeof address, "http://%s", name);
+    assert_int_not_equal(RUN(r, "pull", address, "--insecure"), 0);
     ran_fini(&r);
     snprintf(authority, sizeof authority, "%s/cert.pem", shop.dir);
     setenv("SSL_CERT_FILE", authority, 1);

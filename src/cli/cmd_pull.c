@@ -11,43 +11,63 @@ static bool insecure, all, as_json;
 const struct opt *cmd_pull_options(void) {
     static const struct opt table[] = {
         {"all", 0, OPT_FLAG, &all, 0, 0, NULL, "all models that are in the store"},
-        {"insecure", 0, OPT_FLAG, &insecure, 0, 0, NULL, "plain http, for this host only"},
+        {"insecure", 0, OPT_FLAG, &insecure, 0, 0, NULL, CLI_INSECURE_HELP},
         {"json", 0, OPT_FLAG, &as_json, 0, 0, NULL, "progress as JSON lines on standard output"},
         {0},
     };
     return table;
 }
 
-/* Every model is tried; the first error is the answer. */
-static int pull_all(struct store *s, struct err *e) {
+/* The names of all models, or those of the command line: free(); NULL with e set. */
+static struct name *names_of_store(struct store *s, int *n, struct err *e) {
     struct store_entry *list;
-    int n, rc = store_list(s, NULL, &list, &n, e);
-    for (int i = 0; rc != -2 && i < n; i++) {
+    if (store_list(s, NULL, &list, n, e) != 0) return NULL;
+    struct name *names = calloc((size_t)*n + 1, sizeof *names);
+    for (int i = 0; names && i < *n; i++)
+        names[i] = list[i].name;
+    free(list);
+    if (!names) err_nomem(e, "pull");
+    return names;
+}
+
+static struct name *names_of(const char *const *args, int n, struct err *e) {
+    struct name *names = calloc((size_t)n + 1, sizeof *names);
+    if (!names) err_nomem(e, "pull");
+    for (int i = 0; names && i < n; i++)
+        if (name_parse(args[i], &names[i], e) != 0) {
+            free(names);
+            return NULL;
+        }
+    return names;
+}
+
+/* With --all every model is tried, and the first error is the answer. */
+static int pull_each(struct store *s, const struct name *names, int n, struct err *e) {
+    int rc = 0;
+    if (insecure && cli_check_one_host("pull", names, n, e) != 0) return -1;
+    for (int i = 0; i < n; i++) {
         struct err why;
-        if (cli_pull(s, &list[i].name, insecure, as_json, &why) == 0) continue;
+        if (cli_pull(s, &names[i], insecure, as_json, &why) == 0) continue;
         if (rc == 0)
             *e = why;
         else
             fprintf(stderr, "Error: %s\n", why.msg);
-        rc = why.code == ERR_CANCELLED ? -2 : -1;
+        rc = -1;
+        if (!all || why.code == ERR_CANCELLED) break;
     }
-    free(list);
-    return rc == 0 ? 0 : -1;
+    return rc;
 }
 
 int cmd_pull(int argc, char **argv, struct err *e) {
     const char *args[CLI_MAX_ARGS];
-    int n_args, rc = 0;
-    struct name n;
-    if (cli_parse(argc, argv, cmd_pull_options(), args, &n_args, e) != 0) return -1;
-    if (cli_check_args("pull", n_args, !all, all ? 0 : CLI_MAX_ARGS, "NAME...", e) != 0) return -1;
+    int n;
+    if (cli_parse(argc, argv, cmd_pull_options(), args, &n, e) != 0) return -1;
+    if (cli_check_args("pull", n, !all, all ? 0 : CLI_MAX_ARGS, "NAME...", e) != 0) return -1;
     struct store *s = cli_store(e);
     if (!s) return -1;
-    if (all) rc = pull_all(s, e);
-    for (int i = 0; rc == 0 && i < n_args; i++) {
-        rc = name_parse(args[i], &n, e);
-        if (rc == 0) rc = cli_pull(s, &n, insecure, as_json, e);
-    }
+    struct name *names = all ? names_of_store(s, &n, e) : names_of(args, n, e);
+    const int rc = names ? pull_each(s, names, n, e) : -1;
+    free(names);
     store_close(s);
     return rc;
 }

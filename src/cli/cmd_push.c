@@ -1,5 +1,6 @@
 /* `cria push NAME`: a model of the store to the registry that its name says. */
 #include <stdio.h>
+#include <string.h>
 
 #include "cli/commands.h"
 #include "cli/model.h"
@@ -9,7 +10,7 @@ static bool insecure, as_json;
 
 const struct opt *cmd_push_options(void) {
     static const struct opt table[] = {
-        {"insecure", 0, OPT_FLAG, &insecure, 0, 0, NULL, "plain http, for this host only"},
+        {"insecure", 0, OPT_FLAG, &insecure, 0, 0, NULL, CLI_INSECURE_HELP},
         {"json", 0, OPT_FLAG, &as_json, 0, 0, NULL, "progress as JSON lines on standard output"},
         {0},
     };
@@ -29,8 +30,10 @@ int cmd_push(int argc, char **argv, struct err *e) {
     struct pull_progress p = {.json = as_json};
     const int rc = registry_push(s, &n, &o, pull_progress_say, &p, e);
     pull_progress_end(&p);
+    const bool known = n.tls || strcmp(n.host, NAME_DEFAULT_HOST) == 0;
+    const char *scheme = n.plain_http ? "http://" : known ? "https://" : "";
     if (rc == 0 && !as_json)
-        fprintf(stderr, "\nYou can find your model at:\n\n\thttps://%s/%s/%s\n", n.host, n.space,
+        fprintf(stderr, "\nYou can find your model at:\n\n\t%s%s/%s/%s\n", scheme, n.host, n.space,
                 n.model);
     store_close(s);
     return rc;

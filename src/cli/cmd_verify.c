@@ -3,6 +3,7 @@
 #include "cli/commands.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "cli/model.h"
 #include "cli/pull.h"
@@ -14,7 +15,7 @@ const struct opt *cmd_verify_options(void) {
         {"all", 0, OPT_FLAG, &all, 0, 0, NULL, "all models; also without a name"},
         {"repair", 0, OPT_FLAG, &repair, 0, 0, NULL,
          "pull models with something wrong again; wrong blobs are removed first"},
-        {"insecure", 0, OPT_FLAG, &insecure, 0, 0, NULL, "pull by plain http, with --repair"},
+        {"insecure", 0, OPT_FLAG, &insecure, 0, 0, NULL, "with --repair: " CLI_INSECURE_HELP},
         {"json", 0, OPT_FLAG, &as_json, 0, 0, NULL,
          "one object: models, blobs, missing, wrong, damaged, findings"},
         {0},
@@ -79,6 +80,20 @@ static int check_models(struct check *c, struct store *s, const char *const *arg
         c->sum.n_damaged += one.n_damaged;
     }
     return 0;
+}
+
+/* Before anything is asked for or removed. */
+static int check_hosts(const struct check *c, struct err *e) {
+    const int most = (int)json_object_size(c->broken);
+    struct name *names = malloc((size_t)(most + 1) * sizeof *names);
+    const char *model;
+    json_t *unused;
+    int n = 0;
+    if (!names) return err_nomem(e, "verify");
+    json_object_foreach(c->broken, model, unused) if (name_parse(model, &names[n], NULL) == 0) n++;
+    const int rc = cli_check_one_host("verify", names, n, e);
+    free(names);
+    return rc;
 }
 
 /* Put wrong blobs out of the way and pull what had them.  A model that cannot be pulled is said,
@@ -152,7 +167,8 @@ int cmd_verify(int argc, char **argv, struct err *e) {
     int rc = verify(&c, s, args, n_args, e);
     if (rc == 0 && repair && is_wrong(&c.sum)) {
         struct check again = {0};
-        rc = repair_all(&c, s, e);
+        if (insecure) rc = check_hosts(&c, e);
+        if (rc == 0) rc = repair_all(&c, s, e);
         if (rc == 0) rc = verify(&again, s, args, n_args, e);
         c.sum = again.sum;
     }

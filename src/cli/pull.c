@@ -35,6 +35,24 @@ void pull_progress_say(void *ctx, const struct registry_event *ev) {
     if (ev->digest) progress_update(&p->bar, (double)ev->completed);
 }
 
+int cli_check_one_host(const char *command, const struct name *names, int n, struct err *e) {
+    struct buf hosts = {0};
+    int n_hosts = 0;
+    for (int i = 0; i < n; i++) {
+        bool seen = false;
+        for (int j = 0; j < i && !seen; j++)
+            seen = strcmp(names[j].host, names[i].host) == 0;
+        if (!seen) buf_printf(&hosts, "%s%s", n_hosts++ ? ", " : "", names[i].host);
+    }
+    int rc = hosts.failed ? err_nomem(e, command) : 0;
+    if (rc == 0 && n_hosts > 1)
+        rc = err_set(e, ERR_USAGE,
+                     "%s: --insecure with models of %s; one host at a time is accepted", command,
+                     hosts.p);
+    buf_fini(&hosts);
+    return rc;
+}
+
 int cli_pull(struct store *s, const struct name *n, bool insecure, bool json, struct err *e) {
     const struct registry_opts o = {.insecure = insecure, .stop = &cli_interrupted};
     struct pull_progress p = {.json = json};

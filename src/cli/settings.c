@@ -23,6 +23,7 @@ static const struct {
     {"MODELS", "folder of the models; default: ~/.cria/models", 0, 0},
     {"CACHE", "folder that keeps the beginnings of prompts, computed; default: none", 0, 0},
     {"CACHE_SIZE", "bytes that folder may take, as 512m or 4g; default: 2g", 0, 0},
+    {"STALL_TIMEOUT", "seconds without a byte that end a transfer; default: 30", 1, 3600},
     {"EDITOR", "opened by Ctrl-G in a chat; default: VISUAL, EDITOR, vi", 0, 0},
     {"NOHISTORY", "1: a chat's lines are not kept", 0, 0},
     {"DEBUG", "1, 2: messages about what happens", 0, 2},

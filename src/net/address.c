@@ -79,6 +79,28 @@ enum net_class net_class_of_text(const char *ip) {
     return NET_SPECIAL;
 }
 
+static bool is_address(const char *z) {
+    unsigned char unused[16];
+    return inet_pton(AF_INET, z, unused) == 1 || inet_pton(AF_INET6, z, unused) == 1;
+}
+
+bool net_class_of_host(const char *host, enum net_class *out) {
+    static const char local[] = "localhost";
+    char z[256];
+    snprintf(z, sizeof z, "%s", host + (host[0] == '['));
+    z[strcspn(z, "]%")] = 0; /* "%eth0": a zone */
+    size_t n = strlen(z);
+    if (n > 1 && z[n - 1] == '.') z[--n] = 0;
+    const size_t m = sizeof local - 1;
+    if (n >= m && strcasecmp(z + n - m, local) == 0 && (n == m || z[n - m - 1] == '.'))
+        *out = NET_LOOPBACK; /* RFC 6761, 6.3 */
+    else if (is_address(z))
+        *out = net_class_of_text(z);
+    else
+        return false;
+    return true;
+}
+
 bool net_is_loopback_name(const char *host) {
     char z[64];
     if (strcasecmp(host, "localhost") == 0) return true;

@@ -18,6 +18,10 @@ enum net_class net_class_of(const struct sockaddr *a);
 /* The same of an address as text ("127.0.0.1", "::1"); NET_SPECIAL when it is none. */
 enum net_class net_class_of_text(const char *ip);
 
+/* What the host of a URL says without a name server: of an address, also in brackets or with a dot
+ * at its end, and of "localhost" and the names below it.  False for other names. */
+bool net_class_of_host(const char *host, enum net_class *out);
+
 /* "localhost" or a literal loopback address, with or without brackets: what stays on this machine
  * whatever a name server says. */
 bool net_is_loopback_name(const char *host);

@@ -7,12 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <curl/curl.h>
 
+#include "base/os.h"
 #include "base/version.h"
 #include "net/address.h"
+#include "net/proxy.h"
 #include "net/url.h"
 
 enum {
@@ -85,12 +88,17 @@ struct hop {
     struct net_answer *a;
     CURL *h;
     struct net_url at;
+    const char *proxy; /* of this hop, "" for none; the environment's */
     bool first;
-    enum net_class first_class; /* of the first hop's address */
+    enum net_class first_class; /* of the first hop's address; of what is behind a proxy, as far as
+                                   its text says: else NET_PUBLIC */
     bool refused;               /* an address that this hop may not go to */
     size_t header_bytes;
     uint64_t body_bytes, sent;
     bool encoded;
+    curl_off_t moved_bytes; /* of this hop, both ways, and since when it is so many */
+    int64_t moved_ns;
+    bool stalled;
     struct err err; /* of a callback */
 };
 
@@ -104,11 +112,15 @@ static bool is_insecure_host(const struct net_client *c, const struct net_url *u
 
 /* ---- callbacks ---- */
 
+static bool is_allowed(const struct hop *x, enum net_class kind) {
+    return x->first || kind == NET_PUBLIC || kind == x->first_class;
+}
+
+/* A proxy's own address is the user's choice: the host behind it was looked at before. */
 static curl_socket_t open_socket(void *ctx, curlsocktype purpose, struct curl_sockaddr *a) {
     struct hop *x = ctx;
     (void)purpose;
-    const enum net_class kind = net_class_of(&a->addr);
-    if (!x->first && kind != NET_PUBLIC && kind != x->first_class) {
+    if (!x->proxy[0] && !is_allowed(x, net_class_of(&a->addr))) {
         x->refused = true;
         return CURL_SOCKET_BAD;
     }
@@ -124,6 +136,18 @@ static uint64_t number_of(struct str s) {
     char z[24];
     snprintf(z, sizeof z, "%.*s", s.n < 23 ? (int)s.n : 23, s.p);
     return z[0] >= '0' && z[0] <= '9' ? strtoull(z, NULL, 10) : UINT64_MAX;
+}
+
+/* Seconds, or a date (RFC 9110, 10.2.3). */
+static int retry_after(struct str value) {
+    char z[64];
+    uint64_t s = number_of(value);
+    if (value.n && (value.p[0] < '0' || value.p[0] > '9')) {
+        snprintf(z, sizeof z, "%.*s", value.n < 63 ? (int)value.n : 63, value.p);
+        const time_t then = curl_getdate(z, NULL), now = time(NULL);
+        s = then > now ? (uint64_t)(then - now) : 0;
+    }
+    return s > NET_MAX_RETRY_AFTER_S ? NET_MAX_RETRY_AFTER_S : (int)s;
 }
 
 /* "bytes FROM-TO/ALL" */
@@ -162,10 +186,8 @@ static void read_header(struct hop *x, struct str name, struct str value) {
         a->content_length = number_of(value);
     if (name.n == 13 && strncasecmp(name.p, "content-range", 13) == 0) read_range(a, value);
     if (name.n == 5 && strncasecmp(name.p, "range", 5) == 0) read_received(a, value);
-    if (name.n == 11 && strncasecmp(name.p, "retry-after", 11) == 0) {
-        const uint64_t s = number_of(value);
-        a->retry_after_s = s > 3600 ? 0 : (int)s;
-    }
+    if (name.n == 11 && strncasecmp(name.p, "retry-after", 11) == 0)
+        a->retry_after_s = retry_after(value);
     if (name.n == 16 && strncasecmp(name.p, "content-encoding", 16) == 0)
         x->encoded = !(value.n == 8 && strncasecmp(value.p, "identity", 8) == 0);
 }
@@ -212,6 +234,7 @@ static size_t on_body(char *p, size_t size, size_t n, void *ctx) {
                 x->at.host);
         return 0;
     }
+    x->a->status = (int)status;
     x->body_bytes += bytes;
     if (x->body_bytes > most) {
         err_set(&x->err, ERR_LIMIT, "%s: an answer over %llu bytes", x->at.host,
@@ -252,10 +275,21 @@ static int on_seek(void *ctx, curl_off_t offset, int origin) {
     return x->r->rewind(x->r->ctx, &x->err) == 0 ? CURL_SEEKFUNC_OK : CURL_SEEKFUNC_FAIL;
 }
 
-static int on_progress(void *ctx, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d) {
-    const struct hop *x = ctx;
-    (void)a, (void)b, (void)c, (void)d;
-    return x->c->o.stop && *x->c->o.stop;
+static int stall_s(const struct net_client *c) {
+    return c->o.stall_s ? c->o.stall_s : 30;
+}
+
+/* Called all the time, and about once a second while nothing happens.  (curl's own limit of speed
+ * looks at an average over some seconds.) */
+static int on_progress(void *ctx, curl_off_t a, curl_off_t down, curl_off_t b, curl_off_t up) {
+    struct hop *x = ctx;
+    const int64_t now = os_now_ns();
+    (void)a, (void)b;
+    if (down + up != x->moved_bytes || x->moved_ns == 0)
+        x->moved_bytes = down + up, x->moved_ns = now;
+    x->stalled = now - x->moved_ns > stall_s(x->c) * INT64_C(1000000000);
+    return x->stalled || (x->c->o.stop && *x->c->o.stop) ||
+           (x->r->cancel && atomic_load(x->r->cancel));
 }
 
 /* ---- one hop ---- */
@@ -328,8 +362,6 @@ static void set_options(struct hop *x, const char *url, struct curl_slist *heade
     curl_easy_setopt(h, CURLOPT_XFERINFOFUNCTION, on_progress);
     curl_easy_setopt(h, CURLOPT_XFERINFODATA, x);
     curl_easy_setopt(h, CURLOPT_NOPROGRESS, 0L);
-    curl_easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, 1L);
-    curl_easy_setopt(h, CURLOPT_LOW_SPEED_TIME, (long)(c->o.stall_s ? c->o.stall_s : 30));
     curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT, (long)(c->o.connect_s ? c->o.connect_s : 20));
     /* HTTP/2 would put all ranges on one connection. */
     curl_easy_setopt(h, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
@@ -342,7 +374,14 @@ static void set_options(struct hop *x, const char *url, struct curl_slist *heade
     }
     /* A connection that is there already was not looked at for this hop. */
     if (!x->first) curl_easy_setopt(h, CURLOPT_FRESH_CONNECT, 1L);
+    curl_easy_setopt(h, CURLOPT_PROXY, x->proxy);
+    curl_easy_setopt(h, CURLOPT_NOPROXY, ""); /* net_proxy_of has looked */
     set_body(x);
+}
+
+static int refused_address(const struct hop *x, struct err *e) {
+    return err_set(e, ERR_LIMIT, "%s: a redirect to an address of a private network; refused",
+                   x->at.host);
 }
 
 static int transfer_error(struct hop *x, CURLcode rc, const char *said, struct err *e) {
@@ -350,18 +389,25 @@ static int transfer_error(struct hop *x, CURLcode rc, const char *said, struct e
         *e = x->err;
         return -1;
     }
-    if (x->refused)
-        return err_set(e, ERR_LIMIT, "%s: a redirect to an address of a private network; refused",
-                       x->at.host);
+    if (x->refused) return refused_address(x, e);
+    if (x->stalled)
+        return err_set(e, ERR_IO, "%s: nothing came for %d s", x->at.host, stall_s(x->c));
     if (rc == CURLE_ABORTED_BY_CALLBACK)
         return err_set(e, ERR_CANCELLED, "%s: interrupted", x->at.host);
     if (rc == CURLE_OUT_OF_MEMORY) return err_nomem(e, x->at.host);
     /* What another try will not mend is no ERR_IO. */
     const bool nobody = rc == CURLE_COULDNT_RESOLVE_HOST || rc == CURLE_COULDNT_CONNECT;
     const enum err_code code = rc == CURLE_PEER_FAILED_VERIFICATION ? ERR_LIMIT
+                               : rc == CURLE_SSL_CONNECT_ERROR      ? ERR_UNSUPPORTED
                                : nobody                             ? ERR_NOT_FOUND
                                                                     : ERR_IO;
     return err_set(e, code, "%s: %s", x->at.host, said[0] ? said : curl_easy_strerror(rc));
+}
+
+static enum net_class class_of_first(const struct hop *x, const char *ip) {
+    enum net_class kind;
+    if (!x->proxy[0]) return net_class_of_text(ip);
+    return net_class_of_host(x->at.host, &kind) ? kind : NET_PUBLIC;
 }
 
 static int one_hop(struct hop *x, const char *url, bool same_host, struct err *e) {
@@ -371,12 +417,14 @@ static int one_hop(struct hop *x, const char *url, bool same_host, struct err *e
     struct curl_slist *headers = headers_of(x, same_host);
     if (!headers) return err_nomem(e, x->at.host);
     x->header_bytes = 0, x->body_bytes = 0, x->sent = 0, x->encoded = false;
+    x->moved_bytes = 0, x->moved_ns = 0, x->stalled = false;
+    x->proxy = net_proxy_of(&x->at);
     set_options(x, url, headers);
     curl_easy_setopt(x->h, CURLOPT_ERRORBUFFER, said);
     const CURLcode rc = curl_easy_perform(x->h);
     curl_easy_getinfo(x->h, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_getinfo(x->h, CURLINFO_PRIMARY_IP, &ip);
-    if (x->first && ip) x->first_class = net_class_of_text(ip);
+    if (x->first && ip) x->first_class = class_of_first(x, ip);
     curl_easy_reset(x->h);
     curl_slist_free_all(headers);
     x->a->status = (int)status, x->a->net = x->first_class;
@@ -397,12 +445,20 @@ static int check_scheme(const struct net_client *c, const struct net_url *u, con
                    url);
 }
 
+/* Without a proxy, open_socket looks at the address; what a proxy will connect to is known only as
+ * far as the URL says it. */
+static int check_behind_proxy(const struct hop *x, struct err *e) {
+    enum net_class kind;
+    const bool said = net_proxy_of(&x->at)[0] && net_class_of_host(x->at.host, &kind);
+    return !said || is_allowed(x, kind) ? 0 : refused_address(x, e);
+}
+
 static int enter_hop(struct hop *x, const struct net_url *u, const char *url, struct err *e) {
     if (x->at.https && !u->https)
         return err_set(e, ERR_LIMIT, "%s: a redirect from https to http; refused", x->at.host);
     if (check_scheme(x->c, u, url, e) != 0) return -1;
     x->at = *u, x->first = false;
-    return 0;
+    return check_behind_proxy(x, e);
 }
 
 /* Where the answer sends us; 1: it stays as it is. */

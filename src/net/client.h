@@ -6,12 +6,14 @@
  *     headers of the caller's go to the first host only;
  *   - the address that is connected to is looked at after the name was resolved: a redirect to
  *     loopback, private, link-local or other special addresses is refused unless the first host was
- *     of that kind, too;
+ *     of that kind, too; behind a proxy, which resolves names itself, this can be said of addresses
+ *     and "localhost" in the URL only;
  *   - bounded header, bounded body, no compression, a stall ends the transfer.
  *
- * Proxies from the environment as libcurl reads them. */
+ * Proxies from the environment: net/proxy.h. */
 #pragma once
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -25,7 +27,7 @@ struct net_opts {
     const char *insecure_host; /* HOST[:PORT] that may be asked by plain http and with a certificate
                                   of its own; or NULL */
     const char *user_agent;    /* NULL: "cria/VERSION" */
-    int stall_s;               /* 0: 30; seconds under 1 byte/s that end a transfer */
+    int stall_s;               /* 0: 30; seconds without a byte that end a transfer */
     int connect_s;             /* 0: 20 */
     const volatile int *stop;  /* nonzero ends transfers with ERR_CANCELLED; or NULL */
 };
@@ -35,7 +37,8 @@ void net_client_free(struct net_client *c);
 
 enum net_method { NET_GET, NET_HEAD, NET_POST, NET_PUT, NET_PATCH, NET_DELETE };
 
-/* Bytes of a body as they come; -1 with e set ends the transfer. */
+/* Bytes of a body as they come; -1 with e set ends the transfer.  The answer has its status and
+ * headers by then. */
 typedef int net_write_fn(void *ctx, const void *bytes, size_t n, struct err *e);
 /* Up to n bytes of a body to send; 0 at its end; -1 with e set. */
 typedef int64_t net_read_fn(void *ctx, void *bytes, size_t n, struct err *e);
@@ -54,16 +57,19 @@ struct net_request {
     net_read_fn *read;             /* streamed, body_bytes of them */
     net_rewind_fn *rewind;
     uint64_t body_bytes;
-    net_write_fn *write; /* body of a 2xx answer; NULL: into net_answer.body */
-    void *ctx;           /* of read, rewind and write */
-    uint64_t max_bytes;  /* of the answer's body, ERR_LIMIT beyond; 0: 64 KiB */
-    bool keep_redirect;  /* do not follow: the answer has the Location */
-    bool same_host;      /* follow only to the same scheme, host and port; another is kept as with
-                            keep_redirect */
+    net_write_fn *write;       /* body of a 2xx answer; NULL: into net_answer.body */
+    void *ctx;                 /* of read, rewind and write */
+    uint64_t max_bytes;        /* of the answer's body, ERR_LIMIT beyond; 0: 64 KiB */
+    const atomic_bool *cancel; /* true ends the transfer with ERR_CANCELLED; or NULL */
+    bool keep_redirect;        /* do not follow: the answer has the Location */
+    bool same_host; /* follow only to the same scheme, host and port; another is kept as with
+                       keep_redirect */
     /* An answer with a kept redirect that sent the caller to url: what holds for redirects holds
      * for this request from its start; or NULL. */
     const struct net_answer *redirected_by;
 };
+
+enum { NET_MAX_RETRY_AFTER_S = 3600 };
 
 struct net_answer {
     int status;
@@ -76,11 +82,12 @@ struct net_answer {
     uint64_t content_length; /* UINT64_MAX: not said */
     uint64_t range_from, range_all; /* of a 206 with Content-Range; else 0 */
     uint64_t received;              /* of an upload, by its "Range: 0-LAST"; UINT64_MAX: not said */
-    int retry_after_s;              /* 0: not said */
+    int retry_after_s;              /* NET_MAX_RETRY_AFTER_S also when more was said; 0: not said */
     enum net_class net;             /* of the address of the first hop */
 };
 
-/* 0 when an answer came, whatever its status; ERR_IO, ERR_LIMIT, ERR_CANCELLED, ERR_FORMAT (a
- * broken answer).  net_answer_fini also after a failure. */
+/* 0 when an answer came, whatever its status; ERR_IO, ERR_NOT_FOUND (nobody answers there),
+ * ERR_UNSUPPORTED (no TLS is spoken there), ERR_LIMIT, ERR_CANCELLED, ERR_FORMAT (a broken answer).
+ * net_answer_fini also after a failure. */
 int net_do(struct net_client *c, const struct net_request *r, struct net_answer *a, struct err *e);
 void net_answer_fini(struct net_answer *a);

@@ -10,26 +10,72 @@
 
 #include <openssl/rand.h>
 
+#include "base/os.h"
 #include "net/address.h"
 #include "store/json.h"
 #include "store/key.h"
 #include "store/registry_priv.h"
 
-enum { MAX_TOKEN_BYTES = 64 << 10, MAX_WAIT_S = 60 };
+enum { MAX_TOKEN_BYTES = 64 << 10, MAX_WAIT_S = 60, PROBE_S = 5 };
+
+/* ---- where it is ---- */
+
+static int set_base(struct registry *r, const struct name *n, bool plain, struct err *e) {
+    snprintf(r->base, sizeof r->base, "%s://%s/v2/%s/%s", plain ? "http" : "https", n->host,
+             n->space, n->model);
+    return net_url_parse(r->base, &r->host, e);
+}
+
+/* Does it speak TLS at all?  A certificate that is refused is an answer. */
+static int probe(const struct name *n, const struct net_opts *o, bool *plain, struct err *e) {
+    struct net_opts quick = *o;
+    struct net_answer a = {0};
+    struct err why;
+    char url[NAME_HOST_MAX + 16];
+    quick.connect_s = quick.stall_s = PROBE_S;
+    snprintf(url, sizeof url, "https://%s/v2/", n->host);
+    struct net_client *c = net_client_new(&quick, e);
+    if (!c) return -1;
+    const struct net_request q = {.url = url, .keep_redirect = true};
+    const int rc = net_do(c, &q, &a, &why);
+    net_answer_fini(&a);
+    net_client_free(c);
+    *plain =
+        rc != 0 && (why.code == ERR_IO || why.code == ERR_NOT_FOUND || why.code == ERR_UNSUPPORTED);
+    if (rc == 0 || (why.code != ERR_CANCELLED && why.code != ERR_NOMEM)) return 0;
+    if (e) *e = why;
+    return -1;
+}
+
+/* The name's scheme; without one https, or plain http where that is allowed and TLS is not spoken:
+ * at a host that --insecure is for, and on this machine.  A name in the store has lost its scheme,
+ * so this is how `pull --all` finds a registry on loopback again. */
+static int choose_base(struct registry *r, const struct name *n, const struct net_opts *net,
+                       struct err *e) {
+    bool plain = n->plain_http;
+    if (set_base(r, n, plain, e) != 0) return -1;
+    const bool allowed = net->insecure_host || net_is_loopback_name(r->host.host);
+    if (plain && !allowed)
+        return err_set(e, ERR_LIMIT,
+                       "%s: plain http is refused; --insecure allows it for this host", n->host);
+    if (plain || n->tls || !allowed) return 0;
+    if (probe(n, net, &plain, e) != 0) return -1;
+    return set_base(r, n, plain, e);
+}
+
+/* The setting was checked at the start. */
+static int stall_s(void) {
+    char v[32];
+    return os_setting("STALL_TIMEOUT", v, sizeof v) ? atoi(v) : 0;
+}
 
 int registry_open(struct registry *r, const struct name *n, const struct registry_opts *o,
                   struct err *e) {
-    const bool plain = n->plain_http || o->insecure;
-    char host[NAME_HOST_MAX + 16];
+    const struct net_opts net = {
+        .insecure_host = o->insecure ? n->host : NULL, .stall_s = stall_s(), .stop = o->stop};
     *r = (struct registry){.o = o};
     pthread_mutex_init(&r->lock, NULL);
-    snprintf(host, sizeof host, "%s://%s", plain ? "http" : "https", n->host);
-    snprintf(r->base, sizeof r->base, "%s/v2/%s/%s", host, n->space, n->model);
-    if (net_url_parse(r->base, &r->host, e) != 0) return -1;
-    if (n->plain_http && !o->insecure && !net_is_loopback_name(r->host.host))
-        return err_set(e, ERR_LIMIT,
-                       "%s: plain http is refused; --insecure allows it for this host", n->host);
-    const struct net_opts net = {.insecure_host = o->insecure ? n->host : NULL, .stop = o->stop};
+    if (choose_base(r, n, &net, e) != 0) return -1;
     r->net = net_client_new(&net, e);
     return r->net ? 0 : -1;
 }
@@ -184,6 +230,7 @@ int registry_ask(struct registry *r, const char *path, struct net_request *q, st
                  struct err *e) {
     struct buf url = {0};
     int rc = 0;
+    *a = (struct net_answer){0};
     if (path[0] == '/') buf_str(&url, r->base); /* else a whole URL, of an upload */
     buf_str(&url, path);
     if (url.failed) return err_nomem(e, r->host.host);
@@ -204,14 +251,20 @@ int registry_ask(struct registry *r, const char *path, struct net_request *q, st
     return rc;
 }
 
-int registry_wait(const struct registry *r, int tries, int retry_after_s, struct err *e) {
+int registry_pause(const struct registry *r, const atomic_bool *cancel, int tries,
+                   int retry_after_s, struct err *e) {
     int64_t ms = retry_after_s > 0 ? retry_after_s * 1000L : 250L << (tries < 8 ? tries : 8);
     if (ms > MAX_WAIT_S * 1000L) ms = MAX_WAIT_S * 1000L;
     for (; ms > 0; ms -= 50) {
-        if (r->o->stop && *r->o->stop) return err_set(e, ERR_CANCELLED, "interrupted");
+        if ((r->o->stop && *r->o->stop) || (cancel && atomic_load(cancel)))
+            return err_set(e, ERR_CANCELLED, "interrupted");
         nanosleep(&(struct timespec){.tv_nsec = 50 * 1000000}, NULL);
     }
     return 0;
+}
+
+int registry_wait(const struct registry *r, int tries, int retry_after_s, struct err *e) {
+    return registry_pause(r, NULL, tries, retry_after_s, e);
 }
 
 int registry_ask_often(struct registry *r, const char *path, struct net_request *q,
@@ -237,7 +290,13 @@ int registry_refused(const char *what, const struct net_answer *a, struct err *e
     const enum err_code code = a->status == 404                       ? ERR_NOT_FOUND
                                : a->status == 401 || a->status == 403 ? ERR_LIMIT
                                                                       : ERR_IO;
-    err_set(e, code, "%s: HTTP %d%s%.200s", what, a->status, said ? ", " : "", said ? said : "");
+    char later[64] = "";
+    if (a->retry_after_s > MAX_WAIT_S)
+        snprintf(later, sizeof later, "; it asks for %s %d s of patience",
+                 a->retry_after_s == NET_MAX_RETRY_AFTER_S ? "at least" : "about",
+                 a->retry_after_s);
+    err_set(e, code, "%s: HTTP %d%s%.200s%s", what, a->status, said ? ", " : "", said ? said : "",
+            later);
     json_decref(o);
     return -1;
 }

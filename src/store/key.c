@@ -151,26 +151,48 @@ static int make_folder(const char *path, struct err *e) {
     return mkdir(z, 0755) == 0 || errno == EEXIST ? 0 : err_errno(e, z);
 }
 
-/* mkstemp makes it 0600; whoever comes second takes what is there. */
-static int make_key(const char *path, struct key *k, struct err *e) {
-    unsigned char check[4];
+/* The whole file or none: written beside its place, 0600 as mkstemp makes it, then linked there,
+ * which fails where another process was first.  1: it was. */
+static int place_key(const char *path, const unsigned char unique[4], const struct buf *text,
+                     struct err *e) {
+    char beside[4200];
+    snprintf(beside, sizeof beside, "%s.%02x%02x%02x%02x", path, unique[0], unique[1], unique[2],
+             unique[3]);
+    int rc = os_write_file(beside, text->p, text->n, e);
+    if (rc != 0) return -1;
+    if (link(beside, path) != 0) rc = errno == EEXIST ? 1 : err_errno(e, path);
+    unlink(beside);
+    return rc == 0 && os_sync_folder(path) != 0 ? err_errno(e, path) : rc;
+}
+
+static int write_public(const char *path, const struct key *k, struct err *e) {
     char name[4200];
-    struct buf text = {0}, line = {0}, public = {0};
-    if (!generate(k) || RAND_bytes(check, 4) != 1)
-        return err_set(e, ERR_IO, "%s: no random numbers for a new key", path);
-    print_private(k, check, &text);
+    struct buf line = {0}, public = {0};
+    snprintf(name, sizeof name, "%s.pub", path);
     put_public(&public, k);
     buf_str(&line, "ssh-ed25519 ");
     key_base64(&line, public.p, public.n);
     buf_str(&line, "\n");
-    int rc = text.failed || line.failed ? err_nomem(e, path) : make_folder(path, e);
-    if (rc == 0) rc = os_write_file(path, text.p, text.n, e);
-    snprintf(name, sizeof name, "%s.pub", path);
+    int rc = public.failed || line.failed ? err_nomem(e, path) : 0;
     if (rc == 0) rc = os_write_file(name, line.p, line.n, e);
     if (rc == 0 && chmod(name, 0644) != 0) rc = err_errno(e, name);
-    if (text.p) OPENSSL_cleanse(text.p, text.cap);
-    buf_fini(&text), buf_fini(&line), buf_fini(&public);
+    buf_fini(&line), buf_fini(&public);
     return rc;
+}
+
+/* Of several processes that make one, all take the first that has its place. */
+static int make_key(const char *path, struct key *k, struct err *e) {
+    unsigned char check[4];
+    struct buf text = {0};
+    if (!generate(k) || RAND_bytes(check, 4) != 1)
+        return err_set(e, ERR_IO, "%s: no random numbers for a new key", path);
+    print_private(k, check, &text);
+    int rc = text.failed ? err_nomem(e, path) : make_folder(path, e);
+    if (rc == 0) rc = place_key(path, check, &text, e);
+    if (text.p) OPENSSL_cleanse(text.p, text.cap);
+    buf_fini(&text);
+    if (rc == 0) return write_public(path, k, e);
+    return rc > 0 ? read_key(path, k, e) : -1;
 }
 
 int key_open(const char *path, struct key *k, struct err *e) {

@@ -156,7 +156,9 @@ int store_get(struct store *s, const struct name *n, struct name *found, struct 
                        e ? e->msg : "", n->pin.hex, m->id.hex);
     }
     if (found && !path_name(&p, found)) *found = *n;
-    if (found) found->has_tag = n->has_tag, found->pin = n->pin, found->plain_http = n->plain_http;
+    if (!found) return 0;
+    found->has_tag = n->has_tag, found->pin = n->pin;
+    found->plain_http = n->plain_http, found->tls = n->tls;
     return 0;
 }
 

@@ -94,7 +94,8 @@ static bool cut_scheme(struct str *s, const char *scheme) {
 static int parse(struct str s, struct name *n, struct err *e) {
     struct str piece;
     n->plain_http = cut_scheme(&s, "http://");
-    const bool with_scheme = n->plain_http || cut_scheme(&s, "https://");
+    n->tls = !n->plain_http && cut_scheme(&s, "https://");
+    const bool with_scheme = n->plain_http || n->tls;
     if (cut_last(&s, '@', &piece) && digest_parse(piece, &n->pin, e) != 0) {
         if (e) e->code = ERR_USAGE; /* what a user typed, not a broken file */
         return err_prefix(e, "model name");

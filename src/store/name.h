@@ -25,6 +25,7 @@ struct name {
     struct digest pin; /* of the manifest; hex empty: none */
     bool has_tag;      /* the text had one */
     bool plain_http;   /* the text began with http:// */
+    bool tls;          /* with https:// */
 };
 
 /* ERR_USAGE: what part is wrong and what it may be. */

@@ -91,6 +91,13 @@ int parts_open(struct parts *p, const struct store *s, const struct digest *d, u
     return begin(p, s, d, n_bytes, e);
 }
 
+uint64_t parts_on_disk(const struct store *s, const struct digest *d) {
+    char path[STORE_PATH];
+    struct stat st;
+    store_partial_path(s, d, -1, path);
+    return lstat(path, &st) == 0 ? (uint64_t)st.st_blocks * 512 : 0;
+}
+
 void parts_close(struct parts *p) {
     for (int i = 0; i < p->n; i++)
         parts_save(p, i);

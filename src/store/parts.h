@@ -25,6 +25,9 @@ int parts_open(struct parts *p, const struct store *s, const struct digest *d, u
                struct err *e);
 void parts_close(struct parts *p);
 
+/* Bytes that the partial blob takes on disk; 0: there is none. */
+uint64_t parts_on_disk(const struct store *s, const struct digest *d);
+
 /* Write down how far part i is: after the bytes themselves were written. */
 void parts_save(struct parts *p, int i);
 

@@ -103,6 +103,7 @@ static int pull(struct pull *p, const struct name *n, struct name *took, struct 
     tell(p, "pulling manifest");
     int rc = fetch_manifest(p, n, took, &m, e);
     if (rc == 0) rc = (l = store_lease(p->s, e)) ? 0 : -1;
+    if (rc == 0) rc = download_check_room(p->s, &m, e);
     if (rc == 0) rc = fetch_blobs(p, l, &m, e);
     if (rc == 0) {
         tell(p, "verifying sha256 digest"); /* they were, each before it got its name */

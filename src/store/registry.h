@@ -5,7 +5,8 @@
 #include "store/store.h"
 
 struct registry_opts {
-    bool insecure;        /* the name's host may be asked by plain http */
+    bool insecure; /* the name's host may have any certificate, or be asked by plain http when the
+                      name says so or TLS is not spoken there */
     const char *key_path; /* ed25519 key; NULL: ~/.cria/id_ed25519, else ~/.ollama/id_ed25519; made
                              on first use */
     int n_streams;        /* 0: 8 ranges at once */

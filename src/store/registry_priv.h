@@ -19,6 +19,7 @@ struct registry {
     char *authorization; /* "Bearer ..." or NULL; owned, under lock */
 };
 
+/* Chooses http or https, which may ask the registry; registry_close also after a failure. */
 int registry_open(struct registry *r, const struct name *n, const struct registry_opts *o,
                   struct err *e);
 void registry_close(struct registry *r);
@@ -33,9 +34,11 @@ int registry_ask(struct registry *r, const char *path, struct net_request *q, st
 int registry_ask_often(struct registry *r, const char *path, struct net_request *q,
                        struct net_answer *a, struct err *e);
 
-/* Wait before try number `tries` (1, 2, ...), or as long as the answer asked for.  ERR_CANCELLED
- * when the user stops it. */
+/* Wait before try number `tries` (1, 2, ...), or as long as the answer asked for, but no longer
+ * than a minute.  ERR_CANCELLED when the user stops it, or when *cancel becomes true. */
 int registry_wait(const struct registry *r, int tries, int retry_after_s, struct err *e);
+int registry_pause(const struct registry *r, const atomic_bool *cancel, int tries,
+                   int retry_after_s, struct err *e);
 
 /* An answer that is no success, as an error: "WHAT: STATUS, what the registry said". */
 int registry_refused(const char *what, const struct net_answer *a, struct err *e);
