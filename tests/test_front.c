@@ -319,7 +319,7 @@ static void bodies_are_limited(void **state) {
 /* nginx is killed while it takes a chunk, and runs again.  With its own buffer the registry has not
  * seen that chunk: the session goes on.  Without one the registry gives the session up. */
 static void breaks_while_pushing(const char *name, bool buffered) {
-    enum { N = 96 << 20 };
+    enum { N = 48 << 20 };
     char more[300], storage[32], folder[300];
     snprintf(storage, sizeof storage, "%s-registry", name);
     registry_start(&registry, shop.dir, storage, "");

@@ -72,9 +72,16 @@ static const char *in_test_folder(const char *path) {
     return p ? strchr(p + 1, '/') ? strchr(p + 1, '/') : "" : NULL;
 }
 
+/* The same behind a home there ("/home0"). */
+static const char *in_home(const char *path) {
+    const char *p = in_test_folder(path);
+    if (p && strncmp(p, "/home", 5) == 0) p += 5 + strspn(p + 5, "0123456789");
+    return p;
+}
+
 static bool is_ours(const char *path) {
     static const char *const roots[] = {"/store", "/.cria", NULL};
-    const char *p = in_test_folder(path);
+    const char *p = in_home(path);
     if (!p) return strcmp(path, "/dev/null") == 0 || strcmp(path, "/dev/tty") == 0;
     for (int i = 0; roots[i]; i++) {
         const size_t n = strlen(roots[i]);
@@ -93,7 +100,7 @@ static bool is_above(const char *call, const char *path) {
 
 /* The user's own folder is read by a load only; Ollama's key is a key, too. */
 static bool may_read(const char *path, char command) {
-    const char *p = in_test_folder(path);
+    const char *p = in_home(path);
     if (climbs(path) || strstr(path, "/passwd") || strstr(path, "/shadow")) return false;
     return command == 'l' || !p || !*p || is_ours(path) || strcmp(p, "/.ollama/id_ed25519") == 0;
 }
