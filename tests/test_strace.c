@@ -98,11 +98,13 @@ static bool is_above(const char *call, const char *path) {
            (p ? !*p : strncmp(dir, path, n) == 0 && (dir[n] == '/' || path[n - 1] == '/'));
 }
 
-/* The user's own folder is read by a load only; Ollama's key is a key, too. */
+/* The user's own folder is read by a load only; Ollama's key is a key, too, and certificates are
+ * what SSL_CERT_FILE says. */
 static bool may_read(const char *path, char command) {
     const char *p = in_home(path);
     if (climbs(path) || strstr(path, "/passwd") || strstr(path, "/shadow")) return false;
-    return command == 'l' || !p || !*p || is_ours(path) || strcmp(p, "/.ollama/id_ed25519") == 0;
+    return command == 'l' || !p || !*p || is_ours(path) || strcmp(p, "/.ollama/id_ed25519") == 0 ||
+           strcmp(p, "/cert.pem") == 0;
 }
 
 static bool writes(const char *call, const char *args) {
