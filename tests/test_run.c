@@ -417,7 +417,7 @@ static void test_chat(void **state) {
     term_expect(&t, "/set system Be brief.\r", "Set system message.");
     term_expect(&t, "/show system\r", "Be brief.");
     term_expect(&t, "/show template\r", "<|im_start|>");
-    term_expect(&t, "/show license\r", "not supported");
+    term_expect(&t, "/show license\r", "models of the store have this");
     term_expect(&t, "/set verbose\r", "Set 'verbose' mode.");
     term_expect(&t, "again\r", "eval rate:");
     term_expect(&t, "/set quiet\r", "Set 'quiet' mode.");
@@ -425,7 +425,7 @@ static void test_chat(void **state) {
     term_expect(&t, "/set wordwrap\r", "Set 'wordwrap' mode.");
     term_expect(&t, "/set format json\r", "not supported");
     term_expect(&t, "/set magic\r", "Unknown command '/set magic'. Type /? for help");
-    term_expect(&t, "/load x\r", "not supported");
+    term_expect(&t, "/load ../x\r", "Error: model name");
     term_expect(&t, "/magic\r", "Unknown command '/magic'. Type /? for help");
     term_expect(&t, "/?\r", "Available Commands:");
     term_expect(&t, "/? shortcuts\r", "Ctrl + a");

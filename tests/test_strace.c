@@ -220,6 +220,7 @@ static void all_of(const char *test, int at_least) {
 static void pulls_stay_in_the_store(void **state) {
     (void)state;
     all_of("test_hostile", 40);
+    all_of("test_redirect", 5);
 }
 
 static void loads_stay_in_the_store(void **state) {

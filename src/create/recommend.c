@@ -48,7 +48,8 @@ static double score(const struct recommend_opts *o, const struct recommendation 
     /* Experts: between those that are there and those that are used. */
     if (m->n_expert) n *= sqrt((double)m->n_expert_used / m->n_expert);
     if (o->task && m->made_for == o->task) n *= made_for;
-    if (r->decode_tps > 0 && r->decode_tps < slow_tps) n *= r->decode_tps / slow_tps;
+    /* Nobody waits for answers slower than one reads: such speed counts twice. */
+    if (r->decode_tps > 0 && r->decode_tps < slow_tps) n *= pow(r->decode_tps / slow_tps, 2);
     return n;
 }
 
