@@ -425,7 +425,7 @@ static void test_chat(void **state) {
     term_expect(&t, "/set wordwrap\r", "Set 'wordwrap' mode.");
     term_expect(&t, "/set format json\r", "not supported");
     term_expect(&t, "/set magic\r", "Unknown command '/set magic'. Type /? for help");
-    term_expect(&t, "/load ../x\r", "Error: model name");
+    term_expect(&t, "/load ../x\r", "No such file");
     term_expect(&t, "/magic\r", "Unknown command '/magic'. Type /? for help");
     term_expect(&t, "/?\r", "Available Commands:");
     term_expect(&t, "/? shortcuts\r", "Ctrl + a");
