@@ -462,9 +462,9 @@ static void tensors_that_are_refused(void **state) {
     REFUSED("odd", "model.layers.3.mlp.up_proj.weight");
     hf_drop_tensor(d, ST, "model.layers.3.mlp.up_proj.weight");
     hf_add_tensor(d, ST, "model.layers.1.mlp.up_proj.weight", "F32", 64, 160); /* transposed */
-    REFUSED("odd", "blk.1.ffn_up.weight");
+    REFUSED("odd", "/odd: ", "blk.1.ffn_up.weight");
     hf_drop_tensor(d, ST, "model.layers.1.mlp.up_proj.weight");
-    REFUSED("odd", "blk.1.ffn_up.weight");
+    REFUSED("odd", "/odd: ", "blk.1.ffn_up.weight");
     hf_drop_tensor(d, ST, "model.embed_tokens.weight");
     REFUSED("odd", "embedding");
     if (!golden_is_full()) return;
