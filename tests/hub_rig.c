@@ -66,6 +66,44 @@ void hub_layer(const char *name, const char *kind, char path[1400]) {
     if (!path[0]) fail_msg("%s: no layer %s", name, kind);
 }
 
+const char *hub_path(const char *name) {
+    static char ring[4][1100];
+    static int at;
+    at = (at + 1) % 4;
+    snprintf(ring[at], sizeof ring[at], "%s/%s", hub_dir, name);
+    return ring[at];
+}
+
+void hub_refused_folder(const char *name, const char *const *words) {
+    char text[1300];
+    snprintf(text, sizeof text, "FROM %s/%s\n", hub_dir, name);
+    hub_refused(text, words);
+}
+
+void hub_same_as_golden(const char *folder, const char *name) {
+    char path[1400], want[600];
+    snprintf(want, sizeof want, "%s", hub_golden(name));
+    hub_folder(folder, path);
+    struct gguf *a = hub_open(want), *b = hub_open(path);
+    hub_same_tensors(name, a, b);
+    hub_same_hparams(name, a, b);
+    hub_same_vocab(name, a, b, false);
+    hub_same_logits(name, want, path);
+    gguf_close(a), gguf_close(b);
+}
+
+int64_t hub_int(const struct gguf *g, const char *key) {
+    const struct gguf_kv *kv = gguf_find(g, key);
+    if (!kv) fail_msg("no %s", key);
+    return gguf_int_at(kv, 0);
+}
+
+double hub_num(const struct gguf *g, const char *key) {
+    const struct gguf_kv *kv = gguf_find(g, key);
+    if (!kv) fail_msg("no %s", key);
+    return gguf_float_at(kv, 0);
+}
+
 /* Every name below PATH, sorted. */
 static void list_names(const char *path, struct buf *out) {
     struct dirent **v;
@@ -93,6 +131,17 @@ void hub_refused(const char *text, const char *const *words) {
     if (before.n != after.n || (after.n && memcmp(before.p, after.p, after.n) != 0))
         fail_msg("%s: left in the store:\n%s\nbefore:\n%s", text, after.p, before.p);
     ran_fini(&r), buf_fini(&before), buf_fini(&after);
+}
+
+void hub_warned(const char *name, const char *word, char path[1400]) {
+    char text[1400];
+    struct ran r;
+    snprintf(text, sizeof text, "FROM %s/%s\n", hub_dir, name);
+    try_create(&r, name, text);
+    if (r.code != 0 || !strstr(r.err.p, word))
+        fail_msg("%s: code %d, no '%s' in '%s'", name, r.code, word, r.err.p);
+    ran_fini(&r);
+    hub_layer(name, "model", path);
 }
 
 void hub_folder(const char *name, char path[1400]) {

@@ -164,27 +164,10 @@ static void nomic_comes_back(void **state) {
     toy_comes_back(&nomic, "nomic");
 }
 
-/* Refused: the folder NAME, with these words. */
-static void refused(const char *name, const char *const *words) {
-    char text[1300];
-    snprintf(text, sizeof text, "FROM %s/%s\n", hub_dir, name);
-    hub_refused(text, words);
-}
-#define REFUSED(name, ...) refused(name, (const char *const[]){__VA_ARGS__, NULL})
-
-/* DIR of the folder NAME below hub_dir; a ring of a few. */
-static const char *folder_of(const char *name) {
-    static char ring[4][1100];
-    static int at;
-    at = (at + 1) % 4;
-    snprintf(ring[at], sizeof ring[at], "%s/%s", hub_dir, name);
-    return ring[at];
-}
-
 /* A GGUF of smollm3 rotates all but every fourth layer: nothing else can be said in it. */
 static void rotation_that_gguf_cannot_say(void **state) {
     (void)state;
-    const char *const d = folder_of("smollm3");
+    const char *const d = hub_path("smollm3");
     hf_set(d, "config.json", "no_rope_layers", json_pack("[i, i, i, i, i]", 1, 0, 1, 0, 1));
     REFUSED("smollm3", "config.json", "no_rope_layers");
     hf_set(d, "config.json", "no_rope_layers", NULL); /* the interval alone is enough */
@@ -197,7 +180,7 @@ static void rotation_that_gguf_cannot_say(void **state) {
 /* Nomic Embed 1's base is 1000; what its class can also do and ours cannot is refused. */
 static void nomic_settings(void **state) {
     (void)state;
-    const char *const d = folder_of("nomic");
+    const char *const d = hub_path("nomic");
     char path[1400];
     float base = 0;
     struct err e;
@@ -227,7 +210,7 @@ static void nomic_settings(void **state) {
  * text_config, names under PREFIX, and the parts that see, which are not converted. */
 static const char *write_nested(const char *name, const char *prefix, const char *vision,
                                 const char *projector) {
-    const char *const d = folder_of(name);
+    const char *const d = hub_path(name);
     char tensor[200];
     assert_int_equal(hf_write(hub_golden("gemma3"), d, 0), 0);
     json_t *text = hf_get(d, "config.json");
@@ -249,18 +232,6 @@ static const char *write_nested(const char *name, const char *prefix, const char
     return d;
 }
 
-static void same_as_golden(const char *folder, const char *golden_name) {
-    char path[1400], want[600];
-    snprintf(want, sizeof want, "%s", hub_golden(golden_name));
-    hub_folder(folder, path);
-    struct gguf *a = hub_open(want), *b = hub_open(path);
-    hub_same_tensors(golden_name, a, b);
-    hub_same_hparams(golden_name, a, b);
-    hub_same_vocab(golden_name, a, b, false);
-    hub_same_logits(golden_name, want, path);
-    gguf_close(a), gguf_close(b);
-}
-
 static void gemma3_nested(void **state) {
     (void)state;
     const char *d =
@@ -276,22 +247,10 @@ static void gemma3_nested(void **state) {
         snprintf(key, sizeof key, "text_config.%s", left_out[i]);
         hf_set(d, "config.json", key, NULL);
     }
-    same_as_golden("g3", "gemma3");
+    hub_same_as_golden("g3", "gemma3");
     write_nested("g3-5", "model.language_model.", "model.vision_tower",
                  "model.multi_modal_projector");
-    same_as_golden("g3-5", "gemma3");
-}
-
-static int64_t key_of(const struct gguf *g, const char *key) {
-    const struct gguf_kv *kv = gguf_find(g, key);
-    if (!kv) fail_msg("no %s", key);
-    return gguf_int_at(kv, 0);
-}
-
-static double num_of(const struct gguf *g, const char *key) {
-    const struct gguf_kv *kv = gguf_find(g, key);
-    if (!kv) fail_msg("no %s", key);
-    return gguf_float_at(kv, 0);
+    hub_same_as_golden("g3-5", "gemma3");
 }
 
 /* The text_config of gemma-3-4b-it has six keys; the rest are Gemma3TextConfig's defaults.  Its
@@ -315,7 +274,7 @@ static void gemma3_defaults(void **state) {
              {"post_attention_layernorm", WIDE, 0},
              {"pre_feedforward_layernorm", WIDE, 0},
              {"post_feedforward_layernorm", WIDE, 0}};
-    const char *const d = folder_of("g4b");
+    const char *const d = hub_path("g4b");
     char name[200], path[1400];
     assert_int_equal(hf_write(hub_golden("gemma3"), d, HF_BF16), 0);
     hf_replace(d, "config.json",
@@ -336,15 +295,15 @@ static void gemma3_defaults(void **state) {
     }
     hub_folder("g4b", path);
     struct gguf *g = hub_open(path);
-    assert_int_equal(key_of(g, "gemma3.attention.head_count"), 8);
-    assert_int_equal(key_of(g, "gemma3.attention.head_count_kv"), 4);
-    assert_int_equal(key_of(g, "gemma3.attention.key_length"), 256);
-    assert_int_equal(key_of(g, "gemma3.attention.value_length"), 256);
-    assert_int_equal(key_of(g, "gemma3.context_length"), 131072);
-    assert_int_equal(key_of(g, "gemma3.attention.sliding_window"), 1024);
-    assert_true(num_of(g, "gemma3.rope.freq_base") == 1e6);
-    assert_true(num_of(g, "gemma3.rope.scaling.factor") == 8);
-    assert_true(num_of(g, "gemma3.attention.layer_norm_rms_epsilon") == (double)1e-6f);
+    assert_int_equal(hub_int(g, "gemma3.attention.head_count"), 8);
+    assert_int_equal(hub_int(g, "gemma3.attention.head_count_kv"), 4);
+    assert_int_equal(hub_int(g, "gemma3.attention.key_length"), 256);
+    assert_int_equal(hub_int(g, "gemma3.attention.value_length"), 256);
+    assert_int_equal(hub_int(g, "gemma3.context_length"), 131072);
+    assert_int_equal(hub_int(g, "gemma3.attention.sliding_window"), 1024);
+    assert_true(hub_num(g, "gemma3.rope.freq_base") == 1e6);
+    assert_true(hub_num(g, "gemma3.rope.scaling.factor") == 8);
+    assert_true(hub_num(g, "gemma3.attention.layer_norm_rms_epsilon") == (double)1e-6f);
     gguf_close(g);
 }
 
@@ -368,9 +327,9 @@ static void transformers5(void **state) {
     for (int i = 0; i < (golden_is_full() ? 6 : 2); i++) {
         char as[40];
         snprintf(as, sizeof as, "new-%s", names[i]);
-        assert_int_equal(hf_write(hub_golden(names[i]), folder_of(as), 0), 0);
-        newer_keys(folder_of(as));
-        same_as_golden(as, names[i]);
+        assert_int_equal(hf_write(hub_golden(names[i]), hub_path(as), 0), 0);
+        newer_keys(hub_path(as));
+        hub_same_as_golden(as, names[i]);
     }
 }
 
@@ -396,16 +355,16 @@ static void set_layer_types(const char *d, int n_layer, int period, double base,
 static void gemma3_layer_types(void **state) {
     (void)state;
     char path[1400];
-    const char *const d = folder_of("g3-types");
+    const char *const d = hub_path("g3-types");
     assert_int_equal(hf_write(hub_golden("gemma3"), d, 0), 0);
     set_layer_types(d, 7, 6, 1e6, 1e4);
-    same_as_golden("g3-types", "gemma3");
+    hub_same_as_golden("g3-types", "gemma3");
     set_layer_types(d, 7, 3, 5e5, 2e4);
     hub_folder("g3-types", path);
     struct gguf *g = hub_open(path);
-    assert_true(num_of(g, "gemma3.rope.freq_base") == 5e5);
-    assert_true(num_of(g, "gemma3.rope.freq_base_swa") == 2e4);
-    assert_int_equal(key_of(g, "gemma3.attention.sliding_window_pattern"), 3);
+    assert_true(hub_num(g, "gemma3.rope.freq_base") == 5e5);
+    assert_true(hub_num(g, "gemma3.rope.freq_base_swa") == 2e4);
+    assert_int_equal(hub_int(g, "gemma3.attention.sliding_window_pattern"), 3);
     gguf_close(g);
     json_t *c = hf_get(d, "config.json");
     json_array_set_new(json_object_get(c, "layer_types"), 3, json_string("full_attention"));
@@ -416,7 +375,7 @@ static void gemma3_layer_types(void **state) {
 /* ---- what is missing or null, and what is refused ---- */
 
 static const char *write_llama(const char *name) {
-    const char *const d = folder_of(name);
+    const char *const d = hub_path(name);
     assert_int_equal(hf_write(hub_golden("llama32"), d, 0), 0);
     return d;
 }
@@ -428,7 +387,7 @@ static void nulls_and_defaults(void **state) {
     hf_set(d, "config.json", "mlp_bias", NULL);
     hf_set(d, "config.json", "attention_bias", NULL);
     hf_set(d, "config.json", "pretraining_tp", NULL);
-    same_as_golden("nulls", "llama32");
+    hub_same_as_golden("nulls", "llama32");
     /* As many heads for keys as for queries where none are named. */
     hf_set(d, "config.json", "num_key_value_heads", NULL);
     for (int il = 0; il < 3; il++)
@@ -440,11 +399,11 @@ static void nulls_and_defaults(void **state) {
     char path[1400];
     hub_folder("nulls", path);
     struct gguf *g = hub_open(path);
-    assert_int_equal(key_of(g, "llama.attention.head_count_kv"), 4);
+    assert_int_equal(hub_int(g, "llama.attention.head_count_kv"), 4);
     gguf_close(g);
 }
 
-/* Several ends: the first is eos; what else is one, the tokens' texts tell. */
+/* Several ends: the first is eos, the second the end of a turn. */
 static void several_ends(void **state) {
     (void)state;
     char path[1400];
@@ -453,7 +412,8 @@ static void several_ends(void **state) {
     hf_set(d, "config.json", "eos_token_id", json_pack("[i, i]", 446, 444));
     hub_folder("ends", path);
     struct gguf *g = hub_open(path);
-    assert_int_equal(key_of(g, KEY("eos_token_id")), 446);
+    assert_int_equal(hub_int(g, KEY("eos_token_id")), 446);
+    assert_int_equal(hub_int(g, KEY("eot_token_id")), 444);
     gguf_close(g);
 }
 
@@ -502,13 +462,13 @@ static void tensors_that_are_refused(void **state) {
     REFUSED("odd", "model.layers.3.mlp.up_proj.weight");
     hf_drop_tensor(d, ST, "model.layers.3.mlp.up_proj.weight");
     hf_add_tensor(d, ST, "model.layers.1.mlp.up_proj.weight", "F32", 64, 160); /* transposed */
-    REFUSED("odd", "blk.1.ffn_up.weight");
+    REFUSED("odd", "/odd: ", "blk.1.ffn_up.weight");
     hf_drop_tensor(d, ST, "model.layers.1.mlp.up_proj.weight");
-    REFUSED("odd", "blk.1.ffn_up.weight");
+    REFUSED("odd", "/odd: ", "blk.1.ffn_up.weight");
     hf_drop_tensor(d, ST, "model.embed_tokens.weight");
     REFUSED("odd", "embedding");
     if (!golden_is_full()) return;
-    d = folder_of("experts");
+    d = hub_path("experts");
     assert_int_equal(hf_write(hub_golden("mixtral"), d, 0), 0);
     hf_drop_tensor(d, ST, "model.layers.1.block_sparse_moe.experts.2.w3.weight");
     REFUSED("experts", "blk.1.ffn_up_exps", "expert 2");
@@ -520,17 +480,17 @@ static void tensors_that_are_refused(void **state) {
 static void windows_that_are_refused(void **state) {
     (void)state;
     if (!golden_is_full()) return;
-    const char *d = folder_of("q2");
+    const char *d = hub_path("q2");
     assert_int_equal(hf_write(hub_golden("qwen2"), d, 0), 0);
     hf_set(d, "config.json", "use_sliding_window", json_true());
     hf_set(d, "config.json", "max_window_layers", json_integer(1));
     REFUSED("q2", "config.json", "use_sliding_window");
-    d = folder_of("o2");
+    d = hub_path("o2");
     assert_int_equal(hf_write(hub_golden("olmo2"), d, 0), 0);
     hf_set(d, "config.json", "layer_types",
            json_pack("[s, s, s]", "sliding_attention", "sliding_attention", "full_attention"));
     REFUSED("o2", "config.json", "layer_types");
-    d = folder_of("g2");
+    d = hub_path("g2");
     assert_int_equal(hf_write(hub_golden("gemma2"), d, 0), 0);
     hf_set(d, "config.json", "layer_types",
            json_pack("[s, s, s, s]", "full_attention", "sliding_attention", "full_attention",

@@ -104,6 +104,12 @@ static int plan_one(struct tensor_plan *p, const struct conversion *c, const str
     snprintf(n.name + at, sizeof n.name - at, ".lora_%c", half);
     if (t->n_dim != 2)
         return err_set(e, ERR_FORMAT, "%s: tensor '%s' is no matrix", c->folder, t->name);
+    const json_t *r = convert_config(c, "r");
+    const int64_t rank = half == 'a' ? (int64_t)t->shape[0] : (int64_t)t->shape[1];
+    if (rank != json_integer_value(r) && !json_object_size(convert_config(c, "rank_pattern")))
+        return err_set(e, ERR_FORMAT,
+                       "%s: tensor '%s' is of rank %lld, but adapter_config.json has \"r\" %lld",
+                       c->folder, t->name, (long long)rank, (long long)json_integer_value(r));
     return tensor_plan_add(p, &n, t, e);
 }
 

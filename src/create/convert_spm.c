@@ -1,6 +1,7 @@
 /* tokenizer.model: SentencePiece's ModelProto (sentencepiece_model.proto), of which the pieces, and
  * whether a blank is put before the text, are read.  Protocol buffers' wire format: a varint
  * (field << 3 | kind), then a varint, 8 or 4 bytes, or a length and that many bytes. */
+#include <math.h>
 #include <string.h>
 
 #include "base/os.h"
@@ -66,6 +67,8 @@ static int read_piece(struct str s, int id, struct tokens *t, struct err *e) {
     if (type < TOKEN_NORMAL || type > TOKEN_BYTE)
         return err_set(e, ERR_FORMAT, "%s: piece %d has type %llu; 1 to 6 are accepted", t->where,
                        id, (unsigned long long)type);
+    if (!isfinite(score))
+        return err_set(e, ERR_FORMAT, "%s: piece %d has a score that is no number", t->where, id);
     return tokens_set(t, id, piece, score, (int32_t)type, e);
 }
 
@@ -73,6 +76,7 @@ static int read_piece(struct str s, int id, struct tokens *t, struct err *e) {
  */
 static int read_model(struct str s, struct tokens *t, struct err *e) {
     int n = 0;
+    uint64_t type = 1; /* the format's default, also of a file whose end is missing */
     struct field f, inner;
     t->add_prefix = 1;
     while (s.n) {
@@ -84,13 +88,14 @@ static int read_model(struct str s, struct tokens *t, struct err *e) {
             if (!take_field(&f.bytes, &inner))
                 return err_set(e, ERR_FORMAT, "%s: its settings are broken", t->where);
             if (f.id == 3 && inner.id == 3) t->add_prefix = inner.value != 0;
-            if (f.id == 2 && inner.id == 3 && inner.value != 2)
-                return err_set(e, ERR_UNSUPPORTED,
-                               "%s: a SentencePiece model of type %llu; 2 (BPE) is converted",
-                               t->where, (unsigned long long)inner.value);
+            if (f.id == 2 && inner.id == 3) type = inner.value;
         }
     }
-    return n ? 0 : err_set(e, ERR_FORMAT, "%s: no SentencePiece model: no pieces", t->where);
+    if (!n) return err_set(e, ERR_FORMAT, "%s: no SentencePiece model: no pieces", t->where);
+    if (type == 2) return 0;
+    return err_set(e, ERR_UNSUPPORTED,
+                   "%s: a SentencePiece model of type %llu (1: Unigram); 2 (BPE) is converted",
+                   t->where, (unsigned long long)type);
 }
 
 int spm_read(const char *path, struct tokens *t, struct err *e) {

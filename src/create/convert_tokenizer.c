@@ -40,8 +40,14 @@ static struct str text_of(const json_t *j) {
                              : (struct str){NULL, 0};
 }
 
-/* A token that was added to a vocabulary. */
+/* A token that was added to a vocabulary.  One without a row in the embedding (gemma-3-1b names
+ * one of the larger models' there) cannot be meant. */
 static int add_one(struct tokens *t, int64_t id, struct str text, bool special, struct err *e) {
+    if (id >= t->n) {
+        log_msg(LOG_WARN, "added token %lld \"%.*s\" is left out: the embedding has %d rows",
+                (long long)id, text.n < 40 ? (int)text.n : 40, text.p, t->n);
+        return 0;
+    }
     const bool looks =
         text.n > 4 && str_starts(text, STR("<|")) && memcmp(text.p + text.n - 2, "|>", 2) == 0;
     if (id >= 0 && id < t->n && t->type[id] && t->type[id] != TOKEN_NORMAL &&
@@ -58,15 +64,27 @@ static int add_added(struct conversion *c, struct tokens *t, struct err *e) {
     const char *key;
     json_array_foreach((json_t *)list, i, x) {
         const struct str text = text_of(json_object_get(x, "content"));
-        if (text.p && add_one(t, json_integer_value(json_object_get(x, "id")), text,
-                              json_is_true(json_object_get(x, "special")), e) != 0)
-            return -1;
+        const json_t *id = json_object_get(x, "id");
+        if (!text.p || !json_is_integer(id))
+            return err_set(e, ERR_FORMAT,
+                           "%s/tokenizer.json: added_tokens[%zu] has no \"id\" and \"content\"",
+                           c->folder, i);
+        if (add_one(t, json_integer_value(id), text, json_is_true(json_object_get(x, "special")),
+                    e) != 0)
+            return err_prefix(e, c->folder);
     }
     json_object_foreach(by_id, key, entry) {
         const struct str text = text_of(json_object_get(entry, "content"));
-        if (text.p && add_one(t, strtoll(key, NULL, 10), text,
-                              json_is_true(json_object_get(entry, "special")), e) != 0)
-            return -1;
+        char *end;
+        const int64_t id = strtoll(key, &end, 10);
+        if (!text.p || *end || end == key)
+            return err_set(e, ERR_FORMAT,
+                           "%s/tokenizer_config.json: added_tokens_decoder has \"%.40s\", which is "
+                           "no id, or has no \"content\"",
+                           c->folder, key);
+        if (id >= t->n && list) continue; /* said above */
+        if (add_one(t, id, text, json_is_true(json_object_get(entry, "special")), e) != 0)
+            return err_prefix(e, c->folder);
     }
     return 0;
 }
@@ -87,17 +105,29 @@ static int add_plain(struct conversion *c, struct tokens *t, struct err *e) {
 
 /* ---- tokenizer.json's vocabulary ---- */
 
+static const json_t *merges_of(const struct conversion *c) {
+    return json_object_get(json_object_get(c->tokenizer, "model"), "merges");
+}
+
 static int read_vocab(struct conversion *c, struct tokens *t, struct err *e) {
     json_t *model = json_object_get(c->tokenizer, "model"), *id;
     json_t *vocab = json_object_get(model, "vocab");
-    const char *text;
+    const char *text, *type = json_string_value(json_object_get(model, "type"));
     if (!json_is_object(vocab))
         return err_set(e, ERR_FORMAT, "%s/tokenizer.json: model.vocab is no object", c->folder);
+    if (!json_is_array(merges_of(c)) && strcmp(type ? type : "", "WordPiece") != 0)
+        return err_set(e, ERR_FORMAT, "%s/tokenizer.json: model.merges is no list", c->folder);
     json_object_foreach(vocab, text, id) {
         if (!json_is_integer(id))
             return err_set(e, ERR_FORMAT, "%s/tokenizer.json: token \"%.40s\" has no number",
                            c->folder, text);
-        if (tokens_set(t, json_integer_value(id), str_of(text), 0, TOKEN_NORMAL, e) != 0)
+        const json_int_t at = json_integer_value(id);
+        if (at >= 0 && at < t->n && t->type[at])
+            return err_set(e, ERR_FORMAT,
+                           "%s/tokenizer.json: tokens \"%.*s\" and \"%.40s\" are both %lld",
+                           c->folder, t->text[at].n < 40 ? (int)t->text[at].n : 40, t->text[at].p,
+                           text, (long long)at);
+        if (tokens_set(t, at, str_of(text), 0, TOKEN_NORMAL, e) != 0)
             return err_prefix(e, c->folder);
     }
     return 0;
@@ -113,10 +143,6 @@ static bool split_merge(const json_t *j, struct str *a, struct str *b) {
     *a = (struct str){s.p, (size_t)(space - s.p)};
     *b = (struct str){space + 1, s.n - a->n - 1};
     return b->n > 0;
-}
-
-static const json_t *merges_of(const struct conversion *c) {
-    return json_object_get(json_object_get(c->tokenizer, "model"), "merges");
 }
 
 static int bad_merge(const struct conversion *c, size_t i, struct err *e) {

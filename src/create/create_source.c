@@ -171,6 +171,11 @@ static int join(struct creation *k, const struct gguf *g, const char *out, struc
     return -1;
 }
 
+/* The file that a folder became has a name that says nothing. */
+static int judged(bool converted, const char *folder, struct err *e) {
+    return converted ? err_prefix(e, folder) : -1;
+}
+
 /* Open and judge a GGUF file; a split one is joined: then path is that of the whole. */
 static int take_gguf(struct creation *k, char path[STORE_PATH], enum layer_kind *kind, bool *ours,
                      struct err *e) {
@@ -312,8 +317,11 @@ static int quantize_file(struct creation *k, char path[STORE_PATH], bool *ours, 
 static int from_file(struct creation *k, char path[STORE_PATH], enum what what, struct err *e) {
     enum layer_kind kind = LAYER_MODEL;
     bool ours = false;
+    char given[STORE_PATH];
+    memcpy(given, path, sizeof given);
     if (what == A_FOLDER && take_folder(k, path, NULL, &ours, e) != 0) return -1;
-    if (take_gguf(k, path, &kind, &ours, e) != 0) return -1;
+    const bool converted = ours;
+    if (take_gguf(k, path, &kind, &ours, e) != 0) return judged(converted, given, e);
     if (kind == LAYER_ADAPTER)
         return err_set(e, ERR_FORMAT, "%s: an adapter; it stands behind ADAPTER, not FROM", path);
     if (kind == LAYER_MODEL && create_layer(k, LAYER_MODEL))
@@ -348,6 +356,14 @@ int create_requantize(struct creation *k, struct err *e) {
     return add_file(k, path, LAYER_MODEL, ours, e);
 }
 
+/* An adapter that does not fit would be found out by the first `run`. */
+static int check_fit(const char *base, const char *adapter, struct err *e) {
+    struct gguf *g = gguf_open(base, e);
+    const int rc = g ? engine_check_adapter(g, adapter, e) : -1;
+    gguf_close(g);
+    return rc;
+}
+
 static int adapter(struct creation *k, const char *value, struct err *e) {
     const struct layer *model = create_layer(k, LAYER_MODEL);
     char path[STORE_PATH], base[STORE_PATH];
@@ -357,13 +373,13 @@ static int adapter(struct creation *k, const char *value, struct err *e) {
     if (look(k, value, path, &what, e) != 0) return -1;
     if (what == NOTHING) return err_set(e, ERR_NOT_FOUND, "%s: no such file or folder", value);
     if (!model) return err_set(e, ERR_FORMAT, "ADAPTER without a model to adapt");
-    if (what == A_FOLDER && (store_blob(k->s, &model->digest, base, NULL, e) != 0 ||
-                             take_folder(k, path, base, &ours, e) != 0))
-        return -1;
+    if (store_blob(k->s, &model->digest, base, NULL, e) != 0) return -1;
+    if (what == A_FOLDER && take_folder(k, path, base, &ours, e) != 0) return -1;
     if (take_gguf(k, path, &kind, &ours, e) != 0) return -1;
     if (kind != LAYER_ADAPTER)
         return err_set(e, ERR_FORMAT, "%s: no adapter; a GGUF file of type adapter is accepted",
                        path);
+    if (check_fit(base, path, e) != 0) return judged(ours, value, e);
     create_drop_layers(k, LAYER_ADAPTER);
     return add_file(k, path, LAYER_ADAPTER, ours, e);
 }

@@ -42,6 +42,16 @@ int engine_check_model(const struct gguf *g, struct err *e) {
     return check_vocab(g, e);
 }
 
+int engine_check_adapter(const struct gguf *g, const char *path, struct err *e) {
+    struct model *m = model_open(g, cpu_ops(), e);
+    if (!m) return verdict(e);
+    struct model_adapter *a = model_adapter_open(m, path, 1, e);
+    const int rc = a ? 0 : -1;
+    model_adapter_free(a);
+    model_free(m);
+    return rc;
+}
+
 int engine_check_file(const char *path, struct err *e) {
     struct gguf *g = gguf_open(path, e);
     const int rc = g ? engine_check_model(g, e) : -1;

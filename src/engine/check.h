@@ -10,5 +10,9 @@
  * and model_open. */
 int engine_check_model(const struct gguf *g, struct err *e);
 
-/* The same, opening PATH for it. */
+/* Does the adapter file fit this model?  0 also where this build cannot open the model; errors else
+ * as of model_adapter_open. */
+int engine_check_adapter(const struct gguf *model, const char *adapter, struct err *e);
+
+/* The first, opening PATH for it. */
 int engine_check_file(const char *path, struct err *e);
