@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -38,6 +39,7 @@ static bool answers(int port) {
 static void start(struct server *p, const char *out, const char *const *argv) {
     p->pid = fork();
     if (p->pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that fails does not stop it */
         const char *path = getenv("PATH");
         char longer[4096]; /* Debian keeps servers out of users' way */
         snprintf(longer, sizeof longer, "%s:/usr/sbin:/usr/local/sbin", path ? path : "/usr/bin");

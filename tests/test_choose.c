@@ -1,16 +1,14 @@
 /* Choosing a model: the catalogue's facts against each other, the memory that is foretold against
  * what the loader takes, `recommend` and `search` as commands, tags of a real registry. */
+#include "server_rig.h"
 #include "store_rig.h"
 
-#include <arpa/inet.h>
 #include <limits.h>
 #include <math.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -290,65 +288,23 @@ static void refuses(void **state) {
 
 /* ---- search ---- */
 
-static int free_port(void) {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t n = sizeof a;
-    const int fd = socket(AF_INET, SOCK_STREAM, 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &n), 0);
-    close(fd);
-    return ntohs(a.sin_port);
-}
-
-static bool answers(int port) {
-    const struct sockaddr_in a = {.sin_family = AF_INET,
-                                  .sin_port = htons((uint16_t)port),
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    const int fd = socket(AF_INET, SOCK_STREAM, 0);
-    const bool ok = connect(fd, (const struct sockaddr *)&a, sizeof a) == 0;
-    close(fd);
-    return ok;
-}
-
-static pid_t registry_start(int port) {
-    char path[700], text[2048];
-    snprintf(path, sizeof path, "%s/registry.yml", shop.dir);
-    snprintf(text, sizeof text,
-             "version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %s/reg}}\n"
-             "http:\n  addr: 127.0.0.1:%d\n",
-             shop.dir, port);
-    assert_int_equal(os_write_file(path, text, strlen(text), &shop.e), 0);
-    const pid_t pid = fork();
-    if (pid == 0) {
-        if (!freopen("/dev/null", "w", stdout) || dup2(1, 2) < 0) _exit(1);
-        execlp("docker-registry", "docker-registry", "serve", path, (char *)NULL);
-        _exit(127);
-    }
-    for (int i = 0; i < 1000 && !answers(port); i++) {
-        if (waitpid(pid, NULL, WNOHANG) != 0)
-            fail_msg("docker-registry does not run; ./quickstart test installs it");
-        usleep(10000);
-    }
-    return pid;
-}
-
 static void searches_a_registry(void **state) {
     (void)state;
     struct ran r;
     char name[100], address[120], line[120];
-    const int port = free_port();
-    const pid_t pid = registry_start(port);
+    struct server reg;
+    registry_start(&reg, shop.dir, "reg", "");
     for (int i = 1; i <= 2; i++) {
-        snprintf(name, sizeof name, "127.0.0.1:%d/library/qwen3:v%d", port, i);
+        snprintf(name, sizeof name, "127.0.0.1:%d/library/qwen3:v%d", reg.port, i);
         snprintf(address, sizeof address, "http://%s", name);
         shop_put(&shop, name, "a layer");
         assert_int_equal(RUN(r, "push", address), 0);
         ran_fini(&r);
     }
-    snprintf(address, sizeof address, "http://127.0.0.1:%d/library/qwen3", port);
+    snprintf(address, sizeof address, "http://127.0.0.1:%d/library/qwen3", reg.port);
     assert_int_equal(RUN(r, "search", address), 0);
     for (int i = 1; i <= 2; i++) {
-        snprintf(line, sizeof line, "127.0.0.1:%d/library/qwen3:v%d\n", port, i);
+        snprintf(line, sizeof line, "127.0.0.1:%d/library/qwen3:v%d\n", reg.port, i);
         if (!strstr(r.out.p, line)) fail_msg("no %s in %s", line, r.out.p);
     }
     ran_fini(&r);
@@ -357,11 +313,10 @@ static void searches_a_registry(void **state) {
     assert_int_equal(json_array_size(json_object_get(j, "tags")), 2);
     json_decref(j);
     ran_fini(&r);
-    snprintf(address, sizeof address, "http://127.0.0.1:%d/library/none", port);
+    snprintf(address, sizeof address, "http://127.0.0.1:%d/library/none", reg.port);
     assert_int_equal(RUN(r, "search", address), 3);
     ran_fini(&r);
-    kill(pid, SIGTERM);
-    waitpid(pid, NULL, 0);
+    server_stop(&reg);
     assert_int_not_equal(RUN(r, "search", address), 0); /* nobody there, nothing to tell */
     ran_fini(&r);
 }

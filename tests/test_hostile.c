@@ -297,6 +297,23 @@ static void plain_http_is_for_loopback(void **state) {
     }
 }
 
+/* The same for what a Modelfile names: the second host is not asked. */
+static void insecure_create_is_for_one_host(void **state) {
+    (void)state;
+    struct ran r;
+    char text[200];
+    plan = (struct plan){0};
+    snprintf(text, sizeof text, "FROM 127.0.0.1:%d/library/m\nDRAFT two.example/library/d\n",
+             fake.server.port);
+    shop_file(&fake.shop, "two-hosts", text);
+    char path[1200];
+    snprintf(path, sizeof path, "%s/two-hosts", fake.shop.root);
+    assert_int_equal(RUN(r, "create", "mine", "--insecure", "-f", path), 2);
+    assert_non_null(strstr(r.err.p, "--insecure is for one host"));
+    assert_non_null(strstr(r.err.p, "two.example"));
+    ran_fini(&r);
+}
+
 /* --insecure is for one host: names on two are refused before anybody is asked. */
 static void insecure_is_for_one_host(void **state) {
     (void)state;
@@ -365,6 +382,7 @@ int main(void) {
         cmocka_unit_test(wrong_bytes_get_no_name),
         cmocka_unit_test(floods_are_cut),
         cmocka_unit_test(plain_http_is_for_loopback),
+        cmocka_unit_test(insecure_create_is_for_one_host),
         cmocka_unit_test(insecure_is_for_one_host),
         cmocka_unit_test(all_are_found_again),
     };

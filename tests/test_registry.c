@@ -1,14 +1,12 @@
 /* Push and pull through a real registry (Debian's docker-registry) on loopback: plain, with TLS
  * from an authority of the test's own, and with a password. */
+#include "server_rig.h"
 #include "store_rig.h"
 
-#include <arpa/inet.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,74 +16,6 @@
 #define RUN(r, ...) run_cria(&(r), (const char *const[]){__VA_ARGS__, NULL}, "", 0, 60)
 
 static struct shop shop;
-
-/* ---- a registry ---- */
-
-struct registry_process {
-    pid_t pid;
-    int port;
-    char log[700];
-};
-
-static int free_port(void) {
-    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t n = sizeof a;
-    const int fd = socket(AF_INET, SOCK_STREAM, 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &n), 0);
-    close(fd);
-    return ntohs(a.sin_port);
-}
-
-static bool answers(int port) {
-    const struct sockaddr_in a = {.sin_family = AF_INET,
-                                  .sin_port = htons((uint16_t)port),
-                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    const int fd = socket(AF_INET, SOCK_STREAM, 0);
-    const bool ok = connect(fd, (const struct sockaddr *)&a, sizeof a) == 0;
-    close(fd);
-    return ok;
-}
-
-/* more: lines of its configuration, below "http:" (two blanks) or at the beginning of a line. */
-static void registry_start(struct registry_process *p, const char *name, const char *more) {
-    char path[700], text[4096];
-    p->port = free_port();
-    snprintf(p->log, sizeof p->log, "%s/%s.log", shop.dir, name);
-    snprintf(path, sizeof path, "%s/%s.yml", shop.dir, name);
-    snprintf(text, sizeof text,
-             "version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %s/%s}}\n"
-             "http:\n  addr: 127.0.0.1:%d\n%s",
-             shop.dir, name, p->port, more);
-    if (os_write_file(path, text, strlen(text), &shop.e) != 0) fail_msg("%s", shop.e.msg);
-    p->pid = fork();
-    if (p->pid == 0) {
-        if (!freopen(p->log, "w", stdout) || dup2(1, 2) < 0) _exit(1);
-        execlp("docker-registry", "docker-registry", "serve", path, (char *)NULL);
-        _exit(127);
-    }
-    for (int i = 0; i < 1000 && !answers(p->port); i++) {
-        if (waitpid(p->pid, NULL, WNOHANG) != 0)
-            fail_msg("docker-registry does not run; ./quickstart test installs it");
-        usleep(10000);
-    }
-}
-
-static void registry_stop(struct registry_process *p) {
-    kill(p->pid, SIGTERM);
-    waitpid(p->pid, NULL, 0);
-}
-
-static int lines_with(const char *path, const char *a, const char *b) {
-    size_t n_bytes;
-    int n = 0;
-    char *text = (char *)slurp(path, &n_bytes), *rest = text;
-    text[n_bytes ? n_bytes - 1 : 0] = 0;
-    for (char *line; (line = strsep(&rest, "\n"));)
-        n += strstr(line, a) && strstr(line, b);
-    free(text);
-    return n;
-}
 
 /* ---- the frame ---- */
 
@@ -121,11 +51,11 @@ static void id_of(const char *name, struct digest *id) {
 
 static void there_and_back(void **state) {
     (void)state;
-    struct registry_process reg;
+    struct server reg;
     struct ran r;
     struct digest before, after;
     char name[100], address[120];
-    registry_start(&reg, "plain", "");
+    registry_start(&reg, shop.dir, "plain", "");
     snprintf(name, sizeof name, "127.0.0.1:%d/library/small:v1", reg.port);
     snprintf(address, sizeof address, "http://%s", name);
     shop_put(&shop, name, "the layer of a model");
@@ -134,7 +64,7 @@ static void there_and_back(void **state) {
     assert_int_equal(RUN(r, "push", address), 0); /* all is there */
     assert_non_null(strstr(r.err.p, "\thttp://127.0.0.1:"));
     ran_fini(&r);
-    assert_int_equal(lines_with(reg.log, "PATCH", " 202 "), 2);
+    assert_int_equal(server_lines(&reg, "PATCH", " 202 ", 2), 2);
     assert_int_equal(shop_remove(&shop, name), 0);
     assert_int_equal(shop_count(&shop, "blobs"), 0);
     assert_int_equal(RUN(r, "pull", address, "--json"), 0);
@@ -159,18 +89,18 @@ static void there_and_back(void **state) {
     assert_int_equal(RUN(r, "pull", address), 3);
     assert_non_null(strstr(r.err.p, "file does not exist"));
     ran_fini(&r);
-    registry_stop(&reg);
+    server_stop(&reg);
 }
 
 /* `verify --repair`: other bytes, a blob that is gone, a manifest that is none. */
 static void repaired(void **state) {
     (void)state;
     static const char layer[] = "the layer of another model";
-    struct registry_process reg;
+    struct server reg;
     struct ran r;
     struct digest d, before, after;
     char name[100], address[120], blob[100], rel[200];
-    registry_start(&reg, "repair", "");
+    registry_start(&reg, shop.dir, "repair", "");
     snprintf(name, sizeof name, "127.0.0.1:%d/library/small:v1", reg.port);
     snprintf(address, sizeof address, "http://%s", name);
     shop_put(&shop, name, layer);
@@ -192,7 +122,7 @@ static void repaired(void **state) {
         assert_true(digest_eq(&before, &after));
         shop_check(&shop, -1);
     }
-    registry_stop(&reg);
+    server_stop(&reg);
     assert_int_equal(store_discard_blob(shop.s, &d, &shop.e), 0);
     assert_int_equal(RUN(r, "verify", "--repair", "--insecure"), 3); /* nobody is there */
     assert_true(r.err.n > 0);
@@ -202,10 +132,10 @@ static void repaired(void **state) {
 /* A short tag is looked up as it is written, then in its usual long form. */
 static void short_tags(void **state) {
     (void)state;
-    struct registry_process reg;
+    struct server reg;
     struct ran r;
     char name[100], address[120];
-    registry_start(&reg, "tags", "");
+    registry_start(&reg, shop.dir, "tags", "");
     snprintf(name, sizeof name, "127.0.0.1:%d/library/llama:3b-instruct-q8_0", reg.port);
     snprintf(address, sizeof address, "http://%s", name);
     shop_put(&shop, name, "instructed");
@@ -217,13 +147,13 @@ static void short_tags(void **state) {
     ran_fini(&r);
     struct digest id;
     id_of(address, &id);
-    registry_stop(&reg);
+    server_stop(&reg);
 }
 
 /* Two processes pull one model: its bytes come once. */
 static void one_download_for_two(void **state) {
     (void)state;
-    struct registry_process reg;
+    struct server reg;
     struct ran r;
     enum { N = 48 << 20 };
     char name[100], address[120], digest[80];
@@ -231,7 +161,7 @@ static void one_download_for_two(void **state) {
     for (int i = 0; i < N; i++)
         big[i] = (char)('a' + (i * 7 + i / 1000) % 26);
     big[N] = 0;
-    registry_start(&reg, "two", "");
+    registry_start(&reg, shop.dir, "two", "");
     snprintf(name, sizeof name, "127.0.0.1:%d/library/big", reg.port);
     snprintf(address, sizeof address, "http://%s", name);
     shop_put(&shop, name, big);
@@ -254,10 +184,10 @@ static void one_download_for_two(void **state) {
         assert_int_equal(status, 0);
     }
     snprintf(digest, sizeof digest, "/blobs/sha256:%s", d.hex);
-    assert_int_equal(lines_with(reg.log, "GET", digest), 1);
+    assert_int_equal(server_lines(&reg, "GET", digest, 1), 1);
     struct digest id;
     id_of(name, &id);
-    registry_stop(&reg);
+    server_stop(&reg);
 }
 
 /* key.pem and cert.pem in dir */
@@ -275,13 +205,13 @@ static void make_certificate(const char *dir) {
 /* https is the default; a certificate of an unknown authority is refused. */
 static void with_tls(void **state) {
     (void)state;
-    struct registry_process reg;
+    struct server reg;
     struct ran r;
     char more[1600], name[100], address[120], authority[700];
     make_certificate(shop.dir);
     snprintf(more, sizeof more, "  tls:\n    certificate: %s/cert.pem\n    key: %s/key.pem\n",
              shop.dir, shop.dir);
-    registry_start(&reg, "tls", more);
+    registry_start(&reg, shop.dir, "tls", more);
     snprintf(name, sizeof name, "localhost:%d/library/small", reg.port);
     shop_put(&shop, name, "behind TLS");
     assert_int_equal(RUN(r, "push", name), 5);
@@ -304,13 +234,13 @@ static void with_tls(void **state) {
     assert_int_equal(shop_remove(&shop, name), 0);
     ran_well(&r, RUN(r, "pull", name));
     unsetenv("SSL_CERT_FILE");
-    registry_stop(&reg);
+    server_stop(&reg);
 }
 
 /* A registry that wants a password says so. */
 static void with_a_password(void **state) {
     (void)state;
-    struct registry_process reg;
+    struct server reg;
     struct ran r;
     char more[1600], address[100], path[700];
     /* "user", bcrypt of "password" */
@@ -319,12 +249,12 @@ static void with_a_password(void **state) {
     snprintf(path, sizeof path, "%s/users", shop.dir);
     assert_int_equal(os_write_file(path, users, strlen(users), &shop.e), 0);
     snprintf(more, sizeof more, "auth:\n  htpasswd:\n    realm: here\n    path: %s\n", path);
-    registry_start(&reg, "password", more);
+    registry_start(&reg, shop.dir, "password", more);
     snprintf(address, sizeof address, "http://127.0.0.1:%d/library/x", reg.port);
     assert_int_equal(RUN(r, "pull", address), 5);
     assert_non_null(strstr(r.err.p, "Basic"));
     ran_fini(&r);
-    registry_stop(&reg);
+    server_stop(&reg);
 }
 
 int main(void) {

@@ -4,6 +4,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <strings.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -67,6 +68,11 @@ static int look(const struct creation *k, const char *value, char path[STORE_PAT
             return 0;
         return err_errno(e, path);
     }
+    if (S_ISREG(st.st_mode) && ends_with(path, ".safetensors"))
+        return err_set(e, ERR_FORMAT,
+                       "%s: one file of a safetensors model; its folder, with config.json and "
+                       "tokenizer, is accepted",
+                       path);
     if (S_ISREG(st.st_mode)) *what = A_FILE;
     if (S_ISDIR(st.st_mode)) *what = A_FOLDER;
     if (*what != NOTHING) return 0;
@@ -260,6 +266,16 @@ static void on_pull(void *ctx, const struct registry_event *ev) {
     if (k->say) k->say(k->ctx, ev->status, ev->digest, ev->completed, ev->total);
 }
 
+/* --insecure is for one host: SECURITY.md R15. */
+static int one_host(struct creation *k, const struct name *n, struct err *e) {
+    if (k->o->insecure && k->insecure_host[0] && strcasecmp(k->insecure_host, n->host) != 0)
+        return err_set(e, ERR_USAGE,
+                       "--insecure is for one host; found %s and %s (pull one of the models first)",
+                       k->insecure_host, n->host);
+    snprintf(k->insecure_host, sizeof k->insecure_host, "%s", n->host);
+    return 0;
+}
+
 /* One that is not here is pulled. */
 static int open_base(struct creation *k, const char *value, struct manifest *m, struct err *e) {
     struct name n;
@@ -271,6 +287,7 @@ static int open_base(struct creation *k, const char *value, struct manifest *m, 
     if (first.code != ERR_NOT_FOUND) return err_set(e, first.code, "%s", first.msg);
     manifest_fini(m);
     name_short(&n, shown);
+    if (one_host(k, &n, e) != 0) return -1;
     if (registry_pull(k->s, &n, &o, NULL, on_pull, k, e) != 0) return err_prefix(e, shown);
     return store_get(k->s, &n, NULL, m, e);
 }
