@@ -403,18 +403,26 @@ static void nulls_and_defaults(void **state) {
     gguf_close(g);
 }
 
-/* Several ends: the first is eos, the second the end of a turn. */
+static void ends_are(const char *folder, int64_t eos, int64_t eot, int64_t eom) {
+    char path[1400];
+    hub_folder(folder, path);
+    struct gguf *g = hub_open(path);
+    assert_int_equal(hub_int(g, KEY("eos_token_id")), eos);
+    assert_int_equal(hub_int(g, KEY("eot_token_id")), eot);
+    assert_int_equal(hub_int(g, KEY("eom_token_id")), eom);
+    gguf_close(g);
+}
+
+/* As Llama 3.1: eos by its text, the others behind it in the list's order.  Gemma 3 has a list in
+ * config.json, too. */
 static void several_ends(void **state) {
     (void)state;
-    char path[1400];
     const char *d = write_llama("ends");
-    hf_set(d, "generation_config.json", "eos_token_id", json_pack("[i, i]", 446, 444));
-    hf_set(d, "config.json", "eos_token_id", json_pack("[i, i]", 446, 444));
-    hub_folder("ends", path);
-    struct gguf *g = hub_open(path);
-    assert_int_equal(hub_int(g, KEY("eos_token_id")), 446);
-    assert_int_equal(hub_int(g, KEY("eot_token_id")), 444);
-    gguf_close(g);
+    hf_set(d, "generation_config.json", "eos_token_id", json_pack("[i, i, i]", 443, 444, 446));
+    ends_are("ends", 446, 443, 444);
+    hf_remove(d, "generation_config.json");
+    hf_set(d, "config.json", "eos_token_id", json_pack("[i, i, i]", 446, 445, 444));
+    ends_are("ends", 446, 445, 444);
 }
 
 static void configs_that_are_refused(void **state) {

@@ -35,15 +35,21 @@ static int special_id(const struct conversion *c, const struct tokens *t, const 
     return n >= 0 && n < t->n ? (int)n : -1;
 }
 
-/* Generation may end in several ways: the second is kept as the end of a turn. */
-static int second_end(const struct tokens *t, const json_t *generation, int eos) {
+/* Generation may end in several ways.  GGUF names three ends: the second is kept as that of a turn,
+ * the third as that of a message. */
+static int set_ends(struct conversion *c, const struct tokens *t, const json_t *generation, int eos,
+                    struct err *e) {
+    static const char *const keys[] = {KEY("eot_token_id"), KEY("eom_token_id")};
     const json_t *list = json_object_get(generation, "eos_token_id"), *id;
-    size_t i;
+    size_t i, k = 0;
+    if (!json_is_array(list)) list = convert_config(c, "eos_token_id");
+    if (!json_is_array(list)) list = json_object_get(c->root, "eos_token_id");
     json_array_foreach((json_t *)list, i, id) {
         const json_int_t n = json_is_integer(id) ? json_integer_value(id) : -1;
-        if (n >= 0 && n < t->n && n != eos) return (int)n;
+        if (n < 0 || n >= t->n || n == eos || k == 2) continue;
+        if (gguf_set_u32(c->w, keys[k++], (uint32_t)n, e) != 0) return -1;
     }
-    return -1;
+    return 0;
 }
 
 /* ---- what is put around a text ---- */
@@ -143,8 +149,7 @@ static int set_ids(struct conversion *c, const struct tokens *t, const json_t *g
     if (encoder && id[1] < 0) id[1] = id[3];
     for (size_t i = 0; i < sizeof specials / sizeof *specials; i++)
         if (id[i] >= 0 && gguf_set_u32(c->w, specials[i].key, (uint32_t)id[i], e) != 0) return -1;
-    const int eot = second_end(t, generation, id[1]);
-    if (eot >= 0 && gguf_set_u32(c->w, KEY("eot_token_id"), (uint32_t)eot, e) != 0) return -1;
+    if (set_ends(c, t, generation, id[1], e) != 0) return -1;
     return set_around(c, t, id[0], id[1], e);
 }
 
