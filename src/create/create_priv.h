@@ -25,8 +25,8 @@ struct creation {
     struct arena a;        /* texts that layers and config point to */
     struct model_config c; /* of the base model, if that is one of the store */
     char insecure_host[NAME_TEXT]; /* that --insecure was for; empty: none yet */
-    char work[STORE_PATH]; /* folder for files on their way; empty: not made yet */
-    int work_fd, n_work;   /* its lock; files so far */
+    char work[STORE_PATH];         /* folder for files on their way; empty: not made yet */
+    int work_fd, n_work;           /* its lock; files so far */
 };
 
 void create_say(struct creation *k, const char *status, const char *digest);
