@@ -23,8 +23,8 @@ VERSION := $(shell sed -n 's/.*CRIA_VERSION "\(.*\)"/\1/p' src/base/version.h)
 ARCH := $(shell $(CC) -dumpmachine | cut -d- -f1)
 
 # --- libraries ---
-LIB_PKGS := libpcre2-8 libutf8proc libcrypto
-PKGS := $(LIB_PKGS) jansson libcurl libedit
+LIB_PKGS := libpcre2-8 libutf8proc libcrypto jansson
+PKGS := $(LIB_PKGS) libcurl libedit
 ifneq ($(filter-out clean help format,$(or $(MAKECMDGOALS),all)),)
 MISSING := $(shell for p in $(PKGS); do pkg-config --exists $$p 2>/dev/null || echo $$p; done)
 ifneq ($(MISSING),)
@@ -70,17 +70,15 @@ ISA_aarch64 := neon i8mm
 ISA := $(ISA_$(ARCH))
 KERNEL_DIRS := base quant backend cpu cpu/ref $(ISA:%=cpu/%)
 SRC_DIRS ?= $(KERNEL_DIRS) gguf text text/chat text/grammar model model/arch sample engine
-# What the program has and libcria has not: folders, and single files that need jansson.
+# What the program has and libcria has not.
 APP_DIRS ?= net store create
-APP_FILES := src/base/json.c src/gguf/safetensors.c
 # What needs a library but libc is left out where there is none (neon); single files join a part (fuzz).
 SKIP_SRC ?=
 MORE_SRC ?=
-LIB_SRC := $(filter-out $(SKIP_SRC) $(APP_FILES),$(foreach d,$(SRC_DIRS),$(wildcard src/$(d)/*.c))) $(MORE_SRC)
+LIB_SRC := $(filter-out $(SKIP_SRC),$(foreach d,$(SRC_DIRS),$(wildcard src/$(d)/*.c))) $(MORE_SRC)
 CLI_SRC := $(wildcard src/cli/*.c)
 LIB_OBJ := $(LIB_SRC:src/%.c=$B/obj/%.o)
-APP_SRC := $(foreach d,$(APP_DIRS),$(wildcard src/$(d)/*.c)) $(if $(APP_DIRS),$(APP_FILES))
-APP_OBJ := $(APP_SRC:src/%.c=$B/obj/%.o)
+APP_OBJ := $(patsubst src/%.c,$B/obj/%.o,$(foreach d,$(APP_DIRS),$(wildcard src/$(d)/*.c)))
 CLI_OBJ := $(CLI_SRC:src/%.c=$B/obj/%.o)
 TEST_SRC := $(wildcard tests/test_*.c)
 TEST_BIN := $(TEST_SRC:tests/%.c=$B/tests/%)
@@ -179,7 +177,7 @@ comma := ,
 FUZZ := $(patsubst fuzz/fuzz_%.c,%,$(wildcard fuzz/fuzz_*.c))
 REPLAY_BIN := $(FUZZ:%=$B/fuzz/replay_%)
 FUZZ_SECONDS ?= 60
-FUZZ_STORE := $(APP_FILES) $(patsubst %,src/store/%.c,archive_index config digest manifest modelfile name tar)
+FUZZ_STORE := $(patsubst %,src/store/%.c,archive_index config digest manifest modelfile name tar)
 FUZZ_CREATE := src/create/convert_tokens.c src/create/convert_spm.c
 
 $B/fuzz/replay_%: fuzz/fuzz_%.c fuzz/replay.c $(INTERNAL)
@@ -247,7 +245,7 @@ neon: ##      cross-build the ARM kernels and run checkkern under qemu-user
 	@for t in aarch64-linux-gnu-gcc qemu-aarch64; do command -v $$t >/dev/null || \
 		{ echo "$$t is missing; ./quickstart tools installs it"; exit 1; }; done
 	@$(MAKE) B=$B/neon CC=aarch64-linux-gnu-gcc AR=aarch64-linux-gnu-ar PKGS= APP_DIRS= \
-		SKIP_SRC=src/base/sha256.c SRC_DIRS="base quant backend cpu cpu/ref cpu/neon cpu/i8mm" $B/neon/obj/libinternal.a $(KERN_BIN:$B/%=$B/neon/%)
+		SKIP_SRC="src/base/sha256.c src/base/json.c" SRC_DIRS="base quant backend cpu cpu/ref cpu/neon cpu/i8mm" $B/neon/obj/libinternal.a $(KERN_BIN:$B/%=$B/neon/%)
 	@$(if $(KERN_BIN),B=$B/neon RUNNER="$(QEMU)" tests/run checkkern)
 	@# Processors with and without i8mm, and without dot products: what one lacks must not run there.
 	@for t in "max --level i8mm --have ref_neon_i8mm mat_levels" \
