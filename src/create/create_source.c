@@ -41,6 +41,8 @@ static int expand(const struct creation *k, const char *value, char out[STORE_PA
     } else if (value[0] == '/') {
         n = snprintf(out, STORE_PATH, "%s", value);
     } else {
+        while (value[0] == '.' && value[1] == '/') /* messages then show the path once */
+            value += 2;
         n = snprintf(out, STORE_PATH, "%s/%s", k->o->folder, value);
     }
     return n < STORE_PATH ? 0
