@@ -173,6 +173,12 @@ static void language(void **state) {
     expect(&b, "{{ or .Missing.Deep 1 }}", "exec");
     expect(&b, "{{ or 1 .Missing.Deep }} {{ and 0 .Missing.Deep }}", "1 0");
     expect(&b, "{{ eq .Missing \"a\" }}{{ eq .Missing .Gone }}", "falsetrue");
+    expect(&b, "{{ .Missing.Deep }}", "exec");
+    expect(&b, "{{ (.Missing).Deep }}", "<no value>");
+    expect(&b, "{{ $m := .Missing }}{{ $m.Deep }}", "<no value>");
+    expect(&b, "{{ define \"a\" }}{{ .X }}{{ end }}{{ template \"a\" }}", "<no value>");
+    expect(&b, "{{ with .A }}a{{ else with .System }}{{ . }}{{ else }}c{{ end }}", "S");
+    expect(&b, "{{ range .Missing }}a{{ else }}b{{ end }}", "b");
     expect(&b, "{{ eq .Messages .Messages }}", "exec");
     expect(&b, "{{ lt 1 1.5 }}", "exec");
     expect(&b, "{{ lt true false }}", "exec");
@@ -233,6 +239,7 @@ static void errors_name_the_line(void **state) {
     says("a\n\n{{ if true }}\n{{ .System.X }}{{ end }}", "template: line 4: executing: no field X");
     says("{{\n\n.System.X }}", "template: line 3: executing");
     says("{{/*\n\n*/}}{{ index 1 }}\n{{ len 1 }}", "template: line 4: executing: len of type int");
+    says("{{ slice \"\u00e9\" 0 1 }}", "\"text_hex\":\"c3\"");
     says("x\n{{ range .Messages }}", "template: line 2: range without {{end}}");
 }
 

@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "cli/commands.h"
+#include "cli/text_json.h"
 #include "text/chat/gotmpl.h"
 
 enum { MAX_TEMPLATE = 16 << 20 }; /* the interpreters have smaller limits of their own */
@@ -109,7 +110,7 @@ static json_t *run_line(const struct language *l, const struct buf *file, int64_
     struct err e = {0};
     json_error_t je;
     struct chat_prompt p = {0};
-    json_t *in = json_loadb(line, n, JSON_ALLOW_NUL, &je), *out = NULL;
+    json_t *in = json_loadb(line, n, JSON_ALLOW_NUL, &je), *out = json_object();
     int rc = 0;
     if (!json_is_object(in))
         rc = err_set(&e, ERR_FORMAT, "input: %s; one JSON object a line is needed",
@@ -119,8 +120,9 @@ static json_t *run_line(const struct language *l, const struct buf *file, int64_
     else
         rc = l->render(*l->text ? text_of(in, "template_text") : buf_view(file), in, now_s, &p, &e);
     if (rc == 0)
-        out = json_pack("{s:o}", "text", json_stringn_nocheck(buf_view(&p.text).p, p.text.n));
-    if (!out) out = json_pack("{s:s}", "error", e.msg);
+        text_json_set(out, "text", buf_view(&p.text));
+    else
+        json_object_set_new(out, "error", json_string(e.msg));
     chat_prompt_fini(&p);
     json_decref(in);
     return out;

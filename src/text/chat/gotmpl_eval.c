@@ -168,6 +168,8 @@ static int eval_cmds(struct gt_run *r, const struct gt_pipe *pipe, const struct 
     struct gt_val final;
     for (const struct gt_cmd *c = pipe->cmd; c; c = c->next) {
         if (eval_cmd(r, c, dot, c == pipe->cmd ? NULL : &final, out) != 0) return -1;
+        /* Go unwraps interfaces here, and a nil one is no value at all. */
+        if (out->kind == GV_NIL) out->type = NULL;
         final = *out;
     }
     return 0;

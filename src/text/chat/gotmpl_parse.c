@@ -298,11 +298,12 @@ static int parse_template(struct parse *p, struct gt_node *n, bool block) {
 static int parse_branch(struct parse *p, struct gt_node *n, enum gt_node_type type,
                         const char *where);
 
-/* Behind "{{else": "}}" or, for an if, "if ...". */
+/* Behind "{{else": "}}" or, for an if, "if ...", for a with, "with ...".  1: such a chain goes on.
+ */
 static int parse_else(struct parse *p, struct gt_node *n, const char *where) {
     enum stop stop;
     if (next(p) != 0) return -1;
-    if (n->type == GN_IF && at_word(p, "if")) {
+    if ((n->type == GN_IF && at_word(p, "if")) || (n->type == GN_WITH && at_word(p, "with"))) {
         struct gt_node *chained = n->otherwise = make(p, sizeof *chained);
         if (!chained) return -1;
         chained->line = p->tok.line;

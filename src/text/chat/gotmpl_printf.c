@@ -6,6 +6,10 @@
 #include "base/utf8.h"
 #include "text/chat/gotmpl_priv.h"
 
+static bool one_of(const char *set, char c) {
+    return c && strchr(set, c);
+}
+
 static size_t count_runes(struct str s) {
     size_t n = 0;
     for (size_t i = 0; i < s.n; n++) {
@@ -176,7 +180,7 @@ int gt_format(struct gt_run *r, const struct gt_verb *f, const struct gt_val *v,
         format_text(f, str_of(v->kind == GV_NIL ? "<nil>" : gt_type_name(v)), out);
         return 0;
     }
-    if (gt_speaks_json(v) && strchr("vsxXq", f->c)) return format_json(r, f, v, out);
+    if (gt_speaks_json(v) && one_of("vsxXq", f->c)) return format_json(r, f, v, out);
     if (v->kind == GV_LIST) return format_list(r, f, v, out);
     if (v->kind == GV_MAP) return format_map(r, f, v, out);
     if (v->kind == GV_STRUCT) return format_struct(r, f, v, out);
@@ -184,10 +188,10 @@ int gt_format(struct gt_run *r, const struct gt_verb *f, const struct gt_val *v,
         pad(f, STR("<nil>"), false, out);
         return 0;
     }
-    if (v->kind == GV_NIL || !strchr(verbs[v->kind], f->c)) return bad_verb(r, f, v, out);
+    if (v->kind == GV_NIL || !one_of(verbs[v->kind], f->c)) return bad_verb(r, f, v, out);
     if (v->kind == GV_BOOL) pad(f, v->b ? STR("true") : STR("false"), false, out);
-    if (v->kind == GV_INT && strchr("cqU", f->c)) format_rune(f, v->i, out);
-    if (v->kind == GV_INT && !strchr("cqU", f->c)) format_int(f, v->i, out);
+    if (v->kind == GV_INT && one_of("cqU", f->c)) format_rune(f, v->i, out);
+    if (v->kind == GV_INT && !one_of("cqU", f->c)) format_int(f, v->i, out);
     if (v->kind == GV_FLOAT) format_float(f, v->f, out);
     if (v->kind == GV_STR) format_text(f, v->s, out);
     return 0;

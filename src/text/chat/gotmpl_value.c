@@ -237,6 +237,10 @@ static const json_t *member_of(const struct gt_val *v, const struct field *f) {
 
 int gt_field(struct gt_run *r, const struct gt_val *v, struct str name, struct gt_val *out) {
     const int n = (int)(name.n < 60 ? name.n : 60);
+    if (v->kind == GV_NIL && !v->type) { /* what a pipeline made nil: so are its fields */
+        *out = *v;
+        return 0;
+    }
     if (v->kind == GV_NIL) return gt_refuse(r, "nil has no field %.*s", n, name.p);
     if (v->kind == GV_MAP) {
         *out = gt_map_get(v, name);
