@@ -251,10 +251,13 @@ static int parse_definition(struct parse *p, struct str name) {
     struct str first = p->var[0];
     enum stop stop;
     if (!d || deeper(p) != 0) return -1;
-    for (; *at; at = &(*at)->next)
+    int n_def = 0;
+    for (; *at; at = &(*at)->next, n_def++)
         if (str_eq((*at)->name, name) && (*at)->body)
             return refuse(p, "multiple definition of template \"%.*s\"",
                           (int)(name.n < 40 ? name.n : 40), name.p);
+    if (n_def >= GT_MAX_DEFS)
+        return gt_fail(p->e, ERR_LIMIT, p->tok.line, "more than %d definitions", GT_MAX_DEFS);
     d->name = name;
     /* Names of outer variables are hidden: the new scope begins behind them. */
     struct str *hidden = make(p, sizeof *hidden * (size_t)n_var);

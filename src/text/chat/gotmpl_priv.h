@@ -8,14 +8,15 @@
 #include "text/chat/gotmpl.h"
 
 enum {
-    GT_MAX_SOURCE = 1 << 20, /* bytes of a template; real ones have a few thousand */
-    GT_MAX_DEPTH = 100,      /* nested blocks, parentheses and templates */
+    GT_MAX_SOURCE = 256 << 10, /* bytes; real ones have a few thousand, a tree a hundredfold */
+    GT_MAX_DEPTH = 100,        /* nested blocks, parentheses and templates */
     GT_MAX_STEPS = 1000000,
     GT_MAX_OUTPUT = 16 << 20, /* bytes */
     GT_MAX_TEMP = 32 << 20,   /* bytes of all strings made on the way */
     GT_MAX_CPU_MS = 250,
     GT_MAX_VARS = 1024,
     GT_MAX_ARGS = 64,
+    GT_MAX_DEFS = 256,
     GT_MAX_WIDTH = 10000, /* of one printf verb */
 };
 
