@@ -37,6 +37,7 @@ CLI_DEBUG(dequant);
 CLI_DEBUG(kernels);
 CLI_DEBUG(tokenize);
 CLI_DEBUG(sampler);
+CLI_DEBUG(template);
 CLI_DEBUG(tensor);
 CLI_DEBUG(logits);
 CLI_DEBUG(greedy);
