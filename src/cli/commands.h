@@ -36,6 +36,7 @@ CLI_DEBUG(quant);
 CLI_DEBUG(dequant);
 CLI_DEBUG(kernels);
 CLI_DEBUG(tokenize);
+CLI_DEBUG(template);
 CLI_DEBUG(sampler);
 CLI_DEBUG(tensor);
 CLI_DEBUG(logits);
