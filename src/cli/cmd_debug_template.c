@@ -18,8 +18,10 @@ static struct {
 const struct opt *debug_template_options(void) {
     static const struct opt table[] = {
         {"jinja", 0, OPT_STR, &opt.jinja, .arg = "FILE", .help = "a Jinja template"},
-        {"jinja-text", 0, OPT_FLAG, &opt.jinja_text, .help = "Jinja templates are in the lines: template_text"},
-        {"now", 0, OPT_STR, &opt.now, .arg = "TIME", .help = "the clock for strftime_now: 2025-07-04T12:34:56"},
+        {"jinja-text", 0, OPT_FLAG, &opt.jinja_text,
+         .help = "Jinja templates are in the lines: template_text"},
+        {"now", 0, OPT_STR, &opt.now, .arg = "TIME",
+         .help = "the clock for strftime_now: 2025-07-04T12:34:56"},
         {0},
     };
     return table;
@@ -40,18 +42,22 @@ static int read_now(const char *text, int64_t *now, struct err *e) {
     struct tm tm = {0};
     const char *end = text ? strptime(text, "%Y-%m-%dT%H:%M:%S", &tm) : "";
     if (!end || *end)
-        return err_set(e, ERR_USAGE, "--now: found \"%s\"; a time like 2025-07-04T12:34:56 is accepted", text);
+        return err_set(e, ERR_USAGE,
+                       "--now: found \"%s\"; a time like 2025-07-04T12:34:56 is accepted", text);
     *now = text ? (int64_t)timegm(&tm) : 0;
     return 0;
 }
 
-static int render(const struct jinja *t, const json_t *in, int64_t now, struct chat_prompt *p, struct err *e) {
+static int render(const struct jinja *t, const json_t *in, int64_t now, struct chat_prompt *p,
+                  struct err *e) {
     static const char *const trusted[] = {"bos_token", "eos_token", NULL};
     const struct jinja_opts o = {.now_s = now, .trusted = trusted};
     const json_t *vars = json_object_get(in, "vars"), *text = json_object_get(in, "template_text");
     if (t) return jinja_render(t, in, &o, p, e);
-    if (!json_is_string(text)) return err_set(e, ERR_FORMAT, "input: no template_text; a string is needed");
-    struct jinja *own = jinja_new("template", (struct str){json_string_value(text), json_string_length(text)}, e);
+    if (!json_is_string(text))
+        return err_set(e, ERR_FORMAT, "input: no template_text; a string is needed");
+    struct jinja *own =
+        jinja_new("template", (struct str){json_string_value(text), json_string_length(text)}, e);
     const int rc = own ? jinja_render(own, json_is_object(vars) ? vars : in, &o, p, e) : -1;
     jinja_free(own);
     return rc;
@@ -86,7 +92,8 @@ int debug_template(int argc, char **argv, struct err *e) {
     if (cli_check_args("debug template", n_args, 0, 0, "", e) != 0) return -1;
     if (read_now(opt.now, &now, e) != 0) return -1;
     if (!opt.jinja == !opt.jinja_text)
-        return err_set(e, ERR_USAGE, "debug template: one of --jinja FILE and --jinja-text is needed");
+        return err_set(e, ERR_USAGE,
+                       "debug template: one of --jinja FILE and --jinja-text is needed");
     int rc = opt.jinja ? read_file(opt.jinja, &source, e) : 0;
     if (rc == 0 && opt.jinja && !(t = jinja_new(opt.jinja, buf_view(&source), e))) rc = -1;
     char *line = NULL;

@@ -22,11 +22,11 @@ void jinja_free(struct jinja *t);
 
 /* Zero values are the defaults. */
 struct jinja_opts {
-    int64_t now_s;      /* local time as seconds since 1970, for strftime_now; 0: the clock */
-    long max_steps;     /* 1,000,000 */
-    size_t max_out;     /* 16 MiB of output, and of any one string */
-    size_t max_mem;     /* 256 MiB of values */
-    int max_cpu_ms;     /* 250 */
+    int64_t now_s;  /* local time as seconds since 1970, for strftime_now; 0: the clock */
+    long max_steps; /* 1,000,000 */
+    size_t max_out; /* 16 MiB of output, and of any one string */
+    size_t max_mem; /* 256 MiB of values */
+    int max_cpu_ms; /* 250 */
     const char *const *trusted; /* NULL-terminated names of variables whose text may hold control
                                  * tokens (bos_token...); the text of all others is quoted */
 };

@@ -43,11 +43,13 @@ struct jv jr_attr(struct jrun *r, struct jv v, struct str name) {
 }
 
 struct jv jr_item(struct jrun *r, struct jv v, struct jv key) {
-    if (v.kind == J_UNDEF) return jr_fail(r, ERR_FORMAT, "%s is undefined", v.name ? v.name : "a value");
+    if (v.kind == J_UNDEF)
+        return jr_fail(r, ERR_FORMAT, "%s is undefined", v.name ? v.name : "a value");
     if (v.kind == J_DICT) {
         const struct jv *x = jv_find(r, v.d, key);
         if (x) return *x;
-        if (key.kind == J_STR && jentry_find(jinja_dict_methods, jv_str(key))) return jr_attr(r, v, jv_str(key));
+        if (key.kind == J_STR && jentry_find(jinja_dict_methods, jv_str(key)))
+            return jr_attr(r, v, jv_str(key));
         return jv_undef(key.kind == J_STR ? terminated(r, jv_str(key)) : "item");
     }
     const bool whole = key.kind == J_INT || key.kind == J_BOOL;
@@ -87,11 +89,13 @@ static struct jv slice(struct jrun *r, const struct jnode *n) {
         return jr_fail(r, ERR_FORMAT, "a %s has no slices", jv_kind(v));
     const struct jv sv = n->list ? jr_eval(r, n->list) : jv_int(1);
     const jint step = sv.kind == J_NONE ? 1 : sv.kind == J_INT ? sv.i : 0;
-    if (step == 0 || step > INT32_MAX || step < -INT32_MAX) return jr_fail(r, ERR_FORMAT, "a slice with a step that is none");
+    if (step == 0 || step > INT32_MAX || step < -INT32_MAX)
+        return jr_fail(r, ERR_FORMAT, "a slice with a step that is none");
     if (v.kind == J_STR) jr_step(r, v.s->n);
     const jint len = v.kind == J_STR ? (jint)jv_chars(v.s) : (jint)v.l->n;
     const bool back = step < 0;
-    const jint lo = bound(r, n->b, len, back ? len - 1 : 0, back), hi = bound(r, n->c, len, back ? -1 : len, back);
+    const jint lo = bound(r, n->b, len, back ? len - 1 : 0, back),
+               hi = bound(r, n->c, len, back ? -1 : len, back);
     if (r->failed) return v;
     if (v.kind == J_STR && step == 1) {
         const size_t a = jv_char_at(v.s, (size_t)lo), z = hi > lo ? jv_char_at(v.s, (size_t)hi) : a;
@@ -138,8 +142,10 @@ static struct jv whole_op(struct jrun *r, int op, jint a, jint b) {
 static struct jv num_op(struct jrun *r, int op, struct jv a, struct jv b) {
     const bool whole = a.kind != J_FLOAT && b.kind != J_FLOAT;
     const double x = jv_num(a), y = jv_num(b);
-    if ((op == '/' || op == OP_DIV || op == '%') && y == 0) return jr_fail(r, ERR_FORMAT, "division by zero");
-    if (whole && op != '/' && !(op == OP_POW && jv_whole(b) < 0)) return whole_op(r, op, jv_whole(a), jv_whole(b));
+    if ((op == '/' || op == OP_DIV || op == '%') && y == 0)
+        return jr_fail(r, ERR_FORMAT, "division by zero");
+    if (whole && op != '/' && !(op == OP_POW && jv_whole(b) < 0))
+        return whole_op(r, op, jv_whole(a), jv_whole(b));
     switch (op) {
     case '+': return jv_float(x + y);
     case '-': return jv_float(x - y);
@@ -176,24 +182,37 @@ static struct jv repeated(struct jrun *r, struct jv a, jint n) {
     return l;
 }
 
+static struct jv added(struct jrun *r, struct jv a, struct jv b) {
+    const struct jargs none = {0};
+    const bool safe = a.s->safe || b.s->safe;
+    if (safe && !a.s->safe) a = jf_escape(r, a, &none);
+    if (safe && !b.s->safe) b = jf_escape(r, b, &none);
+    struct jbuild out = {0};
+    jb_str(r, &out, a);
+    jb_str(r, &out, b);
+    const struct jv v = jb_take(r, &out);
+    if (!r->failed) ((struct jstr *)v.s)->safe = safe;
+    return v;
+}
+
 struct jv jr_binary(struct jrun *r, int op, struct jv a, struct jv b) {
     if (r->failed) return a;
     const bool seq = a.kind == J_STR || a.kind == J_LIST || a.kind == J_TUPLE;
     if (jv_is_num(a) && jv_is_num(b)) return num_op(r, op, a, b);
     if (op == '%' && a.kind == J_STR) return jv_percent(r, a, b);
-    if (op == '+' && a.kind == J_STR && b.kind == J_STR) {
-        struct jbuild out = {0};
-        jb_str(r, &out, a);
-        jb_str(r, &out, b);
-        return jb_take(r, &out);
-    }
+    if (op == '+' && a.kind == J_STR && b.kind == J_STR) return added(r, a, b);
     if (op == '+' && seq && a.kind == b.kind) return joined(r, a, b);
-    if (op == '*' && seq && (b.kind == J_INT || b.kind == J_BOOL)) return repeated(r, a, jv_whole(b));
-    if (op == '*' && (a.kind == J_INT || a.kind == J_BOOL) && (b.kind == J_STR || b.kind == J_LIST || b.kind == J_TUPLE))
+    if (op == '*' && seq && (b.kind == J_INT || b.kind == J_BOOL))
+        return repeated(r, a, jv_whole(b));
+    if (op == '*' && (a.kind == J_INT || a.kind == J_BOOL) &&
+        (b.kind == J_STR || b.kind == J_LIST || b.kind == J_TUPLE))
         return repeated(r, b, jv_whole(a));
     return jr_fail(r, ERR_FORMAT, "%s%s: no operation of a %s and a %s",
-                   a.kind == J_UNDEF && a.name ? a.name : b.kind == J_UNDEF && b.name ? b.name : "operator",
-                   a.kind == J_UNDEF || b.kind == J_UNDEF ? " is undefined" : "", jv_kind(a), jv_kind(b));
+                   a.kind == J_UNDEF && a.name   ? a.name
+                   : b.kind == J_UNDEF && b.name ? b.name
+                                                 : "operator",
+                   a.kind == J_UNDEF || b.kind == J_UNDEF ? " is undefined" : "", jv_kind(a),
+                   jv_kind(b));
 }
 
 bool jr_contains(struct jrun *r, struct jv box, struct jv v) {
@@ -202,7 +221,8 @@ bool jr_contains(struct jrun *r, struct jv box, struct jv v) {
             jr_fail(r, ERR_FORMAT, "a %s in a str", jv_kind(v));
             return false;
         }
-        return jr_step(r, box.s->n) && (v.s->n == 0 || (box.s->n && memmem(box.s->p, box.s->n, v.s->p, v.s->n)));
+        return jr_step(r, box.s->n) &&
+               (v.s->n == 0 || (box.s->n && memmem(box.s->p, box.s->n, v.s->p, v.s->n)));
     }
     if (box.kind == J_DICT) return jv_find(r, box.d, v) != NULL;
     const struct jlist *l = jv_items(r, box);
@@ -247,7 +267,8 @@ struct jv jr_args(struct jrun *r, const struct jnode *list, struct jargs *a) {
     for (const struct jnode *x = list; x && !r->failed; x = x->next) {
         const struct jv v = jr_eval(r, x->a);
         if (r->failed) break;
-        if (!x->text.n && a->n_kw) return jr_fail(r, ERR_FORMAT, "an argument without a name behind one with a name");
+        if (!x->text.n && a->n_kw)
+            return jr_fail(r, ERR_FORMAT, "an argument without a name behind one with a name");
         a->v[a->n + a->n_kw] = v;
         if (x->text.n)
             a->kw[a->n_kw++] = x->text;
@@ -265,7 +286,8 @@ struct jv jr_call(struct jrun *r, struct jv f, const struct jargs *a) {
         const struct jv *x = jv_get(r, f.d, STR("__call__"));
         if (x) return jr_call(r, *x, a);
     }
-    return jr_fail(r, ERR_FORMAT, "%s: a %s cannot be called", f.kind == J_UNDEF && f.name ? f.name : "call", jv_kind(f));
+    return jr_fail(r, ERR_FORMAT, "%s: a %s cannot be called",
+                   f.kind == J_UNDEF && f.name ? f.name : "call", jv_kind(f));
 }
 
 static struct jv call(struct jrun *r, const struct jnode *n) {
@@ -359,7 +381,8 @@ static struct jv eval(struct jrun *r, const struct jnode *n) {
 struct jv jr_eval(struct jrun *r, const struct jnode *n) {
     if (!jr_step(r, 0)) return jv_undef(NULL);
     r->line = n->line;
-    if (++r->depth > MAX_DEPTH) jr_fail(r, ERR_LIMIT, "deeper than the %d levels that a template may take", MAX_DEPTH);
+    if (++r->depth > MAX_DEPTH)
+        jr_fail(r, ERR_LIMIT, "deeper than the %d levels that a template may take", MAX_DEPTH);
     const struct jv v = r->failed ? jv_undef(NULL) : eval(r, n);
     r->depth--;
     return r->failed ? jv_undef(NULL) : v;

@@ -52,7 +52,8 @@ static void assign(struct jrun *r, const struct jnode *t, struct jv v) {
         size_t i = 0;
         for (t = t->list; t && l && i < l->n; t = t->next)
             assign(r, t, l->v[i++]);
-        if (l && (t || i < l->n)) jr_fail(r, ERR_FORMAT, "%zu values do not fit the names they are for", l->n);
+        if (l && (t || i < l->n))
+            jr_fail(r, ERR_FORMAT, "%zu values do not fit the names they are for", l->n);
     }
 }
 
@@ -123,7 +124,8 @@ static void loop_info(struct jrun *r, const struct loop *l, size_t i) {
 }
 
 /* The items that pass the loop's own condition. */
-static const struct jlist *chosen(struct jrun *r, const struct jnode *n, const struct jlist *items) {
+static const struct jlist *chosen(struct jrun *r, const struct jnode *n,
+                                  const struct jlist *items) {
     struct jv l = jv_list(r, 0);
     struct jscope *outer = r->scope;
     r->scope = jr_push(r, outer);
@@ -147,7 +149,8 @@ struct recursion {
 static struct jv recurse(struct jrun *r, struct jv self, const struct jargs *a) {
     const struct recursion *x = (const struct recursion *)(const void *)self.s->p;
     if (a->n != 1) return jr_fail(r, ERR_FORMAT, "loop() needs one value");
-    if (++r->n_macro > MAX_MACROS) jr_fail(r, ERR_LIMIT, "loops call themselves more than %d deep", MAX_MACROS);
+    if (++r->n_macro > MAX_MACROS)
+        jr_fail(r, ERR_LIMIT, "loops call themselves more than %d deep", MAX_MACROS);
     struct jbuild b = {0}, *outer = r->out;
     struct jscope *scope = r->scope;
     r->out = &b;
@@ -172,7 +175,8 @@ static void loop_start(struct jrun *r, struct loop *l, int depth) {
     struct recursion *x = l->n->op ? jr_alloc(r, 1, sizeof *x) : NULL;
     if (!x) return;
     *x = (struct recursion){l->n, r->scope, depth};
-    info(r, l, "__call__", jv_func(r, "loop", recurse, jv_text(r, (const char *)x, sizeof *x, false)));
+    info(r, l, "__call__",
+         jv_func(r, "loop", recurse, jv_text(r, (const char *)x, sizeof *x, false)));
 }
 
 static void run_loop(struct jrun *r, const struct jnode *n, struct jv over, int depth) {
@@ -214,7 +218,8 @@ static const struct jv *keyword(const struct jargs *a, struct str name) {
 }
 
 /* What is left over when the parameters have theirs. */
-static void spare_arguments(struct jrun *r, const struct jmacro *m, const struct jargs *a, int n_param) {
+static void spare_arguments(struct jrun *r, const struct jmacro *m, const struct jargs *a,
+                            int n_param) {
     struct jv rest = jv_list(r, 0), kw = jv_dict(r);
     for (int i = n_param; i < a->n && !r->failed; i++)
         jv_push(r, rest, a->v[i]);
@@ -241,7 +246,11 @@ struct jv jr_macro(struct jrun *r, const struct jmacro *m, const struct jargs *a
     int i = 0;
     for (const struct jnode *p = m->def->list; p && !r->failed; p = p->next, i++) {
         const struct jv *kw = keyword(a, p->text);
-        jr_assign(r, p->text, i < a->n ? a->v[i] : kw ? *kw : p->a ? jr_eval(r, p->a) : jv_undef("a parameter"));
+        jr_assign(r, p->text,
+                  i < a->n ? a->v[i]
+                  : kw     ? *kw
+                  : p->a   ? jr_eval(r, p->a)
+                           : jv_undef("a parameter"));
     }
     if (!r->failed) spare_arguments(r, m, a, i);
     const struct jv v = r->failed ? jv_undef(NULL) : captured(r, m->def->body);

@@ -34,7 +34,8 @@ static struct jnode *number(struct jparse *p) {
         jint i = 0;
         for (const char *c = z + (base == 10 ? 0 : 2); *c; c++) {
             const int d = *c <= '9' ? *c - '0' : (*c | 32) - 'a' + 10;
-            if (d < 0 || d >= base || i > ((jint)1 << 120)) return jp_fail(p, "a number that is none or too large");
+            if (d < 0 || d >= base || i > ((jint)1 << 120))
+                return jp_fail(p, "a number that is none or too large");
             i = i * base + d;
         }
         n->value = jv_int(i);
@@ -150,7 +151,8 @@ static struct jnode *subscript(struct jparse *p, struct jnode *n) {
         }
     }
     jp_need(p, ']');
-    if (!slice) return part[0] ? jp_node(p, N_ITEM, n, part[0]) : jp_fail(p, "a subscript is missing");
+    if (!slice)
+        return part[0] ? jp_node(p, N_ITEM, n, part[0]) : jp_fail(p, "a subscript is missing");
     struct jnode *s = jp_node(p, N_SLICE, n, part[0]);
     if (s) s->c = part[1];
     if (s) s->list = part[2];
@@ -180,7 +182,8 @@ struct jnode *jp_postfix(struct jparse *p, struct jnode *n) {
 }
 
 static struct jnode *test(struct jparse *p, struct jnode *n) {
-    static const char *const words[] = {"else", "or", "and", "if", "in", "is", "not", "recursive", NULL};
+    static const char *const words[] = {"else", "or",  "and",       "if", "in",
+                                        "is",   "not", "recursive", NULL};
     const bool negated = jp_take_name(p, "not");
     if (p->tok->kind != T_NAME) return jp_fail(p, "the name of a test is missing");
     struct jnode *t = jp_node(p, N_TEST, n, NULL), *arg = NULL;
@@ -233,7 +236,8 @@ struct jnode *jp_unary(struct jparse *p, bool filters) {
     return n;
 }
 
-static struct jnode *binary(struct jparse *p, const int *ops, struct jnode *(*next)(struct jparse *)) {
+static struct jnode *binary(struct jparse *p, const int *ops,
+                            struct jnode *(*next)(struct jparse *)) {
     struct jnode *n = next(p);
     while (!p->failed) {
         int op = 0;

@@ -112,7 +112,8 @@ static struct jv f_round(struct jrun *r, struct jv v, const struct jargs *a) {
     if (prec < -300 || prec > 100) return jr_fail(r, ERR_FORMAT, "round to that many digits");
     const double x = jv_num(v), scale = pow(10, (double)prec);
     if (method && method->kind == J_STR && !str_is(jv_str(*method), "common"))
-        return jv_float((str_is(jv_str(*method), "ceil") ? ceil(x * scale) : floor(x * scale)) / scale);
+        return jv_float((str_is(jv_str(*method), "ceil") ? ceil(x * scale) : floor(x * scale)) /
+                        scale);
     if (v.kind != J_FLOAT && prec >= 0) return jv_int(jv_whole(v));
     if (prec < 0) return jv_float(nearbyint(x * scale) / scale);
     snprintf(z, sizeof z, "%.*f", (int)prec, x);
@@ -124,7 +125,10 @@ static struct jv f_indent(struct jrun *r, struct jv v, const struct jargs *a) {
     const bool first = ja_flag(a, 1, "first", false), blank = ja_flag(a, 2, "blank", false);
     struct jbuild b = {0};
     v = jv_to_str(r, v);
-    struct jv pad = w && w->kind == J_STR ? *w : jr_binary(r, '*', jv_z(r, " "), jv_int(ja_int(r, a, w && w->kind == J_STR ? -1 : 0, "", 4)));
+    struct jv pad = w && w->kind == J_STR
+                        ? *w
+                        : jr_binary(r, '*', jv_z(r, " "),
+                                    jv_int(ja_int(r, a, w && w->kind == J_STR ? -1 : 0, "", 4)));
     if (w && jv_is_num(*w)) pad = jr_binary(r, '*', jv_z(r, " "), jv_int((jint)jv_num(*w)));
     for (size_t i = 0, j; !r->failed && i < v.s->n; i = j) {
         for (j = i; j < v.s->n && v.s->p[j] != '\n';)
@@ -138,16 +142,30 @@ static struct jv f_indent(struct jrun *r, struct jv v, const struct jargs *a) {
 
 static struct jv f_safe(struct jrun *r, struct jv v, const struct jargs *a) {
     (void)a;
-    return jv_to_str(r, v);
+    v = jv_to_str(r, v);
+    if (!r->failed) v = jv_sub(r, v.s, 0, v.s->n); /* its own object: the text has other users */
+    if (!r->failed) ((struct jstr *)v.s)->safe = true;
+    return v;
 }
 
+/* The filter: what is safe stays as it is. */
 static struct jv f_escape(struct jrun *r, struct jv v, const struct jargs *a) {
+    v = v.kind == J_STR && v.s->safe ? v : jf_escape(r, v, a);
+    return r->failed ? v : f_safe(r, v, a);
+}
+
+struct jv jf_escape(struct jrun *r, struct jv v, const struct jargs *a) {
     struct jbuild b = {0};
     (void)a;
     v = jv_to_str(r, v);
     for (size_t i = 0; !r->failed && i < v.s->n; i++) {
         const char c = v.s->p[i];
-        const char *to = c == '&' ? "&amp;" : c == '<' ? "&lt;" : c == '>' ? "&gt;" : c == '"' ? "&#34;" : c == '\'' ? "&#39;" : NULL;
+        const char *to = c == '&'    ? "&amp;"
+                         : c == '<'  ? "&lt;"
+                         : c == '>'  ? "&gt;"
+                         : c == '"'  ? "&#34;"
+                         : c == '\'' ? "&#39;"
+                                     : NULL;
         if (to)
             jb_put(r, &b, to, strlen(to), v.s->mark ? v.s->mark[i] : v.s->quoted);
         else
@@ -163,7 +181,8 @@ static struct jv f_urlencode(struct jrun *r, struct jv v, const struct jargs *a)
     for (size_t i = 0; !r->failed && i < v.s->n; i++) {
         const unsigned char c = (unsigned char)v.s->p[i];
         char esc[4];
-        if ((c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z') || (c && strchr("_.-~/", c))) {
+        if ((c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z') ||
+            (c && strchr("_.-~/", c))) {
             jb_sub(r, &b, v.s, i, 1);
             continue;
         }
@@ -194,7 +213,8 @@ static struct jv f_wordcount(struct jrun *r, struct jv v, const struct jargs *a)
     v = jv_to_str(r, v);
     for (size_t i = 0; !r->failed && i < v.s->n; i++) {
         const unsigned char c = (unsigned char)v.s->p[i];
-        const bool word = c >= 0x80 || c == '_' || (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z');
+        const bool word =
+            c >= 0x80 || c == '_' || (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z');
         n += word && !in;
         in = word;
     }
@@ -227,18 +247,41 @@ static struct jv f_attr(struct jrun *r, struct jv v, const struct jargs *a) {
 }
 
 const struct jentry jinja_filters[] = {
-    {"trim", f_trim}, {"upper", f_upper}, {"lower", f_lower}, {"title", f_title},
-    {"capitalize", f_capitalize}, {"replace", f_replace}, {"string", f_string}, {"default", f_default},
-    {"d", f_default}, {"length", f_length}, {"count", f_length}, {"int", f_int}, {"float", f_float},
-    {"abs", f_abs}, {"round", f_round}, {"indent", f_indent}, {"safe", f_safe}, {"escape", f_escape},
-    {"e", f_escape}, {"forceescape", f_escape}, {"urlencode", f_urlencode}, {"truncate", f_truncate},
-    {"wordcount", f_wordcount}, {"center", f_center}, {"format", f_format}, {"attr", f_attr},
-    {"tojson", jf_tojson}, {0},
+    {"trim", f_trim},
+    {"upper", f_upper},
+    {"lower", f_lower},
+    {"title", f_title},
+    {"capitalize", f_capitalize},
+    {"replace", f_replace},
+    {"string", f_string},
+    {"default", f_default},
+    {"d", f_default},
+    {"length", f_length},
+    {"count", f_length},
+    {"int", f_int},
+    {"float", f_float},
+    {"abs", f_abs},
+    {"round", f_round},
+    {"indent", f_indent},
+    {"safe", f_safe},
+    {"escape", f_escape},
+    {"e", f_escape},
+    {"forceescape", jf_escape},
+    {"urlencode", f_urlencode},
+    {"truncate", f_truncate},
+    {"wordcount", f_wordcount},
+    {"center", f_center},
+    {"format", f_format},
+    {"attr", f_attr},
+    {"tojson", jf_tojson},
+    {0},
 };
 
 struct jv jr_filter(struct jrun *r, struct str name, struct jv v, const struct jargs *a) {
     jcall_fn *fn = jentry_find(jinja_filters, name);
     if (!fn) fn = jentry_find(jinja_list_filters, name);
-    if (!fn) return jr_fail(r, ERR_FORMAT, "no filter is named %.*s", (int)(name.n > 60 ? 60 : name.n), name.p);
+    if (!fn)
+        return jr_fail(r, ERR_FORMAT, "no filter is named %.*s", (int)(name.n > 60 ? 60 : name.n),
+                       name.p);
     return fn(r, v, a);
 }

@@ -15,7 +15,8 @@ struct spec {
 };
 
 /* text, after its sign, to the width. */
-static void pad(struct jrun *r, struct jbuild *b, const struct spec *s, struct jv text, bool number) {
+static void pad(struct jrun *r, struct jbuild *b, const struct spec *s, struct jv text,
+                bool number) {
     const int n = (int)(jv_chars(text.s) > MAX_WIDTH ? MAX_WIDTH : jv_chars(text.s));
     const int gap = s->width > n ? s->width - n : 0;
     const bool zeros = s->zero && number && !s->left;
@@ -37,7 +38,8 @@ static struct jv number_text(struct jrun *r, const struct spec *s, struct jv v) 
         const jint i = jv_whole(v);
         const int base = (s->type | 32) == 'x' ? 16 : s->type == 'o' ? 8 : s->type == 'b' ? 2 : 10;
         jv_print_int(i, base, digits);
-        snprintf(z, sizeof z, "%s%s%s", i < 0 ? "-" : plus, s->alt && base == 16 ? "0x" : "", digits + (i < 0));
+        snprintf(z, sizeof z, "%s%s%s", i < 0 ? "-" : plus, s->alt && base == 16 ? "0x" : "",
+                 digits + (i < 0));
         for (char *c = z; s->type == 'X' && *c; c++)
             *c = (char)toupper((unsigned char)*c);
     } else {
@@ -46,7 +48,8 @@ static struct jv number_text(struct jrun *r, const struct spec *s, struct jv v) 
         char fmt[] = {'%', '.', '*', s->type == '%' ? 'f' : s->type, 0};
         char num[480];
         snprintf(num, sizeof num, fmt, prec, x);
-        snprintf(z, sizeof z, "%s%.480s%s", num[0] == '-' ? "" : plus, num, s->type == '%' ? "%" : "");
+        snprintf(z, sizeof z, "%s%.480s%s", num[0] == '-' ? "" : plus, num,
+                 s->type == '%' ? "%" : "");
     }
     const size_t n = strlen(z);
     char *p = jr_alloc(r, n + 1, 1);
@@ -70,7 +73,8 @@ static void format_one(struct jrun *r, struct jbuild *b, const struct spec *s, s
     } else {
         text = jv_to_str(r, v);
     }
-    if (!r->failed && !number && s->prec >= 0) text = jv_sub(r, text.s, 0, jv_char_at(text.s, (size_t)s->prec));
+    if (!r->failed && !number && s->prec >= 0)
+        text = jv_sub(r, text.s, 0, jv_char_at(text.s, (size_t)s->prec));
     if (!r->failed) pad(r, b, s, text, number);
 }
 
@@ -108,7 +112,8 @@ struct jv jv_percent(struct jrun *r, struct jv fmt, struct jv args) {
             j++;
         jb_sub(r, &b, fmt.s, i, j - i);
         if (j == n) break;
-        const char *name = j + 1 < n && p[j + 1] == '(' ? p + j + 2 : NULL, *close = name ? memchr(name, ')', n - j - 2) : NULL;
+        const char *name = j + 1 < n && p[j + 1] == '(' ? p + j + 2 : NULL,
+                   *close = name ? memchr(name, ')', n - j - 2) : NULL;
         j = percent_spec(p, n, close ? (size_t)(close - p) + 1 : j + 1, &s);
         if (s.type == '%') {
             jb_z(r, &b, "%");
@@ -122,7 +127,8 @@ struct jv jv_percent(struct jrun *r, struct jv fmt, struct jv args) {
         else
             v = used++ == 0 ? &args : NULL;
         if (!v || !s.type || !strchr("sdiuxXoeEfFgGrc", s.type))
-            jr_fail(r, ERR_FORMAT, v ? "format: an unknown conversion" : "format: a value is missing");
+            jr_fail(r, ERR_FORMAT,
+                    v ? "format: an unknown conversion" : "format: a value is missing");
         else
             format_one(r, &b, &s, *v);
     }
@@ -146,12 +152,15 @@ static void brace_spec(const char *p, size_t n, struct spec *s) {
     if (i < n && p[i] == '0') s->zero = i++ < n;
     i = digits(p, n, i, &s->width);
     if (i < n && p[i] == '.') i = digits(p, n, i + 1, &s->prec);
-    if (i < n) s->type = p[i];
-    else s->type = 0;
+    if (i < n)
+        s->type = p[i];
+    else
+        s->type = 0;
 }
 
 /* "{0.name!r:>5}" without its braces. */
-static void brace_field(struct jrun *r, struct jbuild *b, const char *p, size_t n, const struct jargs *a, int *next) {
+static void brace_field(struct jrun *r, struct jbuild *b, const char *p, size_t n,
+                        const struct jargs *a, int *next) {
     size_t k = 0, colon = 0;
     while (k < n && (isalnum((unsigned char)p[k]) || p[k] == '_'))
         k++;
@@ -172,10 +181,12 @@ static void brace_field(struct jrun *r, struct jbuild *b, const char *p, size_t 
     const bool repr = k + 1 < n && p[k] == '!' && p[k + 1] == 'r';
     colon = k + (k < n && p[k] == '!' ? 2 : 0);
     struct spec s = {.prec = -1, .fill = ' ', .type = 0};
-    if (colon < n && p[colon] != ':') jr_fail(r, ERR_FORMAT, "format: a field that is not understood");
+    if (colon < n && p[colon] != ':')
+        jr_fail(r, ERR_FORMAT, "format: a field that is not understood");
     if (colon < n) brace_spec(p + colon + 1, n - colon - 1, &s);
     const bool is_num = jv_is_num(v) && v.kind != J_BOOL && !repr;
-    if (!s.type) s.type = repr ? 'r' : is_num && v.kind == J_INT ? 'd' : is_num && s.prec >= 0 ? 'g' : 's';
+    if (!s.type)
+        s.type = repr ? 'r' : is_num && v.kind == J_INT ? 'd' : is_num && s.prec >= 0 ? 'g' : 's';
     if (!strchr("sdxXobeEfFgG%r", s.type)) jr_fail(r, ERR_FORMAT, "format: an unknown conversion");
     if (!is_num && !s.right && !s.centre) s.left = true;
     if (!r->failed) format_one(r, b, &s, v);

@@ -9,13 +9,16 @@ enum { MAX_RANGE = 100000 }; /* Jinja's sandbox has the same */
 static struct jv g_range(struct jrun *r, struct jv self, const struct jargs *a) {
     (void)self;
     if (a->n < 1 || a->n > 3) return jr_fail(r, ERR_FORMAT, "range needs one to three ints");
-    const jint first = ja_int(r, a, 0, NULL, 0), second = ja_int(r, a, 1, NULL, 0), step = ja_int(r, a, 2, NULL, 1);
+    const jint first = ja_int(r, a, 0, NULL, 0), second = ja_int(r, a, 1, NULL, 0),
+               step = ja_int(r, a, 2, NULL, 1);
     const jint lo = a->n == 1 ? 0 : first, hi = a->n == 1 ? first : second;
     if (r->failed) return self;
     if (step == 0) return jr_fail(r, ERR_FORMAT, "range with a step of 0");
     struct jv l = jv_list(r, 0);
     for (jint i = lo, n = 0; !r->failed && (step > 0 ? i < hi : i > hi); n++) {
-        if (n >= MAX_RANGE) return jr_fail(r, ERR_LIMIT, "range of more than the %d numbers that are accepted", MAX_RANGE);
+        if (n >= MAX_RANGE)
+            return jr_fail(r, ERR_LIMIT, "range of more than the %d numbers that are accepted",
+                           MAX_RANGE);
         jv_push(r, l, jv_int(i));
         if (__builtin_add_overflow(i, step, &i)) break;
     }
@@ -53,7 +56,8 @@ static struct jv g_strftime(struct jrun *r, struct jv self, const struct jargs *
     char out[256], fmt[128];
     struct tm tm;
     if (a->n != 1 || a->v[0].kind != J_STR || a->v[0].s->n >= sizeof fmt)
-        return jr_fail(r, ERR_FORMAT, "strftime_now needs a format of less than %zu bytes", sizeof fmt);
+        return jr_fail(r, ERR_FORMAT, "strftime_now needs a format of less than %zu bytes",
+                       sizeof fmt);
     memcpy(fmt, a->v[0].s->p, a->v[0].s->n);
     fmt[a->v[0].s->n] = 0;
     time_t t = (time_t)r->o.now_s;
@@ -116,6 +120,8 @@ static struct jv g_joiner(struct jrun *r, struct jv self, const struct jargs *a)
 }
 
 const struct jentry jinja_globals[] = {
-    {"range", g_range},           {"dict", g_dict},     {"namespace", g_namespace}, {"raise_exception", g_raise},
-    {"strftime_now", g_strftime}, {"cycler", g_cycler}, {"joiner", g_joiner},       {0},
+    {"range", g_range},           {"dict", g_dict},
+    {"namespace", g_namespace},   {"raise_exception", g_raise},
+    {"strftime_now", g_strftime}, {"cycler", g_cycler},
+    {"joiner", g_joiner},         {0},
 };

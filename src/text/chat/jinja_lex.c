@@ -56,8 +56,10 @@ static struct str trim_before(const struct jlex *x, size_t end, char sign, bool 
     size_t n = s.n;
     while (n > 0 && blank(s.p[n - 1]) && (sign == '-' || s.p[n - 1] != '\n'))
         n--;
-    if (sign == '-') s.n = n;
-    else if (sign != '+' && lstrip && (n == 0 ? x->line_start : s.p[n - 1] == '\n')) s.n = n;
+    if (sign == '-')
+        s.n = n;
+    else if (sign != '+' && lstrip && (n == 0 ? x->line_start : s.p[n - 1] == '\n'))
+        s.n = n;
     return s;
 }
 
@@ -188,7 +190,8 @@ static int lex_number(struct jlex *x) {
     enum jtok_kind kind = T_INT;
     if (s[p] == '0' && p + 1 < n && strchr("xXoObB", s[p + 1])) p += 2;
     const bool based = p > x->pos;
-    while (p < n && (s[p] == '_' || (based ? isxdigit((unsigned char)s[p]) : isdigit((unsigned char)s[p]))))
+    while (p < n &&
+           (s[p] == '_' || (based ? isxdigit((unsigned char)s[p]) : isdigit((unsigned char)s[p]))))
         p++;
     if (!based && p + 1 < n && s[p] == '.' && isdigit((unsigned char)s[p + 1]))
         for (kind = T_FLOAT, p++; p < n && (isdigit((unsigned char)s[p]) || s[p] == '_');)
@@ -209,7 +212,8 @@ static int lex_op(struct jlex *x) {
     static const struct {
         const char *z;
         int op;
-    } two[] = {{"==", OP_EQ}, {"!=", OP_NE}, {"<=", OP_LE}, {">=", OP_GE}, {"//", OP_DIV}, {"**", OP_POW}};
+    } two[] = {{"==", OP_EQ}, {"!=", OP_NE},  {"<=", OP_LE},
+               {">=", OP_GE}, {"//", OP_DIV}, {"**", OP_POW}};
     for (size_t i = 0; i < sizeof two / sizeof *two; i++)
         if (at(x, x->pos, two[i].z)) {
             skip_to(x, x->pos + 2);
@@ -242,7 +246,8 @@ static int lex_tag(struct jlex *x) {
     if (c == '"' || c == '\'') return lex_string(x);
     if (isdigit((unsigned char)c)) return lex_number(x);
     if (!isalpha((unsigned char)c) && c != '_' && !(c & 0x80)) return lex_op(x);
-    while (p < x->src.n && (isalnum((unsigned char)x->src.p[p]) || x->src.p[p] == '_' || x->src.p[p] & 0x80))
+    while (p < x->src.n &&
+           (isalnum((unsigned char)x->src.p[p]) || x->src.p[p] == '_' || x->src.p[p] & 0x80))
         p++;
     const int rc = push(x, T_NAME, 0, (struct str){x->src.p + x->pos, p - x->pos});
     skip_to(x, p);
@@ -262,7 +267,8 @@ static struct str normalize(struct arena *a, struct str s) {
 }
 
 struct jtok *jinja_lex(const char *name, struct arena *a, struct str src, struct err *e) {
-    struct jlex x = {.name = name, .arena = a, .src = normalize(a, src), .line = 1, .line_start = true, .e = e};
+    struct jlex x = {
+        .name = name, .arena = a, .src = normalize(a, src), .line = 1, .line_start = true, .e = e};
     int rc = x.src.p ? 0 : err_nomem(e, name);
     while (rc == 0 && (x.pos < x.src.n || x.in))
         rc = x.in ? lex_tag(&x) : lex_text(&x);

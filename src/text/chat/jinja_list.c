@@ -3,14 +3,11 @@
 
 #include "text/chat/jinja_priv.h"
 
-static struct jv of_list(const struct jlist *l) {
-    return l ? (struct jv){.kind = J_LIST, .l = (struct jlist *)l} : jv_undef(NULL);
-}
-
 /* "a.b.0" of a value, as map(attribute=...) and sort(attribute=...) read it. */
 static struct jv path(struct jrun *r, struct jv v, struct jv attribute) {
     if (attribute.kind == J_INT) return jr_item(r, v, attribute);
-    if (attribute.kind != J_STR) return jr_fail(r, ERR_FORMAT, "an attribute that is a %s", jv_kind(attribute));
+    if (attribute.kind != J_STR)
+        return jr_fail(r, ERR_FORMAT, "an attribute that is a %s", jv_kind(attribute));
     const char *p = attribute.s->p, *end = p + attribute.s->n;
     for (const char *dot; p <= end && !r->failed; p = dot + 1) {
         dot = memchr(p, '.', (size_t)(end - p));
@@ -33,8 +30,12 @@ static struct jv keyed(struct jrun *r, struct jv v, const struct jv *attribute, 
 }
 
 static struct jv f_list(struct jrun *r, struct jv v, const struct jargs *a) {
+    const struct jlist *l = jv_items(r, v);
+    struct jv out = jv_list(r, l ? l->n : 0);
     (void)a;
-    return of_list(jv_items(r, v));
+    for (size_t i = 0; l && i < l->n && !r->failed; i++)
+        jv_push(r, out, l->v[i]);
+    return out;
 }
 
 static struct jv f_first(struct jrun *r, struct jv v, const struct jargs *a) {
@@ -61,6 +62,17 @@ static struct jv f_join(struct jrun *r, struct jv v, const struct jargs *a) {
     return jb_take(r, &b);
 }
 
+/* What map and select see: nothing in what is false, as in Jinja. */
+static const struct jlist *some(struct jrun *r, struct jv v) {
+    return jv_items(r, jv_truth(v) ? v : jv_undef(NULL));
+}
+
+/* Python's generators: loops and filters read them, tojson does not. */
+static struct jv lazy(struct jrun *r, struct jv list) {
+    if (!r->failed) list.l->lazy = true;
+    return list;
+}
+
 /* Arguments from number `from` on. */
 static struct jargs rest(const struct jargs *a, int from) {
     struct jargs x = *a;
@@ -71,32 +83,36 @@ static struct jargs rest(const struct jargs *a, int from) {
 }
 
 static struct jv f_map(struct jrun *r, struct jv v, const struct jargs *a) {
-    const struct jlist *l = jv_items(r, v);
+    const struct jlist *l = some(r, v);
     const struct jv *attribute = ja_get(a, -1, "attribute"), *other = ja_get(a, -1, "default");
     const struct jargs more = rest(a, 1);
     struct jv out = jv_list(r, 0);
-    if (!attribute && (a->n < 1 || a->v[0].kind != J_STR)) return jr_fail(r, ERR_FORMAT, "map needs a filter or an attribute");
+    if (!attribute && (a->n < 1 || a->v[0].kind != J_STR))
+        return jr_fail(r, ERR_FORMAT, "map needs a filter or an attribute");
     for (size_t i = 0; l && i < l->n && !r->failed; i++) {
-        struct jv x = attribute ? path(r, l->v[i], *attribute) : jr_filter(r, jv_str(a->v[0]), l->v[i], &more);
+        struct jv x = attribute ? path(r, l->v[i], *attribute)
+                                : jr_filter(r, jv_str(a->v[0]), l->v[i], &more);
         if (attribute && other && x.kind == J_UNDEF) x = *other;
         jv_push(r, out, x);
     }
-    return out;
+    return lazy(r, out);
 }
 
 /* select, reject, selectattr, rejectattr: by a test or by truth. */
-static struct jv chosen(struct jrun *r, struct jv v, const struct jargs *a, bool by_attr, bool want) {
-    const struct jlist *l = jv_items(r, v);
+static struct jv chosen(struct jrun *r, struct jv v, const struct jargs *a, bool by_attr,
+                        bool want) {
+    const struct jlist *l = some(r, v);
     const struct jargs own = rest(a, by_attr), more = rest(a, by_attr + 1);
     struct jv out = jv_list(r, 0);
-    if ((by_attr && a->n < 1) || (own.n > 0 && own.v[0].kind != J_STR)) return jr_fail(r, ERR_FORMAT, "select needs names");
+    if ((by_attr && a->n < 1) || (own.n > 0 && own.v[0].kind != J_STR))
+        return jr_fail(r, ERR_FORMAT, "select needs names");
     for (size_t i = 0; l && i < l->n && !r->failed; i++) {
         const struct jv x = by_attr ? path(r, l->v[i], a->v[0]) : l->v[i];
         if (r->failed) break;
         const bool yes = own.n > 0 ? jr_test(r, jv_str(own.v[0]), x, &more) : jv_truth(x);
         if (yes == want) jv_push(r, out, l->v[i]);
     }
-    return out;
+    return lazy(r, out);
 }
 
 static struct jv f_select(struct jrun *r, struct jv v, const struct jargs *a) {
@@ -113,7 +129,8 @@ static struct jv f_rejectattr(struct jrun *r, struct jv v, const struct jargs *a
 }
 
 /* A stable merge sort of n values by their keys. */
-static void merge_sort(struct jrun *r, struct jv *k, struct jv *v, size_t n, struct jv *tmp, bool reverse) {
+static void merge_sort(struct jrun *r, struct jv *k, struct jv *v, size_t n, struct jv *tmp,
+                       bool reverse) {
     if (n < 2 || r->failed) return;
     const size_t half = n / 2;
     merge_sort(r, k, v, half, tmp, reverse);
@@ -134,7 +151,8 @@ static void merge_sort(struct jrun *r, struct jv *k, struct jv *v, size_t n, str
     }
 }
 
-static struct jv sorted(struct jrun *r, const struct jlist *l, const struct jv *attribute, bool folded, bool reverse) {
+static struct jv sorted(struct jrun *r, const struct jlist *l, const struct jv *attribute,
+                        bool folded, bool reverse) {
     const size_t n = l ? l->n : 0;
     struct jv *k = jr_alloc(r, n + 1, sizeof *k), *tmp = jr_alloc(r, 2 * n + 1, sizeof *tmp);
     struct jv out = jv_list(r, n);
@@ -147,8 +165,8 @@ static struct jv sorted(struct jrun *r, const struct jlist *l, const struct jv *
 }
 
 static struct jv f_sort(struct jrun *r, struct jv v, const struct jargs *a) {
-    return sorted(r, jv_items(r, v), ja_get(a, 2, "attribute"), !ja_flag(a, 1, "case_sensitive", false),
-                  ja_flag(a, 0, "reverse", false));
+    return sorted(r, jv_items(r, v), ja_get(a, 2, "attribute"),
+                  !ja_flag(a, 1, "case_sensitive", false), ja_flag(a, 0, "reverse", false));
 }
 
 /* dictsort(case_sensitive=False, by="key", reverse=False) */
@@ -157,7 +175,9 @@ static struct jv f_dictsort(struct jrun *r, struct jv v, const struct jargs *a) 
     if (v.kind != J_DICT) return jr_fail(r, ERR_FORMAT, "dictsort of a %s", jv_kind(v));
     const struct jv which = jv_int(by && by->kind == J_STR && str_is(jv_str(*by), "value"));
     const struct jv items = jm_items(r, v, a);
-    return r->failed ? v : sorted(r, items.l, &which, !ja_flag(a, 0, "case_sensitive", false), ja_flag(a, 2, "reverse", false));
+    return r->failed ? v
+                     : sorted(r, items.l, &which, !ja_flag(a, 0, "case_sensitive", false),
+                              ja_flag(a, 2, "reverse", false));
 }
 
 static struct jv f_unique(struct jrun *r, struct jv v, const struct jargs *a) {
@@ -288,9 +308,25 @@ static struct jv f_groupby(struct jrun *r, struct jv v, const struct jargs *a) {
 }
 
 const struct jentry jinja_list_filters[] = {
-    {"list", f_list}, {"first", f_first}, {"last", f_last}, {"join", f_join}, {"map", f_map},
-    {"select", f_select}, {"reject", f_reject}, {"selectattr", f_selectattr},
-    {"rejectattr", f_rejectattr}, {"sort", f_sort}, {"dictsort", f_dictsort}, {"unique", f_unique},
-    {"sum", f_sum}, {"max", f_max}, {"min", f_min}, {"reverse", f_reverse}, {"items", f_items},
-    {"batch", f_batch}, {"slice", f_slice}, {"groupby", f_groupby}, {0},
+    {"list", f_list},
+    {"first", f_first},
+    {"last", f_last},
+    {"join", f_join},
+    {"map", f_map},
+    {"select", f_select},
+    {"reject", f_reject},
+    {"selectattr", f_selectattr},
+    {"rejectattr", f_rejectattr},
+    {"sort", f_sort},
+    {"dictsort", f_dictsort},
+    {"unique", f_unique},
+    {"sum", f_sum},
+    {"max", f_max},
+    {"min", f_min},
+    {"reverse", f_reverse},
+    {"items", f_items},
+    {"batch", f_batch},
+    {"slice", f_slice},
+    {"groupby", f_groupby},
+    {0},
 };

@@ -17,7 +17,8 @@ static bool in_set(const struct jstr *set, const char *p, size_t n) {
     return set->n >= n && memmem(set->p, set->n, p, n);
 }
 
-static struct jv trimmed(struct jrun *r, struct jv self, const struct jargs *a, bool left, bool right) {
+static struct jv trimmed(struct jrun *r, struct jv self, const struct jargs *a, bool left,
+                         bool right) {
     const struct jv *chars = ja_get(a, 0, "chars");
     const struct jstr *set = chars && chars->kind == J_STR ? chars->s : NULL, *s = self.s;
     size_t lo = 0, hi = s->n;
@@ -66,13 +67,15 @@ static struct jv cased(struct jrun *r, struct jv self, enum letters how) {
         const utf8proc_category_t cat = utf8proc_category((utf8proc_int32_t)cp);
         const bool letter = cat >= UTF8PROC_CATEGORY_LU && cat <= UTF8PROC_CATEGORY_LT;
         const bool up = how == UPPER || (how != LOWER && !inside);
-        const utf8proc_int32_t to = up ? (how == UPPER ? utf8proc_toupper : utf8proc_totitle)((utf8proc_int32_t)cp)
-                                       : utf8proc_tolower((utf8proc_int32_t)cp);
+        const utf8proc_int32_t to =
+            up ? (how == UPPER ? utf8proc_toupper : utf8proc_totitle)((utf8proc_int32_t)cp)
+               : utf8proc_tolower((utf8proc_int32_t)cp);
         inside = how == CAPITALIZE || letter;
         if (to == (utf8proc_int32_t)cp)
             jb_sub(r, &b, s, i, n);
         else
-            jb_put(r, &b, c, (size_t)utf8_encode((uint32_t)to, c), s->mark ? s->mark[i] : s->quoted);
+            jb_put(r, &b, c, (size_t)utf8_encode((uint32_t)to, c),
+                   s->mark ? s->mark[i] : s->quoted);
     }
     return jb_take(r, &b);
 }
@@ -90,7 +93,8 @@ CASED(jm_capitalize, CAPITALIZE)
 static const struct jstr *text_arg(struct jrun *r, const struct jargs *a, int i, const char *name) {
     const struct jv *v = ja_get(a, i, name);
     if (v && v->kind == J_STR) return v->s;
-    jr_fail(r, ERR_FORMAT, "argument %s: found a %s; a str is needed", name, v ? jv_kind(*v) : "nothing");
+    jr_fail(r, ERR_FORMAT, "argument %s: found a %s; a str is needed", name,
+            v ? jv_kind(*v) : "nothing");
     return NULL;
 }
 
@@ -204,7 +208,9 @@ static bool has_end(const struct jstr *s, struct jv x, bool tail) {
 static struct jv ends(struct jrun *r, struct jv self, const struct jargs *a, bool tail) {
     if (a->n != 1) return jr_fail(r, ERR_FORMAT, "startswith and endswith need one str");
     if (a->v[0].kind == J_STR) return jv_bool(has_end(self.s, a->v[0], tail));
-    if (a->v[0].kind != J_TUPLE) return jr_fail(r, ERR_FORMAT, "startswith and endswith need a str, not a %s", jv_kind(a->v[0]));
+    if (a->v[0].kind != J_TUPLE)
+        return jr_fail(r, ERR_FORMAT, "startswith and endswith need a str, not a %s",
+                       jv_kind(a->v[0]));
     for (size_t i = 0; i < a->v[0].l->n; i++)
         if (has_end(self.s, a->v[0].l->v[i], tail)) return jv_bool(true);
     return jv_bool(false);
@@ -232,7 +238,8 @@ static struct jv m_join(struct jrun *r, struct jv self, const struct jargs *a) {
     const struct jlist *l = a->n ? jv_items(r, a->v[0]) : NULL;
     struct jbuild b = {0};
     for (size_t i = 0; l && i < l->n && !r->failed; i++) {
-        if (l->v[i].kind != J_STR) jr_fail(r, ERR_FORMAT, "join: a %s among the strs", jv_kind(l->v[i]));
+        if (l->v[i].kind != J_STR)
+            jr_fail(r, ERR_FORMAT, "join: a %s among the strs", jv_kind(l->v[i]));
         if (i) jb_str(r, &b, self);
         jb_str(r, &b, l->v[i]);
     }
@@ -290,14 +297,36 @@ IS(m_isupper, isupper(c), !islower(c))
 IS(m_islower, islower(c), !isupper(c))
 
 const struct jentry jinja_str_methods[] = {
-    {"strip", jm_trim}, {"lstrip", m_lstrip}, {"rstrip", m_rstrip}, {"upper", jm_upper},
-    {"lower", jm_lower}, {"title", jm_title}, {"capitalize", jm_capitalize}, {"replace", jm_replace},
-    {"split", m_split}, {"rsplit", m_rsplit}, {"splitlines", m_splitlines}, {"startswith", m_startswith},
-    {"endswith", m_endswith}, {"removeprefix", m_removeprefix}, {"removesuffix", m_removesuffix},
-    {"join", m_join}, {"find", m_find}, {"rfind", m_rfind}, {"index", m_index}, {"count", m_count},
-    {"format", jm_format}, {"isdigit", m_isdigit}, {"isdecimal", m_isdigit}, {"isnumeric", m_isdigit},
-    {"isalpha", m_isalpha}, {"isalnum", m_isalnum}, {"isspace", m_isspace}, {"isupper", m_isupper},
-    {"islower", m_islower}, {0},
+    {"strip", jm_trim},
+    {"lstrip", m_lstrip},
+    {"rstrip", m_rstrip},
+    {"upper", jm_upper},
+    {"lower", jm_lower},
+    {"title", jm_title},
+    {"capitalize", jm_capitalize},
+    {"replace", jm_replace},
+    {"split", m_split},
+    {"rsplit", m_rsplit},
+    {"splitlines", m_splitlines},
+    {"startswith", m_startswith},
+    {"endswith", m_endswith},
+    {"removeprefix", m_removeprefix},
+    {"removesuffix", m_removesuffix},
+    {"join", m_join},
+    {"find", m_find},
+    {"rfind", m_rfind},
+    {"index", m_index},
+    {"count", m_count},
+    {"format", jm_format},
+    {"isdigit", m_isdigit},
+    {"isdecimal", m_isdigit},
+    {"isnumeric", m_isdigit},
+    {"isalpha", m_isalpha},
+    {"isalnum", m_isalnum},
+    {"isspace", m_isspace},
+    {"isupper", m_isupper},
+    {"islower", m_islower},
+    {0},
 };
 
 static struct jv m_get(struct jrun *r, struct jv self, const struct jargs *a) {
@@ -345,8 +374,17 @@ static struct jv unsafe(struct jrun *r, struct jv self, const struct jargs *a) {
 }
 
 const struct jentry jinja_dict_methods[] = {
-    {"get", m_get}, {"items", jm_items}, {"keys", m_keys}, {"values", m_values}, {"copy", m_same},
-    {"update", unsafe}, {"pop", unsafe}, {"popitem", unsafe}, {"setdefault", unsafe}, {"clear", unsafe}, {0},
+    {"get", m_get},
+    {"items", jm_items},
+    {"keys", m_keys},
+    {"values", m_values},
+    {"copy", m_same},
+    {"update", unsafe},
+    {"pop", unsafe},
+    {"popitem", unsafe},
+    {"setdefault", unsafe},
+    {"clear", unsafe},
+    {0},
 };
 
 static struct jv m_list_index(struct jrun *r, struct jv self, const struct jargs *a) {
@@ -363,7 +401,7 @@ static struct jv m_list_count(struct jrun *r, struct jv self, const struct jargs
 }
 
 const struct jentry jinja_list_methods[] = {
-    {"index", m_list_index}, {"count", m_list_count}, {"copy", m_same}, {"append", unsafe},
-    {"pop", unsafe}, {"extend", unsafe}, {"insert", unsafe}, {"remove", unsafe}, {"reverse", unsafe},
-    {"sort", unsafe}, {"clear", unsafe}, {0},
+    {"index", m_list_index}, {"count", m_list_count}, {"copy", m_same},   {"append", unsafe},
+    {"pop", unsafe},         {"extend", unsafe},      {"insert", unsafe}, {"remove", unsafe},
+    {"reverse", unsafe},     {"sort", unsafe},        {"clear", unsafe},  {0},
 };

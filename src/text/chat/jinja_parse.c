@@ -14,8 +14,8 @@ struct jnode *jp_fail(struct jparse *p, const char *what) {
 
 bool jp_enter(struct jparse *p) {
     if (!p->failed && p->depth >= MAX_NEST) {
-        err_set(p->e, ERR_LIMIT, "%s: line %d: nested deeper than the %d that are accepted", p->name,
-                p->tok->line, MAX_NEST);
+        err_set(p->e, ERR_LIMIT, "%s: line %d: nested deeper than the %d that are accepted",
+                p->name, p->tok->line, MAX_NEST);
         p->failed = true;
     }
     if (p->failed) return false;
@@ -35,7 +35,8 @@ struct jnode *jp_node(struct jparse *p, enum jnode_kind kind, struct jnode *a, s
     const int ha = a ? a->height : 0, hb = b ? b->height : 0;
     n->height = 1 + (ha > hb ? ha : hb);
     if (n->height <= MAX_HEIGHT) return n;
-    err_set(p->e, ERR_LIMIT, "%s: line %d: more than %d operators in a row", p->name, n->line, MAX_HEIGHT);
+    err_set(p->e, ERR_LIMIT, "%s: line %d: more than %d operators in a row", p->name, n->line,
+            MAX_HEIGHT);
     p->failed = true;
     return NULL;
 }
@@ -61,7 +62,8 @@ bool jp_take_name(struct jparse *p, const char *name) {
 }
 
 void jp_need(struct jparse *p, int op) {
-    const char what[] = {'"', (char)op, '"', ' ', 'i', 's', ' ', 'm', 'i', 's', 's', 'i', 'n', 'g', 0};
+    const char what[] = {'"', (char)op, '"', ' ', 'i', 's', ' ', 'm',
+                         'i', 's',      's', 'i', 'n', 'g', 0};
     if (!p->failed && !jp_take(p, op)) jp_fail(p, what);
 }
 
@@ -102,7 +104,9 @@ static struct jnode *body(struct jparse *p, const char *end1, const char *end2, 
             n = print(p);
         } else if (p->tok->kind == T_BLOCK) {
             p->tok++;
-            if (end1 && (jp_is_name(p, end1) || (end2 && jp_is_name(p, end2)) || (end3 && jp_is_name(p, end3)))) break;
+            if (end1 && (jp_is_name(p, end1) || (end2 && jp_is_name(p, end2)) ||
+                         (end3 && jp_is_name(p, end3))))
+                break;
             n = statement(p);
         } else {
             if (end1) jp_fail(p, "the template ends inside a block");
@@ -308,10 +312,17 @@ static struct jnode *statement(struct jparse *p) {
         const char *name;
         struct jnode *(*parse)(struct jparse *);
     } table[] = {
-        {"if", parse_if},         {"for", parse_for},       {"set", parse_set},
-        {"macro", parse_macro},   {"call", parse_call},     {"filter", parse_filter},
-        {"with", parse_with},     {"generation", parse_generation}, {"block", parse_block},
-        {"break", parse_break},   {"continue", parse_continue},
+        {"if", parse_if},
+        {"for", parse_for},
+        {"set", parse_set},
+        {"macro", parse_macro},
+        {"call", parse_call},
+        {"filter", parse_filter},
+        {"with", parse_with},
+        {"generation", parse_generation},
+        {"block", parse_block},
+        {"break", parse_break},
+        {"continue", parse_continue},
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
         if (jp_take_name(p, table[i].name)) return table[i].parse(p);

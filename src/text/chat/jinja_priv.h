@@ -32,6 +32,7 @@ struct jstr {
     const unsigned char *mark; /* [n], or NULL: all bytes are as `quoted` says */
     size_t n;
     bool quoted;
+    bool safe; /* Python's Markup: "+" escapes what is added to it */
 };
 
 struct jv {
@@ -52,6 +53,7 @@ struct jv {
 struct jlist {
     struct jv *v;
     size_t n, cap;
+    bool lazy; /* a generator in Python: not JSON */
 };
 
 struct jdict {
@@ -131,7 +133,19 @@ struct jnode {
     struct jnode *next; /* in the list that it is in */
 };
 
-enum jtok_kind { T_END, T_TEXT, T_BLOCK, T_BLOCK_END, T_VAR, T_VAR_END, T_NAME, T_STR, T_INT, T_FLOAT, T_OP };
+enum jtok_kind {
+    T_END,
+    T_TEXT,
+    T_BLOCK,
+    T_BLOCK_END,
+    T_VAR,
+    T_VAR_END,
+    T_NAME,
+    T_STR,
+    T_INT,
+    T_FLOAT,
+    T_OP
+};
 enum jop { OP_EQ = 256, OP_NE, OP_LE, OP_GE, OP_DIV, OP_POW, OP_IN, OP_NOT_IN };
 
 struct jtok {
@@ -290,6 +304,8 @@ void jr_exec(struct jrun *r, const struct jnode *list);
 struct jv jr_macro(struct jrun *r, const struct jmacro *m, const struct jargs *a);
 void jr_assign(struct jrun *r, struct str name, struct jv v);
 struct jscope *jr_push(struct jrun *r, struct jscope *parent);
+
+struct jv jf_escape(struct jrun *r, struct jv v, const struct jargs *a);
 
 /* jinja_filter.c, jinja_list.c, jinja_test.c, jinja_method.c, jinja_global.c */
 struct jentry {

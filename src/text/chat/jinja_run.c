@@ -43,7 +43,8 @@ void *jr_alloc(struct jrun *r, size_t n, size_t size) {
     if (r->failed) return NULL;
     if (__builtin_mul_overflow(n, size, &bytes) || bytes > r->o.max_mem ||
         r->arena.used_bytes + r->live_bytes + bytes > r->o.max_mem) {
-        jr_fail(r, ERR_LIMIT, "more than the %zu MiB of memory that a template may take", r->o.max_mem >> 20);
+        jr_fail(r, ERR_LIMIT, "more than the %zu MiB of memory that a template may take",
+                r->o.max_mem >> 20);
         return NULL;
     }
     bytes = (bytes + 15) & ~(size_t)15;
@@ -66,7 +67,8 @@ void *jr_alloc(struct jrun *r, size_t n, size_t size) {
 struct jinja *jinja_new(const char *name, struct str source, struct err *e) {
     enum { MAX_SOURCE = 4 << 20 };
     if (source.n > MAX_SOURCE) {
-        err_set(e, ERR_LIMIT, "%s: a template of %zu bytes; up to %d are accepted", name, source.n, MAX_SOURCE);
+        err_set(e, ERR_LIMIT, "%s: a template of %zu bytes; up to %d are accepted", name, source.n,
+                MAX_SOURCE);
         return NULL;
     }
     struct jinja *t = calloc(1, sizeof *t);

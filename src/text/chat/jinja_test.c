@@ -21,7 +21,8 @@ jint ja_int(struct jrun *r, const struct jargs *a, int i, const char *name, jint
     const struct jv *v = ja_get(a, i, name);
     if (!v || v->kind == J_NONE) return otherwise;
     if (v->kind == J_INT || v->kind == J_BOOL) return jv_whole(*v);
-    jr_fail(r, ERR_FORMAT, "argument %s: found a %s; an int is needed", name ? name : "", jv_kind(*v));
+    jr_fail(r, ERR_FORMAT, "argument %s: found a %s; an int is needed", name ? name : "",
+            jv_kind(*v));
     return otherwise;
 }
 
@@ -47,15 +48,18 @@ TEST(t_number, jv_is_num(v))
 TEST(t_string, v.kind == J_STR)
 TEST(t_mapping, v.kind == J_DICT)
 TEST(t_callable, v.kind == J_FUNC || v.kind == J_MACRO)
-TEST(t_iterable, v.kind == J_STR || v.kind == J_LIST || v.kind == J_TUPLE || v.kind == J_DICT || v.kind == J_UNDEF)
-TEST(t_sequence, v.kind == J_STR || v.kind == J_LIST || v.kind == J_TUPLE || v.kind == J_DICT || v.kind == J_UNDEF)
+TEST(t_iterable, v.kind == J_STR || v.kind == J_LIST || v.kind == J_TUPLE || v.kind == J_DICT ||
+                     v.kind == J_UNDEF)
+TEST(t_sequence, v.kind == J_STR || v.kind == J_LIST || v.kind == J_TUPLE || v.kind == J_DICT ||
+                     v.kind == J_UNDEF)
 
 static struct jv arg(struct jrun *r, const struct jargs *a) {
     return a->n > 0 ? a->v[0] : jr_fail(r, ERR_FORMAT, "a test without the value that it needs");
 }
 
 static bool odd(struct jrun *r, struct jv v) {
-    if (v.kind != J_INT && v.kind != J_BOOL) jr_fail(r, ERR_FORMAT, "odd and even need an int, not a %s", jv_kind(v));
+    if (v.kind != J_INT && v.kind != J_BOOL)
+        jr_fail(r, ERR_FORMAT, "odd and even need an int, not a %s", jv_kind(v));
     return !r->failed && jv_whole(v) % 2 != 0;
 }
 
@@ -84,18 +88,50 @@ TEST(t_even, !odd(r, v))
 TEST(t_divisibleby, divisible(r, v, arg(r, a)))
 TEST(t_upper, cased(r, v, jm_upper))
 TEST(t_lower, cased(r, v, jm_lower))
-TEST(t_filter, v.kind == J_STR && (jentry_find(jinja_filters, jv_str(v)) || jentry_find(jinja_list_filters, jv_str(v))))
+TEST(t_filter, v.kind == J_STR && (jentry_find(jinja_filters, jv_str(v)) ||
+                                   jentry_find(jinja_list_filters, jv_str(v))))
 TEST(t_test, v.kind == J_STR && jentry_find(jinja_tests, jv_str(v)))
 
 const struct jentry jinja_tests[] = {
-    {"defined", t_defined}, {"undefined", t_undefined}, {"none", t_none}, {"boolean", t_boolean},
-    {"true", t_true}, {"false", t_false}, {"integer", t_integer}, {"float", t_float},
-    {"number", t_number}, {"string", t_string}, {"mapping", t_mapping}, {"callable", t_callable},
-    {"iterable", t_iterable}, {"sequence", t_sequence}, {"eq", t_eq}, {"equalto", t_eq}, {"==", t_eq},
-    {"ne", t_ne}, {"!=", t_ne}, {"lt", t_lt}, {"<", t_lt}, {"lessthan", t_lt}, {"le", t_le}, {"<=", t_le},
-    {"gt", t_gt}, {">", t_gt}, {"greaterthan", t_gt}, {"ge", t_ge}, {">=", t_ge}, {"in", t_in},
-    {"sameas", t_sameas}, {"odd", t_odd}, {"even", t_even}, {"divisibleby", t_divisibleby},
-    {"upper", t_upper}, {"lower", t_lower}, {"filter", t_filter}, {"test", t_test}, {0},
+    {"defined", t_defined},
+    {"undefined", t_undefined},
+    {"none", t_none},
+    {"boolean", t_boolean},
+    {"true", t_true},
+    {"false", t_false},
+    {"integer", t_integer},
+    {"float", t_float},
+    {"number", t_number},
+    {"string", t_string},
+    {"mapping", t_mapping},
+    {"callable", t_callable},
+    {"iterable", t_iterable},
+    {"sequence", t_sequence},
+    {"eq", t_eq},
+    {"equalto", t_eq},
+    {"==", t_eq},
+    {"ne", t_ne},
+    {"!=", t_ne},
+    {"lt", t_lt},
+    {"<", t_lt},
+    {"lessthan", t_lt},
+    {"le", t_le},
+    {"<=", t_le},
+    {"gt", t_gt},
+    {">", t_gt},
+    {"greaterthan", t_gt},
+    {"ge", t_ge},
+    {">=", t_ge},
+    {"in", t_in},
+    {"sameas", t_sameas},
+    {"odd", t_odd},
+    {"even", t_even},
+    {"divisibleby", t_divisibleby},
+    {"upper", t_upper},
+    {"lower", t_lower},
+    {"filter", t_filter},
+    {"test", t_test},
+    {0},
 };
 
 bool jr_test(struct jrun *r, struct str name, struct jv v, const struct jargs *a) {

@@ -11,11 +11,13 @@
 void jb_put(struct jrun *r, struct jbuild *b, const char *p, size_t n, bool quoted) {
     if (n == 0 || !jr_step(r, n)) return;
     if (n > r->o.max_out || b->text.n + n > r->o.max_out) {
-        jr_fail(r, ERR_LIMIT, "more than the %zu KiB of text that a template may write", r->o.max_out >> 10);
+        jr_fail(r, ERR_LIMIT, "more than the %zu KiB of text that a template may write",
+                r->o.max_out >> 10);
         return;
     }
     if (r->arena.used_bytes + r->live_bytes + 2 * n > r->o.max_mem) {
-        jr_fail(r, ERR_LIMIT, "more than the %zu MiB of memory that a template may take", r->o.max_mem >> 20);
+        jr_fail(r, ERR_LIMIT, "more than the %zu MiB of memory that a template may take",
+                r->o.max_mem >> 20);
         return;
     }
     r->live_bytes += 2 * n;
@@ -139,11 +141,19 @@ static bool quoted_at(const struct jstr *s, size_t i) {
 }
 
 static size_t repr_escape(uint32_t cp, char quote, char out[16]) {
-    const char *k = cp == '\n' ? "\\n" : cp == '\r' ? "\\r" : cp == '\t' ? "\\t" : cp == '\\' ? "\\\\" : NULL;
+    const char *k = cp == '\n'   ? "\\n"
+                    : cp == '\r' ? "\\r"
+                    : cp == '\t' ? "\\t"
+                    : cp == '\\' ? "\\\\"
+                                 : NULL;
     if (k) return (size_t)snprintf(out, 16, "%s", k);
     if (cp == (uint32_t)quote) return (size_t)snprintf(out, 16, "\\%c", quote);
     if (printable(cp)) return 0;
-    return (size_t)snprintf(out, 16, cp < 0x100 ? "\\x%02x" : cp < 0x10000 ? "\\u%04x" : "\\U%08x", cp);
+    return (size_t)snprintf(out, 16,
+                            cp < 0x100     ? "\\x%02x"
+                            : cp < 0x10000 ? "\\u%04x"
+                                           : "\\U%08x",
+                            cp);
 }
 
 static void repr_str(struct jrun *r, struct jbuild *b, const struct jstr *s) {
@@ -242,7 +252,8 @@ static void json_str(struct jrun *r, struct jbuild *b, const struct jstr *s, boo
         else if (cp < 0x10000)
             snprintf(esc, sizeof esc, "\\u%04x", cp);
         else
-            snprintf(esc, sizeof esc, "\\u%04x\\u%04x", 0xd800 + ((cp - 0x10000) >> 10), 0xdc00 + (cp & 0x3ff));
+            snprintf(esc, sizeof esc, "\\u%04x\\u%04x", 0xd800 + ((cp - 0x10000) >> 10),
+                     0xdc00 + (cp & 0x3ff));
         jb_put(r, b, esc, strlen(esc), quoted_at(s, i));
         from = i + n;
     }
@@ -257,7 +268,8 @@ static void newline(struct jrun *r, struct jbuild *b, const struct dump *d, int 
         jb_str(r, b, d->indent);
 }
 
-static void dump_value(struct jrun *r, struct jbuild *b, const struct dump *d, struct jv v, int level);
+static void dump_value(struct jrun *r, struct jbuild *b, const struct dump *d, struct jv v,
+                       int level);
 
 static void dump_key(struct jrun *r, struct jbuild *b, const struct dump *d, struct jv k) {
     if (k.kind == J_STR) {
@@ -272,9 +284,11 @@ static void dump_key(struct jrun *r, struct jbuild *b, const struct dump *d, str
     jb_z(r, b, "\"");
 }
 
-static void dump_dict(struct jrun *r, struct jbuild *b, const struct dump *d, const struct jdict *x, int level) {
+static void dump_dict(struct jrun *r, struct jbuild *b, const struct dump *d, const struct jdict *x,
+                      int level) {
     size_t *order = jr_alloc(r, x->n + 1, sizeof *order);
-    for (size_t i = 0; order && i < x->n; i++) { /* insertion: sort_keys is rare, objects are small */
+    for (size_t i = 0; order && i < x->n;
+         i++) { /* insertion: sort_keys is rare, objects are small */
         size_t j = i;
         for (; d->sorted && j > 0 && jv_compare(r, x->k[order[j - 1]], x->k[i]) > 0; j--)
             order[j] = order[j - 1];
@@ -292,7 +306,9 @@ static void dump_dict(struct jrun *r, struct jbuild *b, const struct dump *d, co
     jb_z(r, b, "}");
 }
 
-static void dump_list(struct jrun *r, struct jbuild *b, const struct dump *d, const struct jlist *l, int level) {
+static void dump_list(struct jrun *r, struct jbuild *b, const struct dump *d, const struct jlist *l,
+                      int level) {
+    if (l->lazy) jr_fail(r, ERR_FORMAT, "tojson: JSON has no generator; \"| list\" makes a list");
     jb_z(r, b, "[");
     for (size_t i = 0; i < l->n && !r->failed; i++) {
         if (i) jb_str(r, b, d->item);
@@ -303,7 +319,8 @@ static void dump_list(struct jrun *r, struct jbuild *b, const struct dump *d, co
     jb_z(r, b, "]");
 }
 
-static void dump_value(struct jrun *r, struct jbuild *b, const struct dump *d, struct jv v, int level) {
+static void dump_value(struct jrun *r, struct jbuild *b, const struct dump *d, struct jv v,
+                       int level) {
     if (enter(r)) switch (v.kind) {
         case J_NONE: jb_z(r, b, "null"); break;
         case J_BOOL: jb_z(r, b, v.b ? "true" : "false"); break;
@@ -325,7 +342,8 @@ static void dump_value(struct jrun *r, struct jbuild *b, const struct dump *d, s
 
 /* tojson(ensure_ascii=False, indent=None, separators=None, sort_keys=False) */
 struct jv jf_tojson(struct jrun *r, struct jv self, const struct jargs *a) {
-    struct dump d = {.indent = jv_none(), .ascii = ja_flag(a, 0, "ensure_ascii", false),
+    struct dump d = {.indent = jv_none(),
+                     .ascii = ja_flag(a, 0, "ensure_ascii", false),
                      .sorted = ja_flag(a, 3, "sort_keys", false)};
     const struct jv *indent = ja_get(a, 1, "indent"), *sep = ja_get(a, 2, "separators");
     if (indent && jv_is_num(*indent)) {

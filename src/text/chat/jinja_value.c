@@ -39,6 +39,7 @@ struct jv jv_z(struct jrun *r, const char *z) {
 struct jv jv_sub(struct jrun *r, const struct jstr *s, size_t at, size_t n) {
     struct jv v = jv_text(r, s->p + at, n, s->quoted);
     if (v.kind == J_STR && s->mark) ((struct jstr *)v.s)->mark = s->mark + at;
+    if (v.kind == J_STR) ((struct jstr *)v.s)->safe = s->safe;
     return v;
 }
 
@@ -170,8 +171,9 @@ jint jv_whole(struct jv v) {
 }
 
 const char *jv_kind(struct jv v) {
-    static const char *const names[] = {"undefined value", "None", "bool", "int", "float", "str", "list",
-                                        "tuple", "dict", "namespace", "function", "macro"};
+    static const char *const names[] = {
+        "undefined value", "None", "bool",      "int",      "float", "str", "list",
+        "tuple",           "dict", "namespace", "function", "macro"};
     return names[v.kind];
 }
 
