@@ -5,8 +5,8 @@
 /* clang-format off */
 const struct command debug_commands[] = {
     {"tokenize", NULL, "FILE", "texts to ids and back (JSON lines)", debug_tokenize, .options = debug_tokenize_options},
+    {"template", NULL, "", "render chat templates (JSON lines)", debug_template, .options = debug_template_options},
     {"sampler", NULL, "", "run sampler stages over given logits (JSON lines)", debug_sampler, .options = debug_sampler_options},
-    {"template", NULL, "", "render a template over variables (JSON lines)", debug_template, .options = debug_template_options},
     {"tensor", NULL, "FILE NAME", "shape, statistics and values of a tensor", debug_tensor, .options = debug_tensor_options},
     {"quant", NULL, "TYPE", "rows of raw floats (standard input) to blocks", debug_quant, .options = debug_quant_options},
     {"dequant", NULL, "TYPE", "blocks (standard input) to raw floats", debug_dequant, .options = debug_dequant_options},

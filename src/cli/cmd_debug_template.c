@@ -7,18 +7,22 @@
 #include "cli/commands.h"
 #include "cli/text_json.h"
 #include "text/chat/gotmpl.h"
+#include "text/chat/jinja.h"
 
 enum { MAX_TEMPLATE = 16 << 20 }; /* the interpreters have smaller limits of their own */
 
 static struct {
-    const char *go, *now;
-    bool go_text, turns;
+    const char *go, *jinja, *now;
+    bool go_text, jinja_text, turns;
 } opts;
 
 const struct opt *debug_template_options(void) {
     static const struct opt table[] = {
         {"go", 0, OPT_STR, &opts.go, 0, 0, "FILE", "a Go template: a Modelfile's TEMPLATE"},
         {"go-text", 0, OPT_FLAG, &opts.go_text, 0, 0, NULL, "Go templates in \"template_text\""},
+        {"jinja", 0, OPT_STR, &opts.jinja, 0, 0, "FILE", "a Jinja template"},
+        {"jinja-text", 0, OPT_FLAG, &opts.jinja_text, 0, 0, NULL,
+         "Jinja templates in \"template_text\""},
         {"turns", 0, OPT_FLAG, &opts.turns, 0, 0, NULL,
          "run a Go template without .Messages once for each turn"},
         {"now", 0, OPT_STR, &opts.now, 0, 0, "TIME", "the clock: 2025-07-04T12:34:56"},
@@ -56,7 +60,19 @@ static int render_go(struct str source, const json_t *vars, int64_t now_s, struc
     return rc;
 }
 
-/* The languages; --jinja joins here. */
+/* Variables of reference cases are in the object "vars", those of conversations in the line. */
+static int render_jinja(struct str source, const json_t *vars, int64_t now_s,
+                        struct chat_prompt *out, struct err *e) {
+    static const char *const trusted[] = {"bos_token", "eos_token", NULL};
+    const struct jinja_opts o = {.now_s = now_s, .trusted = trusted};
+    const json_t *own = json_object_get(vars, "vars");
+    struct jinja *t = jinja_new(opts.jinja ? opts.jinja : "template", source, e);
+    const int rc = t ? jinja_render(t, json_is_object(own) ? own : vars, &o, out, e) : -1;
+    jinja_free(t);
+    return rc;
+}
+
+/* The languages. */
 struct language {
     const char *const *file;
     const bool *text;
@@ -64,6 +80,7 @@ struct language {
 };
 static const struct language languages[] = {
     {&opts.go, &opts.go_text, render_go},
+    {&opts.jinja, &opts.jinja_text, render_jinja},
 };
 
 static const struct language *find_language(struct err *e) {
@@ -75,7 +92,9 @@ static const struct language *find_language(struct err *e) {
     }
     if (n == 1) return found;
     err_set(e, ERR_USAGE,
-            "debug template: found %d templates; one of --go FILE, --go-text is needed", n);
+            "debug template: found %d templates; one of --go FILE, --go-text, --jinja FILE and "
+            "--jinja-text is needed",
+            n);
     return NULL;
 }
 
@@ -134,7 +153,8 @@ int debug_template(int argc, char **argv, struct err *e) {
     int64_t now_s = 0;
     struct buf file = {0};
     if (cli_parse(argc, argv, debug_template_options(), args, &n_args, e) != 0) return -1;
-    if (cli_check_args("debug template", n_args, 0, 0, "--go FILE or --go-text", e) != 0) return -1;
+    if (cli_check_args("debug template", n_args, 0, 0, "--go FILE or --jinja FILE", e) != 0)
+        return -1;
     const struct language *l = find_language(e);
     if (!l || parse_now(&now_s, e) != 0) return -1;
     if (*l->file && read_file(*l->file, &file, e) != 0) return buf_fini(&file), -1;
