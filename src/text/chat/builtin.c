@@ -9,9 +9,12 @@
 #include "base/utf8.h"
 #include "text/chat/chat.h"
 #include "text/uclass.h"
+#include "text/chat/jinja.h"
+#include "text/chat/jinja_chat.h"
 
 struct chat_template {
     const struct family *family;
+    struct jinja *jinja;       /* owned; of a template that no family knows */
     struct str default_system; /* owned; what ChatML models say when nobody says otherwise */
     bool bos;                  /* writes bos_token first */
     bool trim;                 /* strips contents */
@@ -633,7 +636,16 @@ static const struct family families[] = {
     {"zephyr", detect_zephyr, render_zephyr},
 };
 
+static int render_jinja(const struct chat_template *t, const struct chat_input *in,
+                        struct chat_prompt *p, struct err *e) {
+    return jinja_chat_render(t->jinja, in, p, e);
+}
+
+static const struct family jinja_family = {"jinja", NULL, render_jinja};
+
 struct chat_template *chat_template_new(struct str source, struct err *e) {
+    static const char raw[] = "use --raw and write the prompt in full";
+    struct err why = {0};
     struct chat_template *t = calloc(1, sizeof *t);
     if (!t) {
         err_nomem(e, "chat template");
@@ -644,17 +656,20 @@ struct chat_template *chat_template_new(struct str source, struct err *e) {
         if (families[i].detect(source, t)) return t;
         free((char *)t->default_system.p);
     }
+    *t = (struct chat_template){.family = &jinja_family};
+    if (source.n > 0) t->jinja = jinja_new("chat template", source, &why);
+    if (t->jinja) return t;
     free(t);
-    err_set(e, ERR_UNSUPPORTED,
-            source.n == 0 ? "the file has no chat template; use --raw and write the prompt in full"
-                          : "the file's chat template is none of the built-in ones (llama3, "
-                            "chatml, qwen3, phi3, mistral, llama2, gemma, zephyr, granite, "
-                            "deepseek, gpt-oss); use --raw and write the prompt in full");
+    if (source.n == 0)
+        err_set(e, ERR_UNSUPPORTED, "the file has no chat template; %s", raw);
+    else
+        err_set(e, ERR_UNSUPPORTED, "the file's %s; %s", why.msg, raw);
     return NULL;
 }
 
 void chat_template_free(struct chat_template *t) {
     if (!t) return;
+    jinja_free(t->jinja);
     free((char *)t->default_system.p);
     free(t);
 }

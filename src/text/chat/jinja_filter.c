@@ -13,7 +13,7 @@
 ON_TEXT(f_trim, jm_trim)
 ON_TEXT(f_upper, jm_upper)
 ON_TEXT(f_lower, jm_lower)
-ON_TEXT(f_title, jm_title)
+ON_TEXT(f_title, jm_words)
 ON_TEXT(f_capitalize, jm_capitalize)
 ON_TEXT(f_replace, jm_replace)
 

@@ -77,7 +77,7 @@ static struct jv lazy(struct jrun *r, struct jv list) {
 static struct jargs rest(const struct jargs *a, int from) {
     struct jargs x = *a;
     const int n = from < a->n ? from : a->n;
-    x.v += n;
+    if (n) x.v += n; /* no arguments: v is NULL */
     x.n -= n;
     return x;
 }

@@ -53,7 +53,7 @@ static struct jv m_rstrip(struct jrun *r, struct jv self, const struct jargs *a)
     return trimmed(r, self, a, false, true);
 }
 
-enum letters { UPPER, LOWER, TITLE, CAPITALIZE };
+enum letters { UPPER, LOWER, TITLE, CAPITALIZE, WORDS };
 
 static struct jv cased(struct jrun *r, struct jv self, enum letters how) {
     const struct jstr *s = self.s;
@@ -70,8 +70,11 @@ static struct jv cased(struct jrun *r, struct jv self, enum letters how) {
         const utf8proc_int32_t to =
             up ? (how == UPPER ? utf8proc_toupper : utf8proc_totitle)((utf8proc_int32_t)cp)
                : utf8proc_tolower((utf8proc_int32_t)cp);
-        inside = how == CAPITALIZE || letter;
-        if (to == (utf8proc_int32_t)cp)
+        inside = how == CAPITALIZE ||
+                 (how == WORDS ? cp > 127 || !cp || !strchr(" -\t\n\r\f\v({[<", (int)cp) : letter);
+        if (cp == 0xdf && up) /* sharp s has no capital in Python */
+            jb_put(r, &b, how == UPPER ? "SS" : "Ss", 2, s->mark ? s->mark[i] : s->quoted);
+        else if (to == (utf8proc_int32_t)cp)
             jb_sub(r, &b, s, i, n);
         else
             jb_put(r, &b, c, (size_t)utf8_encode((uint32_t)to, c),
@@ -89,6 +92,7 @@ CASED(jm_upper, UPPER)
 CASED(jm_lower, LOWER)
 CASED(jm_title, TITLE)
 CASED(jm_capitalize, CAPITALIZE)
+CASED(jm_words, WORDS)
 
 static const struct jstr *text_arg(struct jrun *r, const struct jargs *a, int i, const char *name) {
     const struct jv *v = ja_get(a, i, name);
@@ -276,6 +280,54 @@ static struct jv m_count(struct jrun *r, struct jv self, const struct jargs *a) 
     return jv_int(n);
 }
 
+/* To width: `left` fills of the gap stand before the text; Python's center leans as this does. */
+static struct jv padded(struct jrun *r, struct jv self, const struct jargs *a, char how) {
+    const jint width = ja_int(r, a, 0, "width", 0), n = (jint)jv_chars(self.s);
+    const struct jv *fill = ja_get(a, 1, "fillchar");
+    if (r->failed || width > 10000) return jr_fail(r, ERR_FORMAT, "a width of more than 10000");
+    const struct jv f = fill && fill->kind == J_STR ? *fill : jv_z(r, how == 'z' ? "0" : " ");
+    const jint gap = width > n ? width - n : 0;
+    const jint left = how == 'l' ? 0 : how == 'c' ? gap / 2 + (gap & width & 1) : gap;
+    const size_t sign = how == 'z' && self.s->n && strchr("+-", self.s->p[0]) ? 1 : 0;
+    struct jbuild b = {0};
+    jb_sub(r, &b, self.s, 0, sign);
+    for (jint i = 0; i < left && !r->failed; i++)
+        jb_str(r, &b, f);
+    jb_sub(r, &b, self.s, sign, self.s->n - sign);
+    for (jint i = left; i < gap && !r->failed; i++)
+        jb_str(r, &b, f);
+    return jb_take(r, &b);
+}
+
+static struct jv m_ljust(struct jrun *r, struct jv self, const struct jargs *a) {
+    return padded(r, self, a, 'l');
+}
+
+static struct jv m_rjust(struct jrun *r, struct jv self, const struct jargs *a) {
+    return padded(r, self, a, 'r');
+}
+
+static struct jv m_center(struct jrun *r, struct jv self, const struct jargs *a) {
+    return padded(r, self, a, 'c');
+}
+
+static struct jv m_zfill(struct jrun *r, struct jv self, const struct jargs *a) {
+    return padded(r, self, a, 'z');
+}
+
+static struct jv m_partition(struct jrun *r, struct jv self, const struct jargs *a) {
+    const struct jstr *x = text_arg(r, a, 0, "sep");
+    const size_t k = x ? find(r, self.s, 0, x) : SIZE_MAX, at = k == SIZE_MAX ? self.s->n : k;
+    const size_t n = x && k != SIZE_MAX ? x->n : 0;
+    struct jv l = jv_list(r, 3);
+    if (r->failed) return l;
+    jv_push(r, l, jv_sub(r, self.s, 0, at));
+    jv_push(r, l, jv_sub(r, self.s, at, n));
+    jv_push(r, l, jv_sub(r, self.s, at + n, self.s->n - at - n));
+    l.kind = r->failed ? J_UNDEF : J_TUPLE;
+    return l;
+}
+
 #define IS(name, cond, skip)                                                                       \
     static struct jv name(struct jrun *r, struct jv self, const struct jargs *a) {                 \
         bool any = false;                                                                          \
@@ -314,6 +366,12 @@ const struct jentry jinja_str_methods[] = {
     {"removesuffix", m_removesuffix},
     {"join", m_join},
     {"find", m_find},
+    {"ljust", m_ljust},
+    {"rjust", m_rjust},
+    {"center", m_center},
+    {"zfill", m_zfill},
+    {"partition", m_partition},
+    {"casefold", jm_lower},
     {"rfind", m_rfind},
     {"index", m_index},
     {"count", m_count},

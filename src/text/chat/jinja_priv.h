@@ -324,6 +324,7 @@ struct jv jm_trim(struct jrun *r, struct jv self, const struct jargs *a);
 struct jv jm_upper(struct jrun *r, struct jv self, const struct jargs *a);
 struct jv jm_lower(struct jrun *r, struct jv self, const struct jargs *a);
 struct jv jm_title(struct jrun *r, struct jv self, const struct jargs *a);
+struct jv jm_words(struct jrun *r, struct jv self, const struct jargs *a);
 struct jv jm_capitalize(struct jrun *r, struct jv self, const struct jargs *a);
 struct jv jm_replace(struct jrun *r, struct jv self, const struct jargs *a);
 struct jv jm_items(struct jrun *r, struct jv self, const struct jargs *a);
