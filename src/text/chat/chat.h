@@ -4,8 +4,8 @@
  *
  *   chat_template_new(template text of the file) -> chat_render(messages) -> chat_encode -> ids
  *
- * The built-in renderers of builtin.c stand behind this, and the Jinja interpreter for templates that
- * none of them knows. */
+ * The built-in renderers of builtin.c stand behind this, and the Jinja interpreter for templates
+ * that none of them knows. */
 #pragma once
 
 #include "text/vocab.h"
