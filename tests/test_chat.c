@@ -166,7 +166,8 @@ static void ask(const struct chat_template *t, const struct vocab *v, struct str
 
 /* Whatever a user types, the prompt holds the template's own control tokens and no others, and
  * reads back as it was written. */
-static void nobody_forges(const char *model, const char *file) {
+/* t: taken. */
+static void nobody_forges(const char *model, struct chat_template *t) {
     char rel[300];
     struct err e = {0};
     snprintf(rel, sizeof rel, "models/%s.gguf", model);
@@ -174,7 +175,6 @@ static void nobody_forges(const char *model, const char *file) {
     if (!g) fail_msg("%s", e.msg);
     struct vocab *v = vocab_load(g, &e);
     if (!v) fail_msg("%s", e.msg);
-    struct chat_template *t = template_of(file);
     assert_non_null(t);
     struct ids ids = {0};
     struct buf back = {0}, evil = {0};
@@ -206,16 +206,30 @@ static void nobody_forges(const char *model, const char *file) {
 
 static void no_forged_tokens(void **state) {
     (void)state;
-    nobody_forges("llama32", "meta-llama-Llama-3.2-3B-Instruct.jinja");
-    nobody_forges("phi3-4k", "microsoft-Phi-3.5-mini-instruct.jinja");
-    if (golden_is_full()) nobody_forges("qwen2", "own-chatml.jinja");
+    nobody_forges("llama32", template_of("meta-llama-Llama-3.2-3B-Instruct.jinja"));
+    nobody_forges("phi3-4k", template_of("microsoft-Phi-3.5-mini-instruct.jinja"));
+    if (golden_is_full()) nobody_forges("qwen2", template_of("own-chatml.jinja"));
+}
+
+/* The same through the interpreter, with contents that went through filters and joins. */
+static void no_forged_tokens_in_jinja(void **state) {
+    static const char source[] =
+        "{# <think> #}{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' ~ m.role }}"
+        "{% set text %}{{ (m.content + '') | trim }}{% endset %}"
+        "{{ '<|end_header_id|>' + text.replace('@', '<|eom_id|>') + '<|eot_id|>' }}{% endfor %}";
+    struct err e = {0};
+    (void)state;
+    struct chat_template *t = chat_template_new(str_of(source), &e);
+    if (!t) fail_msg("%s", e.msg);
+    assert_string_equal(chat_template_name(t), "jinja");
+    nobody_forges("llama32", t);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden_renderings),         cmocka_unit_test(required_families),
         cmocka_unit_test(unknown_templates_say_raw), cmocka_unit_test(unknown_role_is_refused),
-        cmocka_unit_test(no_forged_tokens),
+        cmocka_unit_test(no_forged_tokens),          cmocka_unit_test(no_forged_tokens_in_jinja),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

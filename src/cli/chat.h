@@ -17,7 +17,7 @@ struct chat {
     float lora_scale;
     struct run_options options;
     struct buf system;   /* owned; empty: no system message */
-    struct buf template; /* owned; used where the file has no chat template that is known */
+    struct buf template; /* owned; instead of the file's own; empty: the file's */
     bool raw;            /* the text is the prompt: no template, no conversation */
     bool json;           /* answers as JSON lines instead of text */
     bool verbose;        /* timings on stderr after each answer */

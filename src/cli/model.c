@@ -252,36 +252,14 @@ static int note_rest(const struct cli_model *m, struct err *e) {
     return 0;
 }
 
-/* The built-in renderers know templates by their Jinja text.  A TEMPLATE in Go's language is taken
- * where it is plain ChatML, which most of them are, and else left out, until Go templates are run.
- */
-static int add_template(const struct cli_model *m, struct chat *c, struct err *e) {
-    static const char *const go[] = {"{{ .", "{{- .", "{{.", "{{ if .", "{{- if .", "{{ range"};
-    static const char chatml[] =
-        "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\n' + "
-        "message['content'] + '<|im_end|>' + '\n'}}{% endfor %}"
-        "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
-    if (cli_model_text(m, LAYER_TEMPLATE, &c->template, e) != 0) return -1;
-    const char *text = buf_view(&c->template).p;
-    bool is_go = false;
-    for (size_t i = 0; i < sizeof go / sizeof *go; i++)
-        is_go = is_go || strstr(text, go[i]);
-    if (!is_go) return 0;
-    const bool plain = strstr(text, "<|im_start|>") && strstr(text, "<|im_end|>") &&
-                       !strstr(text, "think") && !strstr(text, ".Tools");
-    buf_reset(&c->template);
-    if (plain) buf_str(&c->template, chatml);
-    return c->template.failed ? err_nomem(e, "template") : 0;
-}
-
 int cli_model_apply(const struct cli_model *m, struct chat *c, struct err *e) {
     struct applying a = {m, c};
     c->path = m->path;
     c->name = m->arg;
     if (!m->store) return 0;
     if ((c->verbose && note_rest(m, e) != 0) || each_param(m, apply_param, &a, e) != 0 ||
-        cli_model_text(m, LAYER_SYSTEM, &c->system, e) != 0 || add_template(m, c, e) != 0 ||
-        add_messages(m, c, e) != 0)
+        cli_model_text(m, LAYER_SYSTEM, &c->system, e) != 0 ||
+        cli_model_text(m, LAYER_TEMPLATE, &c->template, e) != 0 || add_messages(m, c, e) != 0)
         return -1;
     if (m->draft[0] && run_options_set(&c->options, "draft", m->draft, e) != 0) return -1;
     if (m->adapter[0]) c->lora = m->adapter, c->lora_scale = 1.0f;

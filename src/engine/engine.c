@@ -181,8 +181,11 @@ static void open_template(struct engine *g, struct str other) {
     static const char key[] = "tokenizer.chat_template";
     struct str source = {0};
     struct err *e = &g->chat_err;
+    if (other.n) {
+        g->chat = chat_template_new(other, e);
+        return;
+    }
     if (gguf_get_str(g->gguf, key, &source, e) >= 0) g->chat = chat_template_new(source, e);
-    if (!g->chat && other.n) g->chat = chat_template_new(other, NULL);
     if (!g->chat) err_prefix(e, gguf_path(g->gguf));
 }
 

@@ -19,7 +19,7 @@ struct engine_opts {
     const char *const *lora;  /* [n_lora] adapter files, applied to every sequence; or NULL */
     const float *lora_scale;  /* [n_lora], NULL: ones */
     int n_lora;               /* 0 or 1 today */
-    struct str chat_template; /* for a file whose own is missing or not known; empty: none */
+    struct str chat_template; /* instead of the file's own; empty: the file's */
     bool vocab_only;          /* tokenize and show: no weights are bound */
     const char *cache;        /* folder of the prefix cache on disk, or NULL: in memory only */
     uint64_t cache_bytes;     /* that its files may take; 0: DEFAULT_CACHE_BYTES */

@@ -9,12 +9,15 @@
 #include "base/utf8.h"
 #include "text/chat/chat.h"
 #include "text/uclass.h"
+#include "text/chat/gotmpl.h"
+#include "text/chat/gotmpl_chat.h"
 #include "text/chat/jinja.h"
 #include "text/chat/jinja_chat.h"
 
 struct chat_template {
     const struct family *family;
     struct jinja *jinja;       /* owned; of a template that no family knows */
+    struct gotmpl *go;         /* owned; of a Modelfile's TEMPLATE */
     struct str default_system; /* owned; what ChatML models say when nobody says otherwise */
     bool bos;                  /* writes bos_token first */
     bool trim;                 /* strips contents */
@@ -641,7 +644,23 @@ static int render_jinja(const struct chat_template *t, const struct chat_input *
     return jinja_chat_render(t->jinja, in, p, e);
 }
 
+static int render_go(const struct chat_template *t, const struct chat_input *in,
+                     struct chat_prompt *p, struct err *e) {
+    return gotmpl_chat_render(t->go, in, p, e);
+}
+
 static const struct family jinja_family = {"jinja", NULL, render_jinja};
+static const struct family go_family = {"go", NULL, render_go};
+
+/* A Modelfile's TEMPLATE: fields begin with a dot there, and there are no {% blocks %}. */
+static bool is_go(struct str source) {
+    static const char *const marks[] = {"{{ .",  "{{- .",    "{{.",       "{{ if ", "{{- if ",
+                                        "{{if ", "{{ range", "{{- range", "{{range"};
+    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
+        if (memmem(source.p, source.n, marks[i], strlen(marks[i])))
+            return !memmem(source.p, source.n, "{%", 2);
+    return false;
+}
 
 struct chat_template *chat_template_new(struct str source, struct err *e) {
     static const char raw[] = "use --raw and write the prompt in full";
@@ -651,14 +670,18 @@ struct chat_template *chat_template_new(struct str source, struct err *e) {
         err_nomem(e, "chat template");
         return NULL;
     }
-    for (size_t i = 0; i < sizeof families / sizeof *families && source.n > 0; i++) {
+    const bool go = source.n > 0 && is_go(source);
+    for (size_t i = 0; i < sizeof families / sizeof *families && source.n > 0 && !go; i++) {
         *t = (struct chat_template){.family = &families[i]};
         if (families[i].detect(source, t)) return t;
         free((char *)t->default_system.p);
     }
-    *t = (struct chat_template){.family = &jinja_family};
-    if (source.n > 0) t->jinja = jinja_new("chat template", source, &why);
-    if (t->jinja) return t;
+    *t = (struct chat_template){.family = go ? &go_family : &jinja_family};
+    if (go)
+        t->go = gotmpl_new(source, &why);
+    else if (source.n > 0)
+        t->jinja = jinja_new("chat template", source, &why);
+    if (t->go || t->jinja) return t;
     free(t);
     if (source.n == 0)
         err_set(e, ERR_UNSUPPORTED, "the file has no chat template; %s", raw);
@@ -670,6 +693,7 @@ struct chat_template *chat_template_new(struct str source, struct err *e) {
 void chat_template_free(struct chat_template *t) {
     if (!t) return;
     jinja_free(t->jinja);
+    gotmpl_free(t->go);
     free((char *)t->default_system.p);
     free(t);
 }

@@ -4,8 +4,8 @@
  *
  *   chat_template_new(template text of the file) -> chat_render(messages) -> chat_encode -> ids
  *
- * The built-in renderers of builtin.c stand behind this, and the Jinja interpreter for templates that
- * none of them knows. */
+ * The built-in renderers of builtin.c stand behind this, the Go interpreter for
+ * TEMPLATEs of Modelfiles, and the Jinja interpreter for templates that no renderer knows. */
 #pragma once
 
 #include "text/vocab.h"
@@ -43,8 +43,8 @@ void chat_quote(struct chat_prompt *p, struct str text);
 
 struct chat_template; /* immutable: use from any thread */
 
-/* The renderer for a template text (tokenizer.chat_template); borrows nothing.  ERR_UNSUPPORTED
- * for an empty or unknown one; the message says what to do instead. */
+/* The renderer for a template text (tokenizer.chat_template, or a Modelfile's TEMPLATE); borrows
+ * nothing.  ERR_UNSUPPORTED for an empty or unknown one; the message says what to do instead. */
 struct chat_template *chat_template_new(struct str source, struct err *e);
 void chat_template_free(struct chat_template *t);
 const char *chat_template_name(const struct chat_template *t); /* "llama3", "chatml"... */
