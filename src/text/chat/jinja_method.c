@@ -59,7 +59,7 @@ static struct jv cased(struct jrun *r, struct jv self, enum letters how) {
     const struct jstr *s = self.s;
     struct jbuild b = {0};
     bool inside = false;
-    size_t n;
+    size_t n, from = 0; /* from: what is the same and not yet appended */
     for (size_t i = 0; i < s->n && !r->failed; i += n) {
         uint32_t cp;
         char c[4];
@@ -72,14 +72,16 @@ static struct jv cased(struct jrun *r, struct jv self, enum letters how) {
                : utf8proc_tolower((utf8proc_int32_t)cp);
         inside = how == CAPITALIZE ||
                  (how == WORDS ? cp > 127 || !cp || !strchr(" -\t\n\r\f\v({[<", (int)cp) : letter);
+        if (to == (utf8proc_int32_t)cp && !(cp == 0xdf && up)) continue;
+        jb_sub(r, &b, s, from, i - from);
+        from = i + n;
         if (cp == 0xdf && up) /* sharp s has no capital in Python */
             jb_put(r, &b, how == UPPER ? "SS" : "Ss", 2, s->mark ? s->mark[i] : s->quoted);
-        else if (to == (utf8proc_int32_t)cp)
-            jb_sub(r, &b, s, i, n);
         else
             jb_put(r, &b, c, (size_t)utf8_encode((uint32_t)to, c),
                    s->mark ? s->mark[i] : s->quoted);
     }
+    jb_sub(r, &b, s, from, s->n - from);
     return jb_take(r, &b);
 }
 
