@@ -279,6 +279,13 @@ static void layers(void **state) {
     hand_model(HUB "/raw/latest", golden("models/llama32.gguf"), NULL, 0);
     assert_int_equal(RUN(r, "", "run", "raw", "hello"), 1), ran_fini(&r);
     hand_model(HUB "/templ/latest", golden("models/llama32.gguf"), chatml, 1);
+    /* Any other: what it renders is what the model reads. */
+    static const struct hand_layer own[] = {{"template", "<<{{ .System }}|{{ .Prompt }}>>"},
+                                            {"system", "be kind"}};
+    hand_model(HUB "/own/latest", golden("models/llama32.gguf"), own, 2);
+    same("", ARGS("run", "own", "hello", "-o", "temperature=0", "-o", "num_predict=8"),
+         ARGS("run", "raw", "--raw", "<<be kind|hello>>", "-o", "temperature=0", "-o",
+              "num_predict=8"));
     same("", ARGS("run", chat_path, "hello", "-o", "temperature=0", "-o", "num_predict=8"),
          ARGS("run", "templ", "hello", "-o", "temperature=0", "-o", "num_predict=8"));
 }
