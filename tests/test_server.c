@@ -95,12 +95,30 @@ static void start_thread(struct net_req *r, void *(*fn)(void *)) {
     pthread_detach(t);
 }
 
+static atomic_int n_pause, n_early;
+static atomic_bool pausing;
+
+static void *resume(void *arg) {
+    usleep(3000);
+    pausing = false;
+    net_req_resume(arg);
+    atomic_fetch_sub(&n_live, 1);
+    return NULL;
+}
+
 static void on_body(void *ctx, struct net_req *r, const char *p, size_t n, bool last) {
     char text[64];
     size_t *n_body = net_req_ctx(r);
     const struct str path = net_req_head(r)->path;
     (void)ctx, (void)p;
     *n_body += n;
+    if (pausing) atomic_fetch_add(&n_early, 1);
+    if (n && str_is(path, "/pause")) {
+        pausing = true;
+        atomic_fetch_add(&n_pause, 1);
+        net_req_pause(r);
+        start_thread(r, resume);
+    }
     if (!last || str_is(path, "/wait")) return;
     if (str_is(path, "/stream")) {
         start_thread(r, stream);
@@ -457,6 +475,23 @@ static void curl(void **state) {
     buf_fini(&b);
 }
 
+/* While a worker is busy with a piece, no other comes, nor the end. */
+static void paused_body(void **state) {
+    (void)state;
+    struct rig g;
+    struct buf b = {0};
+    rig_open(&g, (struct net_opts){0});
+    buf_str(&b, "POST /pause HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
+                "Content-Length: 90000\r\n\r\n");
+    for (int i = 0; i < 90000; i++)
+        buf_byte(&b, 'x');
+    ask(&g, b.p, "/pause 90000\n");
+    assert_true(n_pause > 1);
+    assert_int_equal(n_early, 0);
+    rig_close(&g);
+    buf_fini(&b);
+}
+
 static void unix_socket(void **state) {
     (void)state;
     struct rig g;
@@ -509,6 +544,7 @@ int main(void) {
         cmocka_unit_test(drain),
         cmocka_unit_test(rounds),
         cmocka_unit_test(curl),
+        cmocka_unit_test(paused_body),
         cmocka_unit_test(unix_socket),
         cmocka_unit_test(addresses),
     };

@@ -62,6 +62,7 @@ void conn_free(struct conn *c) {
 static void start_closing(struct conn *c) {
     lose_req(c);
     enter(c, CONN_CLOSING);
+    bufferevent_enable(c->bev, EV_READ);
     evbuffer_drain(bufferevent_get_input(c->bev), (size_t)-1);
     if (evbuffer_get_length(bufferevent_get_output(c->bev)) == 0)
         shutdown(bufferevent_getfd(c->bev), SHUT_WR);
@@ -124,6 +125,7 @@ static bool take_head(struct conn *c) {
     evbuffer_remove(in, r->bytes, n);
     c->scan = (struct http_scan){0};
     c->chunk = (struct http_chunk){0};
+    c->body_over = false;
     rc = http_head_parse(&r->head, r->bytes, n, &why);
     c->no_body = rc == 0 && r->head.method == HTTP_HEAD;
     if (rc == 0 && s->draining) rc = -503, why = "the server is shutting down";
@@ -156,11 +158,23 @@ static bool read_head(struct conn *c) {
     return rc == 1 && take_head(c);
 }
 
+static bool is_paused(struct conn *c) {
+    pthread_mutex_lock(&c->server->lock);
+    const bool paused = c->req->paused;
+    pthread_mutex_unlock(&c->server->lock);
+    return paused;
+}
+
 /* One piece of the body.  False: none is there, or c is closing. */
 static bool read_body(struct conn *c) {
     struct net_server *s = c->server;
     struct net_req *r = c->req;
     struct evbuffer *in = bufferevent_get_input(c->bev);
+    if (is_paused(c)) {
+        bufferevent_disable(c->bev, EV_READ);
+        return false;
+    }
+    if (c->body_over) return body_ends(c), true;
     const size_t n_in = evbuffer_get_contiguous_space(in); /* of the first piece: no copy */
     const char *p = (const char *)evbuffer_pullup(in, (ev_ssize_t)n_in);
     struct str data = {p, n_in};
@@ -182,7 +196,7 @@ static bool read_body(struct conn *c) {
     c->n_window += data.n;
     if (data.n) s->o.body(s->o.ctx, r, data.p, data.n, false);
     evbuffer_drain(in, n_used);
-    if (last) body_ends(c);
+    c->body_over = last;
     return true;
 }
 
@@ -238,7 +252,12 @@ void conn_pump(struct conn *c) {
     if (room) r->full = false;
     pthread_mutex_unlock(&s->lock);
     if (room && s->o.room) s->o.room(s->o.ctx, r);
-    if (over && end_reply(c)) read_input(c);
+    if (over) {
+        if (end_reply(c)) read_input(c);
+    } else if (c->state == CONN_BODY && !is_paused(c)) {
+        bufferevent_enable(c->bev, EV_READ);
+        read_input(c);
+    }
 }
 
 /* ---- libevent's calls ---- */
@@ -273,7 +292,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg) {
     (void)fd, (void)what;
     if (c->state == CONN_HEAD) {
         refuse(c, 408, "the request head took too long");
-    } else if (c->state == CONN_BODY && c->n_window >= 1024) {
+    } else if (c->state == CONN_BODY && (c->n_window >= 1024 || is_paused(c))) {
         enter(c, CONN_BODY);
     } else if (c->state == CONN_BODY) {
         refuse(c, 408, "the body took too long");

@@ -6,6 +6,20 @@
 
 #include "net/server_priv.h"
 
+void net_req_pause(struct net_req *r) {
+    pthread_mutex_lock(&r->server->lock);
+    r->paused = true;
+    pthread_mutex_unlock(&r->server->lock);
+}
+
+void net_req_resume(struct net_req *r) {
+    struct net_server *s = r->server; /* r may end as soon as the lock is free */
+    pthread_mutex_lock(&s->lock);
+    r->paused = false;
+    net_post(r);
+    pthread_mutex_unlock(&s->lock);
+}
+
 static const char *reason(int status) {
     static const struct {
         int status;

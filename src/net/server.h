@@ -65,6 +65,11 @@ const struct http_head *net_req_head(const struct net_req *r); /* borrowed from 
 void net_req_set_ctx(struct net_req *r, void *ctx);
 void *net_req_ctx(const struct net_req *r);
 
+/* In body_fn: no more of the body until net_req_resume() (any thread; not after net_reply_end), nor
+ * its end.  A client that leaves meanwhile is seen after that. */
+void net_req_pause(struct net_req *r);
+void net_req_resume(struct net_req *r);
+
 /* A request that head_fn took is owed one net_reply_end, whatever happens, also after NET_GONE. */
 
 /* Status line and headers, once.  `headers`: complete lines "Name: value\r\n", or NULL.

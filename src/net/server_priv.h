@@ -27,7 +27,7 @@ struct net_req {
     /* ---- lock ---- */
     struct evbuffer *queue; /* owned: bytes for the socket, framed */
     struct net_req *next;   /* in server->posted */
-    bool posted, gone, full, started, ended, cut, body_done, chunked, no_body, last_sent;
+    bool posted, gone, full, paused, started, ended, cut, body_done, chunked, no_body, last_sent;
     int64_t n_left; /* of n_body_bytes; -1 unknown */
 };
 
@@ -42,6 +42,7 @@ struct conn {
     enum conn_state state;
     size_t n_window; /* body bytes since the timer was set */
     bool no_body;    /* the request is a HEAD */
+    bool body_over;  /* all of the body was handed on but its end */
 };
 
 struct net_server {
