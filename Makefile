@@ -24,7 +24,7 @@ ARCH := $(shell $(CC) -dumpmachine | cut -d- -f1)
 
 # --- libraries ---
 LIB_PKGS := libpcre2-8 libutf8proc libcrypto jansson
-PKGS := $(LIB_PKGS) libcurl libedit
+PKGS := $(LIB_PKGS) libcurl libedit libevent libevent_openssl
 ifneq ($(filter-out clean help format,$(or $(MAKECMDGOALS),all)),)
 MISSING := $(shell for p in $(PKGS); do pkg-config --exists $$p 2>/dev/null || echo $$p; done)
 ifneq ($(MISSING),)
@@ -179,6 +179,7 @@ REPLAY_BIN := $(FUZZ:%=$B/fuzz/replay_%)
 FUZZ_SECONDS ?= 60
 FUZZ_STORE := $(patsubst %,src/store/%.c,archive_index config digest manifest modelfile name tar)
 FUZZ_CREATE := src/create/convert_tokens.c src/create/convert_spm.c
+FUZZ_NET := src/net/http_head.c src/net/http_chunk.c
 
 $B/fuzz/replay_%: fuzz/fuzz_%.c fuzz/replay.c $(INTERNAL)
 	@mkdir -p $(@D)
@@ -193,7 +194,7 @@ $B/fuzz/fuzz_%: fuzz/fuzz_%.c $(INTERNAL)
 # Without the kernels and what needs them: parsers only, and a quick build.
 fuzz: ##      every fuzz target for FUZZ_SECONDS (60), with clang
 	@$(MAKE) B=$B/fuzzing CC=clang OPT="-O1 -g" APP_DIRS= \
-		SRC_DIRS="base gguf quant text text/chat text/grammar sample" MORE_SRC="src/engine/prefix_file.c $(FUZZ_STORE) $(FUZZ_CREATE)" \
+		SRC_DIRS="base gguf quant text text/chat text/grammar sample" MORE_SRC="src/engine/prefix_file.c $(FUZZ_STORE) $(FUZZ_CREATE) $(FUZZ_NET)" \
 		SAN="-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined" \
 		$(FUZZ:%=$B/fuzzing/fuzz/fuzz_%)
 	@for t in $(FUZZ); do echo "--- $$t"; mkdir -p $B/fuzzing/found_$$t; \
@@ -232,7 +233,7 @@ pull-campaign: all ##    pulls that are killed, and 2 GB beside curl (docker-reg
 push-campaign: all ##    2 GB to docker-registry beside curl, in turns
 	@B=$B tests/pull_campaign push
 
-TSAN_TESTS := $(filter $(addprefix test_,base api engine% linear model prefix% registry team), \
+TSAN_TESTS := $(filter $(addprefix test_,base api engine% linear model prefix% registry server team), \
 	$(notdir $(TEST_BIN)))
 tsan: ##      tests of threads and engine under ThreadSanitizer
 	@$(MAKE) B=$B/tsan OPT="-O1 -g" SAN="-fsanitize=thread" $B/tsan/cria \
