@@ -6,6 +6,8 @@
 const struct command debug_commands[] = {
     {"tokenize", NULL, "FILE", "texts to ids and back (JSON lines)", debug_tokenize, .options = debug_tokenize_options},
     {"sampler", NULL, "", "run sampler stages over given logits (JSON lines)", debug_sampler, .options = debug_sampler_options},
+    {"grammar", NULL, "", "read texts with GBNF grammars (JSON lines)", debug_grammar, .options = debug_grammar_options},
+    {"schema", NULL, "", "read texts with JSON schemas (JSON lines)", debug_schema, .options = debug_schema_options},
     {"tensor", NULL, "FILE NAME", "shape, statistics and values of a tensor", debug_tensor, .options = debug_tensor_options},
     {"quant", NULL, "TYPE", "rows of raw floats (standard input) to blocks", debug_quant, .options = debug_quant_options},
     {"dequant", NULL, "TYPE", "blocks (standard input) to raw floats", debug_dequant, .options = debug_dequant_options},
