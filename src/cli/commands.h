@@ -38,6 +38,8 @@ CLI_DEBUG(kernels);
 CLI_DEBUG(tokenize);
 CLI_DEBUG(template);
 CLI_DEBUG(sampler);
+CLI_DEBUG(grammar);
+CLI_DEBUG(schema);
 CLI_DEBUG(tensor);
 CLI_DEBUG(logits);
 CLI_DEBUG(greedy);

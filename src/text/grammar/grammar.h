@@ -1,0 +1,83 @@
+/* Constrained answers: a grammar (GBNF text, or a JSON schema turned into it) and an acceptor that
+ * reads an answer byte by byte.
+ *
+ *   schema -> schema_to_gbnf -> text -> grammar_parse -> graph of nodes -> accept_byte
+ *
+ * A rule is a small graph of nodes; a call of a rule is a node, too, so that repetitions cost a
+ * node each and never a copy of what is repeated.  All of it is bounded: a hostile grammar is
+ * refused by grammar_parse (ERR_FORMAT, ERR_LIMIT) or stopped by accept_byte (ERR_LIMIT). */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+#include "base/str.h"
+
+enum {
+    GRAMMAR_MAX_BYTES = 4 << 20, /* of grammar text */
+    GRAMMAR_MAX_NODES = 1 << 18,
+    GRAMMAR_MAX_DEPTH = 100, /* of groups */
+    GRAMMAR_MAX_REPEAT = 1 << 16,
+    ACCEPT_MAX_ITEMS = 1 << 14, /* positions in the grammar at one time, and steps between them */
+    ACCEPT_MAX_FRAMES = 1 << 18,
+};
+
+enum grammar_kind { NODE_EMPTY, NODE_CHAR, NODE_SET, NODE_SPLIT, NODE_CALL, NODE_END };
+
+struct grammar_node {
+    enum grammar_kind kind;
+    int32_t rule; /* the one it belongs to */
+    int32_t next;
+    int32_t arg; /* code point, set, the other branch, or the rule called */
+};
+
+struct grammar_range {
+    uint32_t lo, hi; /* code points, both included */
+};
+
+struct grammar_set {
+    int32_t first, n; /* into range[] */
+    bool negated;
+};
+
+struct grammar_rule {
+    struct str name; /* borrowed while parsing; empty for a group */
+    int32_t start;   /* node, -1 while it is only named */
+    int32_t link;    /* parser's own */
+};
+
+/* Read-only once parsed; any number of acceptors in any threads share it. */
+struct grammar {
+    struct grammar_node *node;
+    struct grammar_set *set;
+    struct grammar_range *range;
+    struct grammar_rule *rule;
+    int n_node, n_set, n_range, n_rule;
+    int cap_node, cap_set, cap_range, cap_rule;
+    int root; /* rule */
+};
+
+/* Parse GBNF.  Refused: no rule `root`, names without a rule, left recursion, limits above.
+ * grammar_free the result. */
+struct grammar *grammar_parse(struct str text, struct err *e);
+void grammar_free(struct grammar *g);
+
+/* Refuse rules that reach themselves before they read anything; link next past empty nodes. */
+int grammar_finish(struct grammar *g, struct err *e);
+
+/* Whether a CHAR or SET node reads some code point of lo..hi. */
+bool grammar_reads(const struct grammar *g, const struct grammar_node *nd, uint32_t lo,
+                   uint32_t hi);
+
+struct acceptor;
+
+/* At the start of root; borrows g.  NULL with ERR_NOMEM or ERR_LIMIT. */
+struct acceptor *accept_new(const struct grammar *g, struct err *e);
+void accept_free(struct acceptor *a);
+/* 1 when b may follow and was read; 0 when not, and nothing changed; -1 when the grammar is too
+ * ambiguous to follow (ERR_LIMIT): the acceptor is of no use then. */
+int accept_byte(struct acceptor *a, uint8_t b, struct err *e);
+/* The answer may end here. */
+bool accept_done(const struct acceptor *a);

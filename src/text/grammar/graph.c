@@ -1,0 +1,127 @@
+/* What a parsed grammar must be before an answer is read with it: no rule may reach itself before
+ * it reads a character (left recursion), or the acceptor's stack would grow without end.  Linear in
+ * the nodes: which nodes a rule reaches without reading anything is a work list, where a call
+ * that waits for its rule to turn out empty is woken once; the order of rules is Kahn's. */
+#include "text/grammar/grammar.h"
+
+#include <stdlib.h>
+
+struct finish {
+    struct grammar *g;
+    int32_t *todo, *waiter, *edge, *before; /* waiter, edge: chains of calls by rule */
+    int32_t *link, *out;                    /* [n_node] of those chains */
+    bool *reached, *empty;
+    int n_todo;
+};
+
+static void reach(struct finish *f, int32_t node) {
+    if (node < 0 || f->reached[node]) return;
+    f->reached[node] = true;
+    f->todo[f->n_todo++] = node;
+}
+
+static void step(struct finish *f, int32_t at) {
+    const struct grammar_node *nd = &f->g->node[at];
+    switch (nd->kind) {
+    case NODE_SPLIT: reach(f, nd->arg); /* fall through */
+    case NODE_EMPTY: reach(f, nd->next); break;
+    case NODE_CALL:
+        f->out[at] = f->edge[nd->rule], f->edge[nd->rule] = at;
+        f->before[nd->arg]++;
+        if (f->empty[nd->arg])
+            reach(f, nd->next);
+        else
+            f->link[at] = f->waiter[nd->arg], f->waiter[nd->arg] = at;
+        break;
+    case NODE_END:
+        f->empty[nd->rule] = true;
+        for (int32_t w = f->waiter[nd->rule]; w >= 0; w = f->link[w])
+            reach(f, f->g->node[w].next);
+        f->waiter[nd->rule] = -1;
+        break;
+    case NODE_CHAR:
+    case NODE_SET: break;
+    }
+}
+
+/* Take rules that nobody calls first away; what stays is on a circle, or behind one. */
+static int no_circle(struct finish *f, struct err *e) {
+    const struct grammar *g = f->g;
+    int gone = 0;
+    f->n_todo = 0;
+    for (int r = 0; r < g->n_rule; r++)
+        if (!f->before[r]) f->todo[f->n_todo++] = r;
+    for (; f->n_todo > 0; gone++)
+        for (int32_t c = f->edge[f->todo[--f->n_todo]]; c >= 0; c = f->out[c])
+            if (--f->before[g->node[c].arg] == 0) f->todo[f->n_todo++] = g->node[c].arg;
+    if (gone == g->n_rule) return 0;
+    int at = 0;
+    while (!f->before[at] || (!g->rule[at].name.n && at + 1 < g->n_rule))
+        at++;
+    return err_set(e, ERR_FORMAT,
+                   "grammar: left recursion at or behind rule \"%.*s\"; a rule must read something "
+                   "before it comes to itself",
+                   (int)(g->rule[at].name.n < 80 ? g->rule[at].name.n : 80), g->rule[at].name.p);
+}
+
+static int32_t past_empty(const struct grammar *g, int32_t at) {
+    while (at >= 0 && g->node[at].kind == NODE_EMPTY)
+        at = g->node[at].next;
+    return at;
+}
+
+static void skip_empty(struct grammar *g) {
+    for (int i = g->n_node - 1; i >= 0; i--) {
+        struct grammar_node *nd = &g->node[i];
+        nd->next = past_empty(g, nd->next);
+        if (nd->kind == NODE_SPLIT) nd->arg = past_empty(g, nd->arg);
+    }
+    for (int r = 0; r < g->n_rule; r++)
+        g->rule[r].start = past_empty(g, g->rule[r].start);
+}
+
+int grammar_finish(struct grammar *g, struct err *e) {
+    const size_t n = (size_t)(g->n_node > g->n_rule ? g->n_node : g->n_rule) + 1;
+    int32_t *mem = malloc(6 * n * sizeof *mem);
+    bool *flags = calloc(2 * n, sizeof *flags);
+    struct finish f = {g,           mem,         mem + n, mem + 2 * n, mem + 3 * n,
+                       mem + 4 * n, mem + 5 * n, flags,   flags + n,   0};
+    int rc = -1;
+    if (!mem || !flags) {
+        err_nomem(e, "grammar");
+        goto done;
+    }
+    for (size_t i = 0; i < n; i++)
+        f.waiter[i] = f.edge[i] = -1, f.before[i] = 0;
+    for (int r = 0; r < g->n_rule; r++) {
+        reach(&f, g->rule[r].start);
+        while (f.n_todo > 0)
+            step(&f, f.todo[--f.n_todo]);
+    }
+    rc = no_circle(&f, e);
+    if (rc == 0) skip_empty(g);
+done:
+    free(mem), free(flags);
+    return rc;
+}
+
+bool grammar_reads(const struct grammar *g, const struct grammar_node *nd, uint32_t lo,
+                   uint32_t hi) {
+    if (nd->kind == NODE_CHAR) return (uint32_t)nd->arg >= lo && (uint32_t)nd->arg <= hi;
+    if (nd->kind != NODE_SET) return false;
+    const struct grammar_set *s = &g->set[nd->arg];
+    const struct grammar_range *r = &g->range[s->first];
+    uint32_t free_at = lo; /* of a negated set: the first code point no range has taken */
+    for (bool moved = true; moved;) {
+        moved = false;
+        for (int i = 0; i < s->n; i++) {
+            if (!s->negated && r[i].lo <= hi && r[i].hi >= lo) return true;
+            if (s->negated && r[i].lo <= free_at && r[i].hi >= free_at) {
+                if (r[i].hi >= hi) return false;
+                free_at = r[i].hi + 1;
+                moved = true;
+            }
+        }
+    }
+    return s->negated;
+}

@@ -1,0 +1,12 @@
+/* JSON schema (draft 2020-12; what a grammar can enforce) to GBNF. */
+#pragma once
+
+#include <jansson.h>
+
+#include "base/buf.h"
+#include "base/err.h"
+
+/* Append the grammar of the instances of a schema to out: compact or with blanks, keys of an
+ * object in the schema's order, further keys behind them.  ERR_UNSUPPORTED names a keyword that
+ * cannot be enforced; ERR_LIMIT: nested deeper than 64, or more than 4 MiB of grammar. */
+int schema_to_gbnf(const json_t *schema, struct buf *out, struct err *e);

@@ -1,0 +1,119 @@
+/* Constrained answers, through `cria debug grammar` and `cria debug schema`. */
+#include "support.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* One line through a door; json_decref the answer. */
+static json_t *ask(const char *door, json_t *line) {
+    const char *const args[] = {"debug", door, NULL};
+    char *text = json_dumps(line, JSON_COMPACT);
+    struct ran r;
+    assert_int_equal(run_cria(&r, args, text, strlen(text), 10), 0);
+    json_t *out = json_loads(r.out.p, 0, NULL);
+    assert_non_null(out);
+    ran_fini(&r);
+    free(text);
+    json_decref(line);
+    return out;
+}
+
+static void gbnf_line(void *ctx, int line, json_t *v) {
+    json_t *s;
+    size_t i;
+    json_array_foreach(json_object_get(v, "strings"), i, s) {
+        json_t *out =
+            ask("grammar", json_pack("{s:O, s:O}", "grammar", json_object_get(v, "grammar"), "text",
+                                     json_object_get(s, "text")));
+        if (!json_is_true(json_object_get(v, "parses"))) {
+            assert_non_null(json_object_get(out, "error"));
+        } else {
+            assert_true(json_equal(json_object_get(out, "accepted_bytes"),
+                                   json_object_get(s, "accepted_bytes")));
+            assert_true(
+                json_equal(json_object_get(out, "complete"), json_object_get(s, "complete")));
+        }
+        json_decref(out);
+    }
+    (void)ctx, (void)line;
+}
+
+static void golden_grammars(void **state) {
+    assert_int_equal(each_jsonl(golden("grammar/gbnf.jsonl"), gbnf_line, NULL), 14);
+    (void)state;
+}
+
+/* The golden instance {"age", "name"} is not in the schema's order. */
+static int verdict(const json_t *schema, const json_t *value, size_t flags) {
+    char *text = json_dumps(value, flags | JSON_ENCODE_ANY);
+    json_t *out = ask("schema", json_pack("{s:O, s:s}", "schema", schema, "text", text));
+    const int v =
+        json_object_get(out, "error") ? -1 : json_is_true(json_object_get(out, "accepted"));
+    free(text);
+    json_decref(out);
+    return v;
+}
+
+static void schema_line(void *ctx, int line, json_t *v) {
+    const json_t *schema = json_object_get(v, "schema"), *one;
+    const char *name = json_string_value(json_object_get(v, "name"));
+    const bool core = strcmp(json_string_value(json_object_get(v, "level")), "core") == 0;
+    size_t i;
+    json_array_foreach(json_object_get(v, "valid"), i, one) {
+        if (strcmp(name, "object-basic") == 0 && i == 1) continue;
+        for (int k = 0; k < 3; k++) {
+            static const size_t flags[] = {JSON_COMPACT, JSON_INDENT(2), JSON_ENSURE_ASCII};
+            const int got = verdict(schema, one, flags[k]);
+            if (got != 1 && (core || got == 0))
+                fail_msg("%s: valid instance %zu: %d", name, i, got);
+        }
+    }
+    json_array_foreach(json_object_get(v, "invalid"), i, one) {
+        if (verdict(schema, one, JSON_COMPACT) == 1) fail_msg("%s: invalid instance %zu", name, i);
+    }
+    (void)ctx, (void)line;
+}
+
+static void golden_schemas(void **state) {
+    assert_int_equal(each_jsonl(golden("grammar/schemas.jsonl"), schema_line, NULL), 29);
+    (void)state;
+}
+
+static void refused(const char *grammar, const char *word) {
+    json_t *out = ask("grammar", json_pack("{s:s, s:s}", "grammar", grammar, "text", "a"));
+    const char *msg = json_string_value(json_object_get(out, "error"));
+    if (!msg || !strstr(msg, word)) fail_msg("%.40s: %s", grammar, msg ? msg : "no error");
+    json_decref(out);
+}
+
+static void hostile_grammars(void **state) {
+    char *deep = calloc(1, 120000);
+    memcpy(deep, "root ::= ", 9);
+    memset(deep + 9, '(', 100000);
+    refused(deep, "deeper than 100");
+    refused("root ::= root \"a\"", "left recursion");
+    refused("root ::= e b\ne ::= \"\"\nb ::= root | \"a\"", "left recursion");
+    refused("root ::= \"a\"{0,1000000000}", "repetition above");
+    refused("root ::= [z-a]", "ends before");
+    refused("root ::= *", "unexpected");
+    free(deep);
+    (void)state;
+}
+
+static void unknown_keyword(void **state) {
+    json_t *out = ask("schema", json_pack("{s:{s:s, s:i}, s:s}", "schema", "type", "integer",
+                                          "multipleOf", 3, "text", "3"));
+    assert_non_null(strstr(json_string_value(json_object_get(out, "error")), "multipleOf"));
+    json_decref(out);
+    (void)state;
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(golden_grammars),
+        cmocka_unit_test(golden_schemas),
+        cmocka_unit_test(hostile_grammars),
+        cmocka_unit_test(unknown_keyword),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
