@@ -108,12 +108,19 @@ static void unknown_keyword(void **state) {
     (void)state;
 }
 
+/* The fuzzer's: an empty name was looked for without end. */
+static void empty_type(void **state) {
+    json_t *out = ask("schema", json_pack("{s:{s:s}, s:s}", "schema", "type", "", "text", "3"));
+    assert_non_null(json_object_get(out, "error"));
+    json_decref(out);
+    (void)state;
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden_grammars),
-        cmocka_unit_test(golden_schemas),
-        cmocka_unit_test(hostile_grammars),
-        cmocka_unit_test(unknown_keyword),
+        cmocka_unit_test(golden_grammars),  cmocka_unit_test(golden_schemas),
+        cmocka_unit_test(hostile_grammars), cmocka_unit_test(unknown_keyword),
+        cmocka_unit_test(empty_type),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

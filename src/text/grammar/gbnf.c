@@ -135,6 +135,9 @@ static int character(struct parser *x, uint32_t *cp) {
 
 static int add_range(struct parser *x, uint32_t lo, uint32_t hi) {
     struct grammar *g = x->g;
+    if (g->set[g->n_set - 1].n >= GRAMMAR_MAX_CLASS)
+        return err_set(x->e, ERR_LIMIT, "grammar: a class of more than %d ranges",
+                       GRAMMAR_MAX_CLASS);
     if (g->n_range >= GRAMMAR_MAX_NODES)
         return err_set(x->e, ERR_LIMIT, "grammar: more than %d ranges", GRAMMAR_MAX_NODES);
     if (grow((void **)&g->range, g->n_range, &g->cap_range, sizeof *g->range, x->e) != 0) return -1;

@@ -19,6 +19,7 @@ enum {
     GRAMMAR_MAX_BYTES = 4 << 20, /* of grammar text */
     GRAMMAR_MAX_NODES = 1 << 18,
     GRAMMAR_MAX_DEPTH = 100, /* of groups */
+    GRAMMAR_MAX_CLASS = 512, /* ranges */
     GRAMMAR_MAX_REPEAT = 1 << 16,
     ACCEPT_MAX_ITEMS = 1 << 14, /* positions in the grammar at one time, and steps between them */
     ACCEPT_MAX_FRAMES = 1 << 18,

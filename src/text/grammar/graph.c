@@ -110,6 +110,7 @@ bool grammar_reads(const struct grammar *g, const struct grammar_node *nd, uint3
     if (nd->kind == NODE_CHAR) return (uint32_t)nd->arg >= lo && (uint32_t)nd->arg <= hi;
     if (nd->kind != NODE_SET) return false;
     const struct grammar_set *s = &g->set[nd->arg];
+    if (!s->n) return s->negated;
     const struct grammar_range *r = &g->range[s->first];
     uint32_t free_at = lo; /* of a negated set: the first code point no range has taken */
     for (bool moved = true; moved;) {

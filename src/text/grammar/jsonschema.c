@@ -47,6 +47,7 @@ static int unsupported(struct gen *g, const char *what) {
 
 static bool listed(const char *key, const char *list) {
     const size_t n = strlen(key);
+    if (!n || strchr(key, ' ')) return false;
     for (const char *p = list; (p = strstr(p, key)); p += n)
         if ((p == list || p[-1] == ' ') && (p[n] == ' ' || !p[n])) return true;
     return false;
