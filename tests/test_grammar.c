@@ -116,11 +116,36 @@ static void empty_type(void **state) {
     (void)state;
 }
 
+/* What cannot be enforced is refused, not dropped; a type beside an enum chooses among its values.
+ */
+static void nothing_is_dropped(void **state) {
+    (void)state;
+    static const char *const unenforced[] = {
+        "{\"type\":\"object\",\"properties\":{},\"required\":[\"a\"]}",
+        "{\"$ref\":\"#/$defs/a\",\"type\":\"string\",\"$defs\":{\"a\":{\"type\":\"integer\"}}}",
+        "{\"allOf\":[{\"type\":\"string\"},{\"properties\":{}}]}",
+        "{\"type\":\"string\",\"allOf\":[{\"properties\":{}}]}",
+        "{\"type\":\"string\",\"enum\":[1,2]}",
+        "{\"type\":\"string\",\"const\":1}",
+    };
+    for (size_t i = 0; i < sizeof unenforced / sizeof *unenforced; i++) {
+        json_t *schema = json_loads(unenforced[i], 0, NULL);
+        json_t *out = ask("schema", json_pack("{s:o, s:s}", "schema", schema, "text", "{}"));
+        if (!json_object_get(out, "error")) fail_msg("%s: accepted", unenforced[i]);
+        json_decref(out);
+    }
+    json_t *typed = json_loads("{\"type\":\"string\",\"enum\":[\"a\",1]}", 0, NULL);
+    json_t *one = json_string("a"), *other = json_integer(1);
+    assert_int_equal(verdict(typed, one, JSON_ENCODE_ANY), 1);
+    assert_int_equal(verdict(typed, other, JSON_ENCODE_ANY), 0);
+    json_decref(typed), json_decref(one), json_decref(other);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(golden_grammars),  cmocka_unit_test(golden_schemas),
         cmocka_unit_test(hostile_grammars), cmocka_unit_test(unknown_keyword),
-        cmocka_unit_test(empty_type),
+        cmocka_unit_test(empty_type),       cmocka_unit_test(nothing_is_dropped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -258,10 +258,23 @@ static int further_member(struct gen *g, const json_t *s, const json_t *props) {
 
 /* Members in order.  Rules from the last to the first: `first` of them (no member so far, hence
  * no comma) and `then` (some member before); each goes on with the next property's. */
+/* What is required must be among the properties: a key of any value has no place in their order. */
+static int check_required(struct gen *g, const json_t *s, const json_t *props) {
+    const json_t *v;
+    size_t i;
+    json_array_foreach(json_object_get(s, "required"), i, v) {
+        const char *key = json_string_value(v);
+        if (!key || !json_object_get(props, key))
+            return unsupported(g, "required beyond properties");
+    }
+    return 0;
+}
+
 static int object_body(struct gen *g, struct buf *b, const json_t *s) {
     json_t *props = json_object_get(s, "properties"), *v;
     const char *key;
     if (only(g, s, "properties required additionalProperties") != 0) return -1;
+    if (check_required(g, s, props) != 0) return -1;
     int first = g->n_rule++, then = g->n_rule++;
     buf_printf(b, " \"{\" ws r%d ws \"}\"", first);
     json_object_foreach(props, key, v) {
@@ -347,14 +360,21 @@ static int choices(struct gen *g, struct buf *b, const json_t *list) {
     return 0;
 }
 
+/* No type, or that of objects. */
+static bool may_be_object(const json_t *s) {
+    const json_t *type = json_object_get(s, "type");
+    const char *name = json_string_value(type);
+    return !type || (name && strcmp(name, "object") == 0);
+}
+
 /* Objects of allOf as one: properties of all, required of all. */
 static int merged(struct gen *g, struct buf *b, const json_t *s) {
     json_t *props = json_object(), *need = json_array(), *v, *all = json_object_get(s, "allOf");
-    int rc = json_array_size(all) ? only(g, s, "allOf") : -1;
+    int rc = json_array_size(all) && may_be_object(s) ? only(g, s, "allOf") : -1;
     size_t i;
     json_array_foreach(all, i, v) {
         const json_t *one = json_object_get(v, "$ref") ? resolve(g, json_object_get(v, "$ref")) : v;
-        if (rc == 0) rc = only(g, one, "properties required");
+        if (rc == 0) rc = may_be_object(one) ? only(g, one, "properties required") : -1;
         const char *key;
         json_t *p;
         json_object_foreach(json_object_get(one, "properties"), key, p) {
@@ -369,6 +389,42 @@ static int merged(struct gen *g, struct buf *b, const json_t *s) {
     return rc == 0 || g->e->code ? rc : unsupported(g, "allOf of other than distinct properties");
 }
 
+static bool is_a(const json_t *v, const char *type) {
+    static const struct {
+        const char *name;
+        json_type type;
+    } types[] = {{"object", JSON_OBJECT},   {"array", JSON_ARRAY},  {"string", JSON_STRING},
+                 {"integer", JSON_INTEGER}, {"null", JSON_NULL},    {"number", JSON_INTEGER},
+                 {"number", JSON_REAL},     {"boolean", JSON_TRUE}, {"boolean", JSON_FALSE}};
+    for (size_t i = 0; type && i < sizeof types / sizeof *types; i++)
+        if (strcmp(types[i].name, type) == 0 && json_typeof(v) == types[i].type) return true;
+    return false;
+}
+
+/* Is v of the type, or of one of them? */
+static bool fits(const json_t *v, const json_t *type) {
+    const json_t *one;
+    size_t i;
+    json_array_foreach(type, i, one) {
+        if (is_a(v, json_string_value(one))) return true;
+    }
+    return !type || is_a(v, json_string_value(type));
+}
+
+/* The values of an enum, or a const, that the type beside it allows. */
+static int chosen(struct gen *g, struct buf *b, const json_t *values, const json_t *type) {
+    json_t *left = json_array();
+    const json_t *v;
+    size_t i;
+    json_array_foreach(values, i, v) {
+        if (fits(v, type)) json_array_append(left, (json_t *)v);
+    }
+    const int rc = json_array_size(left) ? constants(g, b, left)
+                                         : unsupported(g, "enum without a value of its type");
+    json_decref(left);
+    return rc;
+}
+
 static int body(struct gen *g, struct buf *b, const json_t *s) {
     const json_t *type = json_object_get(s, "type"), *v;
     size_t i;
@@ -378,16 +434,17 @@ static int body(struct gen *g, struct buf *b, const json_t *s) {
     }
     if (!json_is_object(s)) return unsupported(g, "what is neither an object nor true");
     if ((v = json_object_get(s, "$ref"))) {
+        if (type) return unsupported(g, "type beside $ref");
         const int r = only(g, s, "$ref") != 0 ? -1 : reference(g, v);
         buf_printf(b, " r%d", r);
         return r < 0 ? -1 : 0;
     }
     if ((v = json_object_get(s, "enum")))
-        return only(g, s, "enum") != 0 || type ? unsupported(g, "enum beside other keywords")
-                                               : constants(g, b, v);
+        return only(g, s, "enum") != 0 ? -1 : chosen(g, b, v, type);
     if ((v = json_object_get(s, "const"))) {
+        if (!fits(v, type)) return unsupported(g, "const of another type");
         constant(b, v);
-        return type ? unsupported(g, "const beside type") : only(g, s, "const");
+        return only(g, s, "const");
     }
     if ((v = json_object_get(s, "anyOf")))
         return type                       ? unsupported(g, "anyOf beside type")
