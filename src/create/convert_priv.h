@@ -113,8 +113,7 @@ int tensor_plan_write(struct tensor_plan *p, struct err *e);
 void tensor_plan_free(struct tensor_plan *p);
 struct tensor_plan *tensor_plan_empty(struct conversion *c, struct err *e);
 
-/* ---- convert_tokens.c, convert_tokenizer.c, convert_special.c, convert_spm.c, convert_pretok.c
- * ---- */
+/* ---- tokens and tokenizer ---- */
 
 struct tokens {
     struct arena *a;   /* of the texts */
