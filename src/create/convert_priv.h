@@ -57,9 +57,12 @@ struct conversion {
 
 /* ---- convert.c ---- */
 
-/* The object in a file of the folder.  0 with *out NULL when it is not there. */
+/* The object in a file of the folder, the caller's to json_decref.  0 with *out NULL when the file
+ * is not there; -1 with ERR_FORMAT, ERR_LIMIT, ERR_IO. */
 int convert_read_json(const char *folder, const char *name, json_t **out, struct err *e);
+/* ERR_FORMAT: "FOLDER/config.json: "KEY" WHAT"; of several names ("a|b") the one that is there. */
 int convert_key_error(const struct conversion *c, const char *key, struct err *e, const char *what);
+/* Free what c owns; an unfinished result is removed. */
 void convert_fini(struct conversion *c);
 
 /* ---- convert_family.c ---- */
@@ -82,6 +85,8 @@ int convert_copy_u32(struct conversion *c, const char *key, const char *names, s
 int convert_copy_f32(struct conversion *c, const char *key, const char *names, struct err *e);
 /* How layers of this type rotate, or NULL. */
 const json_t *convert_rope_object(const struct conversion *c, const char *layer_type);
+/* All hyper-parameters into the writer, and the sizes and rope factors that tensors need into c.
+ * ERR_FORMAT and ERR_UNSUPPORTED name the key of config.json. */
 int convert_keys(struct conversion *c, struct err *e);
 
 /* ---- convert_names.c ---- */
@@ -102,16 +107,21 @@ int tensor_name(const struct family *f, const char *hub, struct tensor_name *out
 
 /* ---- convert_tensors.c ---- */
 
-/* Name, shape and type of everything, in the order of the data. */
+/* Name, shape, type and source of every tensor, in the order of the data; owned by the caller. */
 struct tensor_plan;
+/* All tensors of the model, stacks of experts joined, and the vectors that config.json implies.
+ * ERR_FORMAT and ERR_UNSUPPORTED name the hub's tensor. */
 struct tensor_plan *tensor_plan_new(struct conversion *c, struct err *e);
-/* One more, behind the others: a matrix under a name of GGUF, with its rows moved as op says. */
+/* No tensors yet. */
+struct tensor_plan *tensor_plan_empty(struct conversion *c, struct err *e);
+/* One more, behind the others: a matrix under a name of GGUF, with its rows moved as op says.  t is
+ * borrowed. */
 int tensor_plan_add(struct tensor_plan *p, const struct tensor_name *n, const struct st_tensor *t,
                     struct err *e);
+/* First the declarations, then, after all keys are set, the data, with progress. */
 int tensor_plan_declare(struct tensor_plan *p, struct err *e);
 int tensor_plan_write(struct tensor_plan *p, struct err *e);
 void tensor_plan_free(struct tensor_plan *p);
-struct tensor_plan *tensor_plan_empty(struct conversion *c, struct err *e);
 
 /* ---- tokens and tokenizer ---- */
 
@@ -132,9 +142,12 @@ int tokens_init(struct tokens *t, int n_vocab, struct arena *a, struct err *e);
 int tokens_set(struct tokens *t, int64_t id, struct str text, float score, int32_t type,
                struct err *e);
 int tokens_find(const struct tokens *t, struct str text); /* or -1 */
+/* The folder's tokenizer, whichever form it has, into the writer; then what convert_special adds:
+ * special ids, what is put around a text, the chat template.  Errors name the file. */
 int convert_tokenizer(struct conversion *c, struct err *e);
 int convert_special(struct conversion *c, const struct tokens *t, struct err *e);
-/* A tokenizer.model (SentencePiece's protobuf). */
+/* The pieces of a tokenizer.model (SentencePiece's protobuf).  ERR_FORMAT where it is broken,
+ * ERR_UNSUPPORTED for a model that is not BPE. */
 int spm_read(const char *path, struct tokens *t, struct err *e);
 /* The name of the pre-tokenizer that cuts texts as tokenizer.json says; "default" and *known false
  * when none of ours does.  whole_words: a word that is a token needs no merges. */
