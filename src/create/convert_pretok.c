@@ -1,7 +1,10 @@
 /* Which of our pre-tokenizers does tokenizer.json mean?  GGUF has only a name for it, the hub has
  * patterns, and publishers write the same pattern in many ways.  So patterns are not compared but
  * what they do: tokenizer.json's own stages and each of ours cut a few lines of text, and the first
- * of ours that cuts them all alike is the one. */
+ * of ours that cuts them all alike is the one.
+ *
+ * The patterns are a stranger's, so they are matched here, under a limit; the matcher of
+ * text/pretok.c is for our own and has none. */
 #define PCRE2_CODE_UNIT_WIDTH 8
 #include <pcre2.h>
 #include <stdio.h>
