@@ -1,7 +1,7 @@
 /* What the tests of the prefix cache share: prompts, engines, and answers compared to the bit. */
 #pragma once
 
-#include "engine/gen.h"
+#include "engine/decode.h"
 #include "support.h"
 
 /* Some prompt; another seed differs from the first token on. */

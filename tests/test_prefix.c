@@ -9,8 +9,8 @@ enum { N = 300 };
 
 static const char *const llama = "models/llama32.gguf";
 
-static struct gen_request greedy(const int32_t *prompt, int n, int n_predict) {
-    struct gen_request r = {.prompt = prompt, .n_prompt = n, .n_predict = n_predict};
+static struct decode_request greedy(const int32_t *prompt, int n, int n_predict) {
+    struct decode_request r = {.prompt = prompt, .n_prompt = n, .n_predict = n_predict};
     r.sampler = sampler_defaults();
     r.sampler.temperature = 0;
     r.ignore_eos = true;
@@ -81,18 +81,18 @@ static void test_answers_are_remembered(void **state) {
     (void)state;
     int32_t tok[N];
     struct err e = {0};
-    struct gen_stats st;
+    struct decode_stats st;
     const struct engine_opts o = {.n_ctx = 512, .n_parallel = 2};
     struct engine *g = prefix_engine(golden(llama), o);
     prompt_make(tok, 70, engine_n_vocab(g), 2);
     struct session *a = session_new(g, &e), *b = session_new(g, &e);
-    struct gen_request r = greedy(tok, 70, 200);
-    assert_int_equal(gen_run(a, &r, NULL, NULL, NULL, &st, &e), 0);
+    struct decode_request r = greedy(tok, 70, 200);
+    assert_int_equal(decode_run(a, &r, NULL, NULL, NULL, &st, &e), 0);
     assert_int_equal(session_n_tok(a), 269);
     memcpy(tok, session_tokens(a), 269 * sizeof *tok);
     r = greedy(tok, 269, 1);
     const int free_before = kv_pool_free_tokens(engine_kv(g));
-    assert_int_equal(gen_run(b, &r, NULL, NULL, NULL, &st, &e), 0); /* while a lives */
+    assert_int_equal(decode_run(b, &r, NULL, NULL, NULL, &st, &e), 0); /* while a lives */
     assert_int_equal(st.n_prompt_cached, 256);
     assert_int_equal(free_before - kv_pool_free_tokens(engine_kv(g)), KV_PAGE);
     session_free(b);
@@ -144,14 +144,14 @@ static void test_shifted_sequences_stay_out(void **state) {
     (void)state;
     int32_t tok[256];
     struct err e = {0};
-    struct gen_stats st;
+    struct decode_stats st;
     const struct engine_opts o = {.n_ctx = 256};
     struct engine *g = prefix_engine(golden(llama), o);
     prompt_make(tok, 100, engine_n_vocab(g), 4);
     struct session *s = session_new(g, &e);
-    struct gen_request r = greedy(tok, 100, 400);
+    struct decode_request r = greedy(tok, 100, 400);
     r.n_keep = 80;
-    assert_int_equal(gen_run(s, &r, NULL, NULL, NULL, &st, &e), 0);
+    assert_int_equal(decode_run(s, &r, NULL, NULL, NULL, &st, &e), 0);
     assert_true(st.n_shift > 0);
     assert_in_range(prefix_stats(engine_prefix(g)).n_page, 0, 1); /* of the prompt, before */
     const int n = session_n_tok(s);
@@ -207,15 +207,15 @@ static void test_the_pool_is_never_short(void **state) {
     (void)state;
     int32_t tok[256];
     struct err e = {0};
-    struct gen_stats st;
+    struct decode_stats st;
     struct engine *g = prefix_engine(golden(llama), (struct engine_opts){.n_ctx = 256});
     struct session *s = session_new(g, &e);
     for (unsigned i = 0; i < 40; i++) {
         const int n = 30 + (int)(i * 37 % 226);
         prompt_make(tok, n, engine_n_vocab(g), 20 + i % 2);
-        struct gen_request r = greedy(tok, n, 10 + (int)(i * 53 % 250));
+        struct decode_request r = greedy(tok, n, 10 + (int)(i * 53 % 250));
         r.n_keep = i % 3 ? (int)(i * 11 % 250) : -1;
-        if (gen_run(s, &r, NULL, NULL, NULL, &st, &e) != 0) fail_msg("prompt %u: %s", i, e.msg);
+        if (decode_run(s, &r, NULL, NULL, NULL, &st, &e) != 0) fail_msg("prompt %u: %s", i, e.msg);
         if (i % 5 == 4) {
             session_free(s);
             s = session_new(g, &e);

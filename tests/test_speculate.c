@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/gen.h"
+#include "engine/decode.h"
 #include "engine/ngram.h"
 #include "engine/speculate.h"
 
@@ -41,12 +41,12 @@ struct heard {
     struct candidate chosen[2048];
     int n, cancel_after;
     struct buf text;
-    struct gen_stats st;
+    struct decode_stats st;
     int32_t held[2048]; /* by the session at the end */
     int n_held;
 };
 
-static int hear(void *ctx, const struct gen_event *ev) {
+static int hear(void *ctx, const struct decode_event *ev) {
     struct heard *h = ctx;
     buf_append(&h->text, ev->text.p, ev->text.n);
     if (ev->token >= 0) {
@@ -56,12 +56,12 @@ static int hear(void *ctx, const struct gen_event *ev) {
     return h->cancel_after && h->n >= h->cancel_after;
 }
 
-static struct heard *answer(struct session *s, const struct gen_request *r, int cancel_after) {
+static struct heard *answer(struct session *s, const struct decode_request *r, int cancel_after) {
     struct heard *h = calloc(1, sizeof *h);
     struct err e = {0};
     h->cancel_after = cancel_after;
     session_truncate(s, 0);
-    if (gen_run(s, r, hear, h, NULL, &h->st, &e) != 0) fail_msg("%s", e.msg);
+    if (decode_run(s, r, hear, h, NULL, &h->st, &e) != 0) fail_msg("%s", e.msg);
     h->n_held = session_n_tok(s);
     memcpy(h->held, session_tokens(s), (size_t)h->n_held * sizeof *h->held);
     return h;
@@ -73,7 +73,7 @@ static void heard_free(struct heard *h) {
 }
 
 /* The same answer with and without; returns how many tokens were guessed. */
-static int check_same(struct open *p, struct gen_request r, int cancel_after) {
+static int check_same(struct open *p, struct decode_request r, int cancel_after) {
     r.n_draft = -1;
     struct heard *plain = answer(p->s, &r, cancel_after);
     int drafted = 0;
@@ -109,8 +109,8 @@ static void make_prompt(int32_t *tok, int n, int n_vocab) {
     }
 }
 
-static struct gen_request request(const int32_t *prompt, int n, int n_predict) {
-    struct gen_request r = {.prompt = prompt, .n_prompt = n, .n_predict = n_predict};
+static struct decode_request request(const int32_t *prompt, int n, int n_predict) {
+    struct decode_request r = {.prompt = prompt, .n_prompt = n, .n_predict = n_predict};
     r.sampler = sampler_defaults();
     r.sampler.temperature = 0;
     r.sampler.seed = 7;
@@ -127,7 +127,7 @@ static void test_every_sampler(void **state) {
     int drafted = 0;
     make_prompt(tok, 40, engine_n_vocab(p.g));
     for (int kind = 0; kind < 6; kind++) {
-        struct gen_request r = request(tok, 40, 200);
+        struct decode_request r = request(tok, 40, 200);
         struct sampler_opts *o = &r.sampler;
         if (kind > 0) o->temperature = 0.8f;
         if (kind == 2) o->repeat_penalty = 1.3f, o->presence_penalty = 0.5f;
@@ -155,7 +155,7 @@ static void test_every_model(void **state) {
             open_model(rel, (struct engine_opts){.n_ctx = 160, .k_type = QT_F16, .v_type = QT_F16});
         int32_t tok[40];
         make_prompt(tok, 40, engine_n_vocab(p.g));
-        struct gen_request r = request(tok, 40, 100);
+        struct decode_request r = request(tok, 40, 100);
         r.n_logprobs = 2;
         drafted += check_same(&p, r, 0);
         close_model(&p);
@@ -172,11 +172,11 @@ static void test_full_context(void **state) {
             open_model(llama, (struct engine_opts){.n_ctx = n_ctx, .n_batch = n_ctx == 65 ? 5 : 0});
         make_prompt(tok, 40, engine_n_vocab(p.g));
         for (int keep = -1; keep < 30; keep += 10) {
-            struct gen_request r = request(tok, 40, 300);
+            struct decode_request r = request(tok, 40, 300);
             r.n_keep = keep;
             drafted += check_same(&p, r, 0);
         }
-        struct gen_request r = request(tok, 40, 300);
+        struct decode_request r = request(tok, 40, 300);
         r.no_shift = true;
         drafted += check_same(&p, r, 0);
         r.n_prompt = 64, r.prompt = calloc(64, sizeof *tok); /* nothing fits but one token */
@@ -194,7 +194,7 @@ static void test_ends_anywhere(void **state) {
     int32_t tok[40];
     int drafted = 0;
     make_prompt(tok, 40, engine_n_vocab(p.g));
-    struct gen_request r = request(tok, 40, 60);
+    struct decode_request r = request(tok, 40, 60);
     struct heard *whole = answer(p.s, &r, 0);
     for (int n = 0; n < 60; n += 3) { /* in the middle of what was accepted, or between */
         r.n_predict = n;
@@ -226,7 +226,7 @@ static void test_equal_draft_is_always_right(void **state) {
                 q = open_model(llama, (struct engine_opts){.n_ctx = 512});
     int32_t tok[8];
     make_prompt(tok, 8, engine_n_vocab(p.g)); /* nothing repeats */
-    struct gen_request r = request(tok, 8, 12);
+    struct decode_request r = request(tok, 8, 12);
     r.draft = q.s;
     struct heard *h = answer(p.s, &r, 0);
     assert_true(h->st.n_drafted > 0);
@@ -236,10 +236,10 @@ static void test_equal_draft_is_always_right(void **state) {
     close_model(&q);
 }
 
-static void refused(struct session *s, const struct gen_request *r, enum err_code code,
+static void refused(struct session *s, const struct decode_request *r, enum err_code code,
                     const char *word) {
     struct err e = {0};
-    assert_int_equal(gen_run(s, r, NULL, NULL, NULL, NULL, &e), -1);
+    assert_int_equal(decode_run(s, r, NULL, NULL, NULL, NULL, &e), -1);
     assert_int_equal(e.code, code);
     if (!strstr(e.msg, word)) fail_msg("%s: no \"%s\"", e.msg, word);
 }
@@ -251,7 +251,7 @@ static void test_refused(void **state) {
                 bert = open_model("models/bert.gguf", (struct engine_opts){.n_ctx = 64});
     int32_t tok[8];
     make_prompt(tok, 8, engine_n_vocab(p.g));
-    struct gen_request r = request(tok, 8, 4);
+    struct decode_request r = request(tok, 8, 4);
     r.draft = phi.s;
     refused(p.s, &r, ERR_UNSUPPORTED, "must be the same");
     refused(p.s, &r, ERR_UNSUPPORTED, golden("models/phi3-4k.gguf"));

@@ -11,6 +11,28 @@
 #include "cli/cli.h"
 #include "engine/embed.h"
 #include "engine/speculate.h"
+#include "store/params.h"
+
+int chat_set_option(struct chat *c, const char *name, const char *value, struct err *e) {
+    struct err why = {0};
+    if (run_options_set(&c->options, name, value, &why) == 0) return 0;
+    const struct param *p = why.code == ERR_NOT_FOUND ? param_find(name) : NULL;
+    if (p && p->use != PARAM_USED) {
+        fprintf(stderr, "option \"%s\" has no effect here\n", name);
+        return 0;
+    }
+    return err_set(e, why.code == ERR_NOT_FOUND ? ERR_USAGE : why.code, "%s", why.msg);
+}
+
+int chat_assign_option(struct chat *c, const char *assignment, struct err *e) {
+    const char *eq = strchr(assignment, '=');
+    char name[64];
+    if (!eq || eq == assignment || (size_t)(eq - assignment) >= sizeof name)
+        return err_set(e, ERR_USAGE, "-o: found \"%.100s\"; accepted: NAME=VALUE", assignment);
+    memcpy(name, assignment, (size_t)(eq - assignment));
+    name[eq - assignment] = 0;
+    return chat_set_option(c, name, eq + 1, e);
+}
 
 /* A model and a session on it, closed together. */
 struct opened {
@@ -173,7 +195,7 @@ static json_t *stamp(const struct chat *c) {
     return json_pack("{s:s, s:s}", "model", c->name ? c->name : c->path, "created_at", text);
 }
 
-static int on_event(void *ctx, const struct gen_event *ev) {
+static int on_event(void *ctx, const struct decode_event *ev) {
     struct listener *l = ctx;
     if (ev->text.n == 0) return 0;
     buf_append(&l->said, ev->text.p, ev->text.n);
@@ -218,7 +240,7 @@ static double rate(int n, int64_t ns) {
     return ns > 0 ? n / ((double)ns * 1e-9) : 0.0;
 }
 
-static void print_timings(const struct chat *c, const struct gen_stats *st, int64_t total_ns) {
+static void print_timings(const struct chat *c, const struct decode_stats *st, int64_t total_ns) {
     char d[48];
     const int64_t load_ns = (int64_t)(engine_load_s(c->engine) * 1e9);
     fprintf(stderr, "total duration:       %s\n", duration(d, total_ns));
@@ -237,7 +259,7 @@ static void print_timings(const struct chat *c, const struct gen_stats *st, int6
 }
 
 /* The last JSON line: Ollama's fields, and how much of the prompt was cached. */
-static void print_json_end(const struct chat *c, const struct gen_stats *st, int64_t total_ns) {
+static void print_json_end(const struct chat *c, const struct decode_stats *st, int64_t total_ns) {
     static const char *const reason[] = {"stop", "length", "cancelled"};
     json_t *j = stamp(c), *rest;
     rest = json_pack("{s:s, s:b, s:s, s:I, s:I, s:i, s:i, s:I, s:i, s:I}", "response", "", "done",
@@ -255,13 +277,13 @@ static void print_json_end(const struct chat *c, const struct gen_stats *st, int
     cli_print_json(j);
 }
 
-static int show(struct chat *c, const struct ids *prompt, struct listener *l, struct gen_stats *st,
-                struct err *e) {
-    struct gen_request r = {.prompt = prompt->v, .n_prompt = (int)prompt->n, .special = false};
+static int show(struct chat *c, const struct ids *prompt, struct listener *l,
+                struct decode_stats *st, struct err *e) {
+    struct decode_request r = {.prompt = prompt->v, .n_prompt = (int)prompt->n, .special = false};
     if (run_options_request(&c->options, engine_vocab(c->engine), &r, e) != 0) return -1;
     r.draft = c->draft;
     const int64_t t0 = os_now_ns();
-    const int rc = gen_run(c->session, &r, on_event, l, &cli_interrupted, st, e);
+    const int rc = decode_run(c->session, &r, on_event, l, &cli_interrupted, st, e);
     const int64_t total = os_now_ns() - t0 + (int64_t)(engine_load_s(c->engine) * 1e9);
     if (!c->json) display_end_line(&c->display);
     if (rc != 0) return -1;
@@ -276,13 +298,13 @@ static int show(struct chat *c, const struct ids *prompt, struct listener *l, st
 int chat_ask(struct chat *c, struct str text, struct err *e) {
     struct listener l = {.chat = c};
     struct ids prompt = {0};
-    struct gen_stats st = {0};
+    struct decode_stats st = {0};
     int rc = make_prompt(c, text, &prompt, e);
     if (rc == 0) rc = show(c, &prompt, &l, &st, e);
     if (rc == 0 && !c->raw) rc = add_turn(c, "assistant", buf_view(&l.said), e);
     /* A question that could not be asked is not part of the conversation. */
     if (rc != 0 && (c->n_turn - c->n_history) % 2 == 1) drop_turns(c, c->n_turn - 1, 1);
-    if (rc == 0 && st.why == GEN_CANCELLED && cli_interrupted)
+    if (rc == 0 && st.why == DECODE_CANCELLED && cli_interrupted)
         rc = err_set(e, ERR_CANCELLED, "interrupted");
     ids_fini(&prompt);
     buf_fini(&l.said);

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "cli/display.h"
-#include "cli/run_options.h"
+#include "engine/run_options.h"
 #include "engine/prompt.h"
 
 struct turn {
@@ -30,6 +30,12 @@ struct chat {
     int n_turn, cap_turn;
     int n_history; /* the first turns, which the model brings: any roles in any order */
 };
+
+/* Set an option of the run (engine/run_options.h).  ERR_USAGE also for an unknown one; those that
+ * Ollama's clients still send but that mean nothing here are accepted with a warning on stderr. */
+int chat_set_option(struct chat *c, const char *name, const char *value, struct err *e);
+/* The same from "NAME=VALUE". */
+int chat_assign_option(struct chat *c, const char *assignment, struct err *e);
 
 /* Open the model with the options as they stand, or again when they have changed.  The
  * conversation stays. */

@@ -46,7 +46,7 @@ static int set_options(struct chat *c, char **lora, struct err *e) {
     for (int i = 0; i < flags.options.n; i++)
         if (strncmp(flags.options.v[i], "stop=", 5) == 0) c->options.n_stop = 0;
     for (int i = 0; i < flags.options.n; i++)
-        if (run_options_assign(&c->options, flags.options.v[i], e) != 0) return -1;
+        if (chat_assign_option(c, flags.options.v[i], e) != 0) return -1;
     if (flags.threads) c->options.num_thread = flags.threads;
     if (flags.ctx) c->options.num_ctx = flags.ctx;
     if (flags.format)

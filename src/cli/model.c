@@ -200,7 +200,7 @@ static void apply_param(void *ctx, const char *name, const char *value) {
     /* A model from outside must not choose which of the user's files are read. */
     if (strcmp(name, "draft") == 0)
         err_set(&e, ERR_USAGE, "a model cannot name a file here");
-    else if (run_options_set(&a->c->options, name, value, &e) == 0)
+    else if (chat_set_option(a->c, name, value, &e) == 0)
         return;
     if (strncmp(e.msg, "unknown option", 14) == 0) err_set(&e, ERR_USAGE, "it is not known here");
     snprintf(what, sizeof what, "its parameter \"%.60s\" has no effect: %s", name, e.msg);
@@ -261,7 +261,7 @@ int cli_model_apply(const struct cli_model *m, struct chat *c, struct err *e) {
         cli_model_text(m, LAYER_SYSTEM, &c->system, e) != 0 ||
         cli_model_text(m, LAYER_TEMPLATE, &c->template, e) != 0 || add_messages(m, c, e) != 0)
         return -1;
-    if (m->draft[0] && run_options_set(&c->options, "draft", m->draft, e) != 0) return -1;
+    if (m->draft[0] && chat_set_option(c, "draft", m->draft, e) != 0) return -1;
     if (m->adapter[0]) c->lora = m->adapter, c->lora_scale = 1.0f;
     return 0;
 }

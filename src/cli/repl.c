@@ -85,7 +85,7 @@ static void set_parameter(struct chat *c, char *rest) {
     if (strcmp(name, "stop") == 0) c->options.n_stop = 0;
     int rc = 0;
     for (const char *v = value; rc == 0 && *v; v = word(&rest)) {
-        rc = run_options_set(&c->options, name, v, &e);
+        rc = chat_set_option(c, name, v, &e);
         if (rc == 0) fprintf(stderr, "Set parameter '%s' to '%s'\n", name, v);
     }
     if (rc == 0 && run_options_reopen(&c->options, &before)) rc = chat_open(c, &e);

@@ -9,14 +9,15 @@
 
 #include "base/version.h"
 #include "engine/embed.h"
-#include "engine/gen.h"
+#include "engine/decode.h"
 #include "engine/prompt.h"
 #include "engine/speculate.h"
 
 static_assert(CRIA_ERROR_CANCELLED == (int)ERR_CANCELLED,
               "status and err_code have the same values");
 static_assert(CRIA_ERROR_LIMIT == (int)ERR_LIMIT, "status and err_code have the same values");
-static_assert(CRIA_CANCELLED == (int)GEN_CANCELLED, "reason and gen_why have the same values");
+static_assert(CRIA_CANCELLED == (int)DECODE_CANCELLED,
+              "reason and decode_why have the same values");
 static_assert(sizeof(((cria_error *)0)->message) == sizeof(((struct err *)0)->msg),
               "messages are copied whole");
 
@@ -302,12 +303,12 @@ struct listener {
     void *user;
 };
 
-static int on_event(void *ctx, const struct gen_event *ev) {
+static int on_event(void *ctx, const struct decode_event *ev) {
     const struct listener *l = ctx;
     return l->fn ? l->fn(l->user, ev->text.p, ev->text.n, ev->token) : 0;
 }
 
-static void copy_result(cria_result *to, const struct gen_stats *st) {
+static void copy_result(cria_result *to, const struct decode_stats *st) {
     if (!to) return;
     *to = (cria_result){
         .reason = (int)st->why,
@@ -356,7 +357,7 @@ static int generate(cria_session *s, const int32_t *tokens, size_t n,
         return err_set(e, ERR_USAGE, "n_draft: %d; accepted: 0 to %d", in.n_draft, SPECULATE_MAX);
     struct str *stop = stop_texts(&in, e);
     if (!stop) return -1;
-    const struct gen_request r = {
+    const struct decode_request r = {
         .prompt = tokens,
         .n_prompt = (int)n,
         .sampler = sampler_options(&in),
@@ -369,10 +370,10 @@ static int generate(cria_session *s, const int32_t *tokens, size_t n,
         .n_draft = in.n_draft > 0 ? in.n_draft : -1,
         .draft = in.draft ? in.draft->session : NULL,
     };
-    struct gen_stats st;
+    struct decode_stats st;
     cria_model *other = in.draft ? in.draft->model : s->model;
     take_turns(s->model, other);
-    const int rc = gen_run(s->session, &r, on_event, l, in.cancel, &st, e);
+    const int rc = decode_run(s->session, &r, on_event, l, in.cancel, &st, e);
     end_turns(s->model, other);
     free(stop);
     if (rc == 0) copy_result(result, &st);

@@ -1,54 +1,165 @@
-/* The one door to generation: a request in, events out.  Today in this process; the server issue
- * adds a second implementation behind the same functions that speaks to an engine child. */
+/* The one door to generation: requests in, events out.  Two implementations behind the same
+ * functions, for which the same tests hold (tests/test_gen.c):
+ *
+ *   gen_local.c   in this process: `cria run`
+ *   gen_child.c   in a child process that owns nothing but its model: `cria serve`
+ *
+ * Data flow: request (JSON) -> prompt.c (template, tools, tokens) -> scheduler.c (all sequences of
+ * a model in one batch) -> answer.c (thinking, text, tool calls) -> events.
+ *
+ * A request is a JSON object.  Unknown keys, wrong types and values out of range end it with
+ * ERR_USAGE naming the key; null is as if absent.
+ *
+ *   "op"        "chat" "text" "embed" "rerank" "tokenize" "detokenize" "render"
+ *
+ * chat, render:
+ *   "messages"  [{"role": "system" "user" "assistant" "tool", "content": text or absent,
+ * "thinking", "tool_calls": [{"id", "function": {"name", "arguments": object}}], "tool_name",
+ *               "tool_call_id", "images": [base64]}]; images: ERR_UNSUPPORTED with a text-only
+ * model "tools"     [{"type": "function", "function": {"name", "description", "parameters":
+ * schema}}] "tool_choice"          "auto" (default), "none", "required", or {"name": one of the
+ * tools} "parallel_tool_calls"  false: at most one call "think"     absent: the model's own way;
+ * true, false, "low" "medium" "high" "max" "documents" [{"title", "text"}], "template_vars" {name:
+ * value}: for templates that know them "continue"  true: go on with the last message, which is the
+ * assistant's text: "prompt"    text; "suffix": what follows the gap (models that fill in);
+ * "system": text "tokens"    [id] instead of prompt, or before it (Ollama's "context") "raw" true:
+ * no template;  "echo": true: the prompt's text is the answer's beginning "think", "images"  as in
+ * chat chat, text: "options"   run_options.h, by their names; unknown ones are left out with a
+ * warning in the log "format"    "json", a JSON schema (object), {"gbnf": text}, {"regex": text}
+ *   "n"         choices, 1 to 128: they share the prompt; their seeds are seed, seed + 1...
+ *   "logprobs"  true: of each token; "top_logprobs": 0 to 20 alternatives with it
+ *   "truncate"  false: a prompt that does not fit is ERR_LIMIT with the numbers; default true: the
+ *               oldest messages go, the system message and the last stay
+ *   "shift"     as the option
+ *   "template"  Go or Jinja text instead of the model's
+ *   "user"      text; requests of one user share the turns of the scheduler fairly with others
+ *   "tenant"    text; the prefix cache is shared within one tenant only
+ *   "adapter"   text: the name of an adapter given at opening; absent: the one it was opened with
+ * embed:
+ *   "input"     [text or [id]]; "truncate" as above (the end goes); "dimensions": the first of them
+ *   "normalize" false: rows as the model gives them
+ * rerank:
+ *   "query" text, "documents" [text]
+ * tokenize:     "text", "special": control tokens are recognized (default false), "bos": begin
+ *               token (default true), "pieces": true: texts, too
+ * detokenize:   "tokens" */
 #pragma once
 
-#include "base/err.h"
-#include "base/str.h"
-#include "engine/session.h"
-#include "sample/sampler.h"
+#include <jansson.h>
 
-struct gen_request {
-    const int32_t *prompt; /* [n_prompt] tokens, borrowed during the call */
-    int n_prompt;
-    struct sampler_opts sampler;
-    int n_predict;          /* -1: until the end token or 10 x context; 0: only prefill */
-    int n_keep;             /* tokens that a context shift keeps; -1: the whole prompt */
-    bool no_shift;          /* true: a full context ends the answer (GEN_LENGTH) */
-    const struct str *stop; /* [n_stop] texts that end the answer and are not part of it */
-    int n_stop;
-    bool special; /* show control tokens in the text */
-    bool ignore_eos;
-    bool spare_newline; /* line feeds take no repetition penalty */
-    int n_logprobs;     /* 0: none; else top candidates with each token, <= 20 */
-    /* Speculation (speculate.h); the answer is the same with and without. */
-    int n_draft;           /* tokens guessed at once, at most; 0: SPECULATE_MAX; -1: none */
-    struct session *draft; /* of a draft model, borrowed; its text is lost.  NULL: none */
+#include "engine/engine.h"
+
+struct gen;      /* an opened model; any number of threads */
+struct gen_task; /* a request under way */
+
+/* ---- events ---- */
+
+enum gen_kind {
+    GEN_PROMPT,   /* once, before the first text: the prompt has been read; `stats` */
+    GEN_THINKING, /* text */
+    GEN_TEXT,     /* text */
+    GEN_CALL,     /* a whole tool call: data {"id", "function": {"name", "arguments": object}} */
+    GEN_FINISH,   /* a choice is complete: `why`, `stop`, stats of that choice */
+    GEN_VECTOR,   /* embed: choice is the input's index, vector [n_vector]; stats.n_prompt is that
+                   * input's tokens */
+    GEN_RESULT,   /* data of the other operations:
+                   *   rerank {"results": [{"index", "score"}]} best first
+                   *   tokenize {"tokens": [id], "pieces": [text or [byte]]}
+                   *   detokenize {"text"}
+                   *   render {"prompt", "n_tokens"} */
+    GEN_END,      /* the last of every task, after which it is gone: err.code ERR_NONE, or why it
+                   * failed; stats of all choices together */
 };
 
-enum gen_why { GEN_STOP, GEN_LENGTH, GEN_CANCELLED };
+enum gen_why { GEN_STOP, GEN_LENGTH, GEN_CALLS, GEN_CANCELLED };
 
 struct gen_stats {
-    enum gen_why why;
-    int n_prompt, n_prompt_cached; /* prompt tokens; how many were in the cache already */
-    int n_eval;                    /* tokens generated, the end token not counted */
-    int64_t prompt_ns, eval_ns;
-    int n_shift;               /* context shifts that happened */
-    int n_drafted, n_accepted; /* tokens guessed and checked; how many of them were right */
+    int n_prompt, n_cached; /* tokens of the prompt; how many of them were in a cache */
+    int n_eval;             /* tokens generated */
+    int n_truncated;        /* tokens of the prompt, or of an input, that were left out */
+    int n_shift;            /* context shifts */
+    int n_drafted, n_accepted;
+    int64_t queue_ns, prompt_ns, eval_ns;
 };
 
 struct gen_event {
-    struct str text;             /* whole UTF-8 characters; may be empty */
-    int32_t token;               /* -1: text that was held back, no new token */
-    const struct candidate *top; /* [n_top] by probability; the chosen one is top_chosen */
-    int n_top;
-    struct candidate chosen; /* p under the unmodified distribution */
+    enum gen_kind kind;
+    int choice;
+    struct str text;      /* whole UTF-8 characters */
+    const json_t *data;   /* borrowed for the call.  With GEN_TEXT and GEN_THINKING the tokens that
+                           * the   text is made of, when "logprobs" was asked for: [{"token", "logprob",
+                           * "bytes", "top_logprobs": [...]}], else NULL */
+    const int32_t *token; /* [n_token] ids behind the text, or NULL */
+    int n_token;
+    const float *vector;
+    int n_vector;
+    enum gen_why why;
+    struct str stop; /* the stop text that ended it; empty: the model's own end */
+    struct gen_stats stats;
+    struct err err;
 };
 
-/* Called on the caller's thread for each piece; nonzero return cancels. */
-typedef int gen_event_fn(void *ctx, const struct gen_event *ev);
+/* Called on a thread of the implementation, one event of a task at a time, in order.  Must not
+ * block, nor open or close a gen.  After GEN_END the task is gone. */
+typedef void gen_event_fn(void *ctx, const struct gen_event *ev);
 
-/* Generate on s, reusing what its cache and the engine's prefix cache share with the prompt.  *stop
- * (may be NULL) is polled between tokens and prefill chunks.  Returns 0 also when cancelled
- * (stats->why). */
-int gen_run(struct session *s, const struct gen_request *r, gen_event_fn *fn, void *ctx,
-            const volatile int *stop, struct gen_stats *stats, struct err *e);
+/* ---- opening ---- */
+
+/* Zero is the default everywhere. */
+struct gen_opts {
+    struct engine_opts
+        engine;        /* n_parallel: sequences at once, 0: 4; they cost nothing until used */
+    const char *draft; /* path of a draft model, or NULL */
+    const char *renderer, *parser; /* built-in names (Modelfile RENDERER, PARSER), or NULL */
+    /* What it may use in all, bytes; 0: no limit.  A context that `engine` leaves open is made
+     * smaller to fit (not below 2048 or the model's training context); what does not fit then is
+     * ERR_LIMIT with the numbers. */
+    uint64_t max_bytes;
+    const char *tenant_key; /* reserved */
+};
+
+/* What is known of an opened model; lives as long as the gen. */
+struct gen_info {
+    const char *arch;
+    int n_ctx, n_ctx_train, n_parallel, n_embd, n_vocab;
+    bool embedding; /* it embeds only */
+    bool tools, thinking, insert, vision;
+    bool ctx_reduced;      /* the context was made smaller to fit max_bytes */
+    uint64_t n_bytes;      /* what it may come to use: weights, cache, compute (memory.h) */
+    uint64_t weight_bytes; /* of them */
+    int64_t load_ns;
+};
+
+/* Blocks until the model is ready, or *stop (may be NULL) becomes nonzero. */
+struct gen *gen_open_local(const char *path, const struct gen_opts *o, struct err *e);
+struct gen *gen_open_child(const char *path, const struct gen_opts *o, const volatile int *stop,
+                           struct err *e);
+/* Cancels what runs and waits until the last GEN_END has been delivered.  Accepts NULL. */
+void gen_close(struct gen *g);
+
+const struct gen_info *gen_info(const struct gen *g);
+/* False once the child is gone: every task has ended with ERR_IO, gen_start fails. */
+bool gen_alive(const struct gen *g);
+
+struct gen_load {
+    int n_running, n_waiting; /* sequences in the batch; tasks before their first step */
+    uint64_t kv_bytes;        /* of the cache, in use */
+    uint64_t rss_bytes;       /* of the process that runs it */
+};
+struct gen_load gen_load(const struct gen *g);
+
+/* ---- requests ---- */
+
+/* Starts and returns at once; the request is read, not kept.  fn is called from now on, maybe
+ * before this returns, and for every started task GEN_END comes.  What is wrong with the request is
+ * told there, too; -1 (nothing comes) only for ERR_NOMEM and a gen that is not alive.  *out (may be
+ * NULL) is valid until GEN_END has been delivered. */
+int gen_start(struct gen *g, const json_t *request, gen_event_fn *fn, void *ctx,
+              struct gen_task **out, struct err *e);
+/* Any thread, not after GEN_END was delivered: its sequences leave within a step or a prefill
+ * chunk; GEN_FINISH and GEN_END with GEN_CANCELLED and ERR_CANCELLED come. */
+void gen_cancel(struct gen_task *t);
+/* A reader is slow: no more tokens are made for this task until it is resumed.  What is under way
+ * still comes, a few events. */
+void gen_pause(struct gen_task *t);
+void gen_resume(struct gen_task *t);

@@ -8,6 +8,7 @@
  * refused by grammar_parse (ERR_FORMAT, ERR_LIMIT) or stopped by accept_byte (ERR_LIMIT). */
 #pragma once
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -82,3 +83,31 @@ void accept_free(struct acceptor *a);
 int accept_byte(struct acceptor *a, uint8_t b, struct err *e);
 /* The answer may end here. */
 bool accept_done(const struct acceptor *a);
+
+/* A copy that goes its own way; the grammar stays shared. */
+struct acceptor *accept_copy(const struct acceptor *a, struct err *e);
+
+/* ---- tokens of a vocabulary ---- */
+
+struct vocab;
+struct grammar_vocab; /* a vocabulary's texts as a tree; made once a model, read by any thread */
+
+/* Of the ids below n_vocab.  Control tokens are never allowed, end tokens where the answer may end.
+ */
+struct grammar_vocab *grammar_vocab_new(const struct vocab *v, int n_vocab, struct err *e);
+void grammar_vocab_free(struct grammar_vocab *gv);
+
+/* Set bit id of allowed[(n_vocab + 31) / 32] for each token that may come next, clear all others.
+ * Returns how many are allowed (0: the answer can neither go on nor end), -1 with ERR_LIMIT. */
+int accept_mask(struct acceptor *a, const struct grammar_vocab *gv, uint32_t *allowed,
+                struct err *e);
+/* 1: id may come next (nothing changes); 0: not; -1 with ERR_LIMIT. */
+int accept_allows(struct acceptor *a, const struct grammar_vocab *gv, int32_t id, struct err *e);
+/* Read a token: as accept_byte, for all its bytes or none. */
+int accept_token(struct acceptor *a, const struct grammar_vocab *gv, int32_t id, struct err *e);
+
+/* ---- a client's format ---- */
+
+/* The grammar of "json", a JSON schema, {"gbnf": text} or {"regex": text}.  ERR_USAGE for anything
+ * else; errors of the parts as they are. */
+struct grammar *grammar_of_format(const json_t *format, struct err *e);

@@ -1,9 +1,11 @@
-/* The options of a model run, `-o NAME=VALUE` and `/set parameter NAME VALUE`, with Ollama's names
- * and defaults (COMPAT.md 2.7) and our own beyond them. */
+/* The options of a model run: `-o NAME=VALUE`, `/set parameter NAME VALUE`, "options" of a request.
+ * Ollama's names and defaults (COMPAT.md 2.7) and our own beyond them. */
 #pragma once
 
+#include <jansson.h>
+
 #include "base/arena.h"
-#include "engine/gen.h"
+#include "engine/decode.h"
 
 enum { RUN_MAX_STOP = 64, RUN_MAX_BIAS = 1024 };
 
@@ -24,13 +26,13 @@ struct run_options {
 void run_options_init(struct run_options *o);
 void run_options_fini(struct run_options *o);
 
-/* Set one option from its text.  ERR_USAGE: an unknown name (lists the known), a value of another
- * type ("option "top_k" must be of type integer"), out of range.  Options that Ollama's clients
- * still send but that mean nothing here are accepted with a warning on stderr. */
+/* Set one option from its text.  ERR_NOT_FOUND: an unknown name (lists the known); ERR_USAGE: a
+ * value of another type ("option "top_k" must be of type integer"), out of range. */
 int run_options_set(struct run_options *o, const char *name, const char *value, struct err *e);
 
-/* The same from "NAME=VALUE". */
-int run_options_assign(struct run_options *o, const char *assignment, struct err *e);
+/* The same from a JSON value of the option's type; null changes nothing.  A list replaces the one
+ * before.  Options that name files are unknown here. */
+int run_options_set_json(struct run_options *o, const char *name, json_t *v, struct err *e);
 
 /* Do the options need the model to be opened again? */
 bool run_options_reopen(const struct run_options *o, const struct run_options *before);
@@ -40,5 +42,5 @@ void run_options_print(const struct run_options *o, struct buf *out);
 
 /* The engine's and a request's part.  DRY's breakers are tokenized into o's arena. */
 void run_options_engine(const struct run_options *o, struct engine_opts *out);
-int run_options_request(struct run_options *o, const struct vocab *v, struct gen_request *r,
+int run_options_request(struct run_options *o, const struct vocab *v, struct decode_request *r,
                         struct err *e);

@@ -1,5 +1,5 @@
 /* See run_options.h: one table row per option. */
-#include "cli/run_options.h"
+#include "engine/run_options.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -10,7 +10,6 @@
 #include <strings.h>
 
 #include "engine/speculate.h"
-#include "store/params.h"
 
 enum kind { INTEGER, NUMBER, BOOLEAN, PATH, TEXTS, BIAS };
 
@@ -165,7 +164,7 @@ static int unknown(const char *name, struct err *e) {
     struct buf list = {0};
     for (int i = 0; i < N_ROW; i++)
         buf_printf(&list, " %s", rows[i].name);
-    err_set(e, ERR_USAGE, "unknown option \"%.40s\"; known:%s", name, list.p);
+    err_set(e, ERR_NOT_FOUND, "unknown option \"%.40s\"; known:%s", name, list.p);
     buf_fini(&list);
     return -1;
 }
@@ -182,31 +181,105 @@ static int set_row(struct run_options *o, const struct row *r, const char *value
     return add_bias(o, value, e);
 }
 
-int run_options_set(struct run_options *o, const char *name, const char *value, struct err *e) {
+static const struct row *find_row(const char *name) {
     if (strcmp(name, "draft_num_predict") == 0) name = "num_draft"; /* Ollama's */
-    for (int i = 0; i < N_ROW; i++) {
-        if (strcmp(rows[i].name, name) != 0) continue;
-        /* A value that is out of range leaves the option as it was. */
-        const struct sampler_opts before = o->sampler;
-        if (set_row(o, &rows[i], value, e) == 0 && sampler_check(&o->sampler, e) == 0) return 0;
-        o->sampler = before;
-        return -1;
+    for (int i = 0; i < N_ROW; i++)
+        if (strcmp(rows[i].name, name) == 0) return &rows[i];
+    return NULL;
+}
+
+/* A value that is out of range leaves the option as it was. */
+static int set_checked(struct run_options *o, const struct row *r, const char *value,
+                       struct err *e) {
+    const struct sampler_opts before = o->sampler;
+    if (set_row(o, r, value, e) == 0 && sampler_check(&o->sampler, e) == 0) return 0;
+    o->sampler = before;
+    return -1;
+}
+
+int run_options_set(struct run_options *o, const char *name, const char *value, struct err *e) {
+    const struct row *r = find_row(name);
+    return r ? set_checked(o, r, value, e) : unknown(name, e);
+}
+
+/* ---- values of JSON ---- */
+
+static const char *type_name(enum kind kind) {
+    switch (kind) {
+    case INTEGER: return "integer";
+    case NUMBER: return "number";
+    case BOOLEAN: return "boolean";
+    case PATH: return "string";
+    case TEXTS: return "array of strings";
+    case BIAS: break;
     }
-    /* Clients still send these; what they set does not exist here or is always as it should be. */
-    const struct param *p = param_find(name);
-    if (!p || p->use == PARAM_USED) return unknown(name, e);
-    fprintf(stderr, "option \"%s\" has no effect here\n", name);
+    return "object of token ids and numbers";
+}
+
+/* A value's text when it is of the row's type; false when not. */
+static bool value_text(const struct row *r, const json_t *v, char *out, size_t n) {
+    const double x = json_number_value(v);
+    switch (r->kind) {
+    case INTEGER:
+        if (json_is_integer(v))
+            snprintf(out, n, "%lld", (long long)json_integer_value(v));
+        else if (json_is_real(v) && x == floor(x) && fabs(x) < 1e15)
+            snprintf(out, n, "%.0f", x); /* JavaScript's 4096.0 */
+        else
+            return false;
+        return true;
+    case NUMBER: snprintf(out, n, "%.17g", x); return json_is_number(v);
+    case BOOLEAN:
+        snprintf(out, n, "%s", json_is_true(v) ? "true" : "false");
+        return json_is_boolean(v);
+    default: return false;
+    }
+}
+
+/* One text, or several; what was there is replaced. */
+static int set_texts(struct run_options *o, const struct row *r, const json_t *v, struct err *e) {
+    const json_t *item = v;
+    size_t i = 0;
+    *(r->at == AT(stop) ? &o->n_stop : &o->n_breaker) = 0;
+    const size_t n = json_is_array(v) ? json_array_size(v) : 1;
+    for (; i < n; i++) {
+        if (json_is_array(v)) item = json_array_get(v, i);
+        const char *text = json_string_value(item);
+        if (!text || strlen(text) != json_string_length(item))
+            return err_set(e, ERR_USAGE, "option \"%s\" must be of type %s", r->name,
+                           type_name(r->kind));
+        if (add_text(o, r, text, e) != 0) return -1;
+    }
     return 0;
 }
 
-int run_options_assign(struct run_options *o, const char *assignment, struct err *e) {
-    const char *eq = strchr(assignment, '=');
-    char name[64];
-    if (!eq || eq == assignment || (size_t)(eq - assignment) >= sizeof name)
-        return err_set(e, ERR_USAGE, "-o: found \"%.100s\"; accepted: NAME=VALUE", assignment);
-    memcpy(name, assignment, (size_t)(eq - assignment));
-    name[eq - assignment] = 0;
-    return run_options_set(o, name, eq + 1, e);
+/* {"ID": BIAS}: a number, or false for a ban. */
+static int set_biases(struct run_options *o, json_t *v, struct err *e) {
+    const char *id;
+    json_t *bias;
+    char text[80];
+    o->n_bias = 0;
+    json_object_foreach(v, id, bias) {
+        if (json_is_number(bias))
+            snprintf(text, sizeof text, "%.20s:%.17g", id, json_number_value(bias));
+        else
+            snprintf(text, sizeof text, "%.20s:%s", id, json_is_false(bias) ? "-inf" : "?");
+        if (add_bias(o, text, e) != 0) return -1;
+    }
+    return 0;
+}
+
+int run_options_set_json(struct run_options *o, const char *name, json_t *v, struct err *e) {
+    const struct row *r = find_row(name);
+    char text[64];
+    if (!r || r->kind == PATH) return unknown(name, e); /* nobody outside names files here */
+    if (json_is_null(v)) return 0;
+    if (r->kind == TEXTS) return set_texts(o, r, v, e);
+    if (r->kind == BIAS && json_is_object(v)) return set_biases(o, v, e);
+    if (!value_text(r, v, text, sizeof text))
+        return err_set(e, ERR_USAGE, "option \"%s\" must be of type %s", r->name,
+                       type_name(r->kind));
+    return set_checked(o, r, text, e);
 }
 
 bool run_options_reopen(const struct run_options *o, const struct run_options *before) {
@@ -284,7 +357,7 @@ static int add_breakers(struct run_options *o, const struct vocab *v, struct err
     return 0;
 }
 
-int run_options_request(struct run_options *o, const struct vocab *v, struct gen_request *r,
+int run_options_request(struct run_options *o, const struct vocab *v, struct decode_request *r,
                         struct err *e) {
     o->sampler.seed = o->seed;
     o->sampler.bias = o->bias;

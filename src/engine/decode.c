@@ -5,7 +5,7 @@
  *
  * With speculation the session is fed id and guesses at what follows, and gives logits after each.
  * As long as what the sampler chooses is what was guessed, the next logits are there already. */
-#include "engine/gen.h"
+#include "engine/decode.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -17,13 +17,13 @@
 
 enum { MAX_LOGPROBS = 20, RUNAWAY = 10 /* contexts that an unbounded answer may fill */ };
 
-struct gen {
+struct decode {
     struct session *s;
-    const struct gen_request *r;
-    gen_event_fn *fn;
+    const struct decode_request *r;
+    decode_event_fn *fn;
     void *ctx;
     const volatile int *stop;
-    struct gen_stats *st;
+    struct decode_stats *st;
     struct err *e;
     const struct vocab *vocab;
     struct sampler *sampler; /* owned, like all below */
@@ -38,7 +38,7 @@ struct gen {
     const float *logits;            /* after fed[at]: the next token's */
 };
 
-static int check_request(const struct gen_request *r, const struct session *s, struct err *e) {
+static int check_request(const struct decode_request *r, const struct session *s, struct err *e) {
     struct engine *g = session_engine(s);
     if (model_is_embedding(engine_model(g)))
         return err_set(e, ERR_UNSUPPORTED, "%s: an embedding model; it does not generate",
@@ -66,7 +66,7 @@ static int check_request(const struct gen_request *r, const struct session *s, s
 }
 
 /* The request's biases and a ban on every token that would end the answer. */
-static int ban_end_tokens(struct gen *g, struct sampler_opts *o) {
+static int ban_end_tokens(struct decode *g, struct sampler_opts *o) {
     const int n_vocab = engine_n_vocab(session_engine(g->s));
     int n = o->n_bias;
     for (int id = 0; id < n_vocab; id++)
@@ -82,13 +82,13 @@ static int ban_end_tokens(struct gen *g, struct sampler_opts *o) {
     return 0;
 }
 
-static void accept(struct gen *g, int32_t id) {
+static void accept(struct decode *g, int32_t id) {
     if (g->spec) speculator_accept(g->spec, id);
     if (g->r->spare_newline && id == vocab_special(g->vocab)->nl) return;
     sampler_accept(g->sampler, id);
 }
 
-static int make_sampler(struct gen *g) {
+static int make_sampler(struct decode *g) {
     struct engine *eng = session_engine(g->s);
     struct sampler_opts o = g->r->sampler;
     if (sampler_check(&o, g->e) != 0) return -1;
@@ -99,15 +99,15 @@ static int make_sampler(struct gen *g) {
     return g->sampler ? 0 : -1;
 }
 
-static int make_speculator(struct gen *g) {
-    const struct gen_request *r = g->r;
+static int make_speculator(struct decode *g) {
+    const struct decode_request *r = g->r;
     if (r->n_draft < 0) return 0;
     g->spec = speculator_new(g->s, r->draft, r->n_draft ? r->n_draft : SPECULATE_MAX, g->e);
     return g->spec ? 0 : -1;
 }
 
 /* What chooses tokens, and what guesses them, with the prompt behind them. */
-static int prepare(struct gen *g) {
+static int prepare(struct decode *g) {
     if (make_sampler(g) != 0 || make_speculator(g) != 0) return -1;
     for (int i = 0; i < g->r->n_prompt; i++)
         accept(g, g->r->prompt[i]);
@@ -115,13 +115,13 @@ static int prepare(struct gen *g) {
 }
 
 /* 1 when the caller's flag asks to stop. */
-static int cancelled(const struct gen *g) {
+static int cancelled(const struct decode *g) {
     return g->stop && __atomic_load_n(g->stop, __ATOMIC_RELAXED);
 }
 
 /* Feed the part of the prompt that is not cached.  0, -1, or 1 when cancelled. */
-static int prefill(struct gen *g) {
-    const struct gen_request *r = g->r;
+static int prefill(struct decode *g) {
+    const struct decode_request *r = g->r;
     int cached = session_recall(g->s, r->prompt, r->n_prompt);
     /* The last token is fed again: its logits were not kept. */
     if (cached == r->n_prompt) session_truncate(g->s, --cached);
@@ -139,7 +139,7 @@ static int prefill(struct gen *g) {
 }
 
 /* Make room for one more token.  0, -1, or 1 when the answer must end here. */
-static int make_room(struct gen *g) {
+static int make_room(struct decode *g) {
     const int n_ctx = engine_n_ctx(session_engine(g->s)), n_tok = session_n_tok(g->s);
     if (n_tok < n_ctx) return 0;
     if (g->r->no_shift) return 1;
@@ -160,8 +160,8 @@ static int make_room(struct gen *g) {
 }
 
 /* Report token id with what can be shown; id -1: the rest of the text.  Nonzero: cancelled. */
-static int emit(struct gen *g, int32_t id) {
-    struct gen_event ev = {.text = buf_view(&g->text), .token = id};
+static int emit(struct decode *g, int32_t id) {
+    struct decode_event ev = {.text = buf_view(&g->text), .token = id};
     if (id >= 0 && g->r->n_logprobs > 0) {
         ev.chosen.id = id;
         ev.n_top = candidates_top(g->logits, engine_n_vocab(session_engine(g->s)), g->r->n_logprobs,
@@ -175,7 +175,7 @@ static int emit(struct gen *g, int32_t id) {
 }
 
 /* The text that was held back. */
-static void emit_rest(struct gen *g) {
+static void emit_rest(struct decode *g) {
     buf_reset(&g->piece);
     detok_finish(&g->detok, &g->piece);
     if (!stopper_push(&g->stopper, buf_view(&g->piece), &g->text))
@@ -183,20 +183,20 @@ static void emit_rest(struct gen *g) {
     if (g->text.n > 0) emit(g, -1);
 }
 
-static int64_t token_limit(const struct gen *g) {
+static int64_t token_limit(const struct decode *g) {
     const int64_t runaway = (int64_t)RUNAWAY * engine_n_ctx(session_engine(g->s));
     return g->r->n_predict < 0 ? runaway : g->r->n_predict;
 }
 
 enum step { GO_ON, END, FAIL };
 
-static enum step end(struct gen *g, enum gen_why why) {
+static enum step end(struct decode *g, enum decode_why why) {
     g->st->why = why;
     return END;
 }
 
 /* Guesses that were not right leave the cache. */
-static void drop_guesses(struct gen *g) {
+static void drop_guesses(struct decode *g) {
     if (g->at + 1 >= g->n_fed) return;
     session_truncate(g->s, session_n_tok(g->s) - (g->n_fed - 1 - g->at));
     g->n_fed = g->at + 1;
@@ -204,7 +204,7 @@ static void drop_guesses(struct gen *g) {
 
 /* Guesses behind fed[0], as many as seem worth it and fit the context, a batch, the cache's pages
  * and what is left of the answer: a batch of n gives n tokens. */
-static int guess(struct gen *g) {
+static int guess(struct decode *g) {
     struct engine *eng = session_engine(g->s);
     const int64_t left = token_limit(g) - g->st->n_eval;
     const int n_batch = engine_n_batch(eng), n_out = engine_n_out(eng),
@@ -219,7 +219,7 @@ static int guess(struct gen *g) {
 }
 
 /* Feed id and guesses; g->logits are those after id. */
-static int feed(struct gen *g, int32_t id) {
+static int feed(struct decode *g, int32_t id) {
     g->fed[0] = id, g->at = 0;
     g->n_fed = 1 + guess(g);
     g->st->n_drafted += g->n_fed - 1;
@@ -233,7 +233,7 @@ static int feed(struct gen *g, int32_t id) {
 }
 
 /* Move on to the logits after id: they are there when it was guessed. */
-static enum step advance(struct gen *g, int32_t id) {
+static enum step advance(struct decode *g, int32_t id) {
     if (g->at + 1 < g->n_fed && g->fed[g->at + 1] == id) {
         g->at++, g->st->n_accepted++;
         g->logits += model_n_vocab(engine_model(session_engine(g->s)));
@@ -241,17 +241,17 @@ static enum step advance(struct gen *g, int32_t id) {
     }
     drop_guesses(g);
     const int full = make_room(g);
-    if (full != 0) return full < 0 ? FAIL : end(g, GEN_LENGTH);
+    if (full != 0) return full < 0 ? FAIL : end(g, DECODE_LENGTH);
     return feed(g, id) == 0 ? GO_ON : FAIL;
 }
 
 /* Choose, show and feed one token. */
-static enum step step(struct gen *g) {
-    if (g->st->n_eval >= token_limit(g)) return end(g, GEN_LENGTH);
-    if (cancelled(g)) return end(g, GEN_CANCELLED);
+static enum step step(struct decode *g) {
+    if (g->st->n_eval >= token_limit(g)) return end(g, DECODE_LENGTH);
+    if (cancelled(g)) return end(g, DECODE_CANCELLED);
     const int32_t id = sampler_choose(g->sampler, g->logits);
     accept(g, id);
-    if (vocab_is_eog(g->vocab, id) && !g->r->ignore_eos) return end(g, GEN_STOP);
+    if (vocab_is_eog(g->vocab, id) && !g->r->ignore_eos) return end(g, DECODE_STOP);
     g->st->n_eval++;
 
     buf_reset(&g->piece);
@@ -261,17 +261,17 @@ static enum step step(struct gen *g) {
         err_nomem(g->e, "generate");
         return FAIL;
     }
-    if (emit(g, id) != 0) return end(g, GEN_CANCELLED);
+    if (emit(g, id) != 0) return end(g, DECODE_CANCELLED);
     if (stopped) {
         detok_finish(&g->detok, &g->piece); /* nothing after a stop string is shown */
-        return end(g, GEN_STOP);
+        return end(g, DECODE_STOP);
     }
-    if (g->st->n_eval >= token_limit(g)) return end(g, GEN_LENGTH);
+    if (g->st->n_eval >= token_limit(g)) return end(g, DECODE_LENGTH);
     return advance(g, id);
 }
 
 /* 0 or -1; the prompt has been read and g->logits are those after it. */
-static int answer(struct gen *g) {
+static int answer(struct decode *g) {
     enum step s;
     while ((s = step(g)) == GO_ON) {
     }
@@ -281,7 +281,7 @@ static int answer(struct gen *g) {
     return 0;
 }
 
-static void gen_fini(struct gen *g) {
+static void decode_fini(struct decode *g) {
     sampler_free(g->sampler);
     speculator_free(g->spec);
     free(g->bias);
@@ -291,10 +291,10 @@ static void gen_fini(struct gen *g) {
     buf_fini(&g->text);
 }
 
-int gen_run(struct session *s, const struct gen_request *r, gen_event_fn *fn, void *ctx,
-            const volatile int *stop, struct gen_stats *stats, struct err *e) {
-    struct gen_stats own = {0};
-    struct gen g = {.s = s, .r = r, .fn = fn, .ctx = ctx, .stop = stop, .e = e};
+int decode_run(struct session *s, const struct decode_request *r, decode_event_fn *fn, void *ctx,
+               const volatile int *stop, struct decode_stats *stats, struct err *e) {
+    struct decode_stats own = {0};
+    struct decode g = {.s = s, .r = r, .fn = fn, .ctx = ctx, .stop = stop, .e = e};
     g.st = stats ? stats : &own;
     *g.st = own;
     g.vocab = engine_vocab(session_engine(s));
@@ -308,7 +308,7 @@ int gen_run(struct session *s, const struct gen_request *r, gen_event_fn *fn, vo
     const int64_t t1 = os_now_ns();
     g.st->prompt_ns = t1 - t0;
     if (rc > 0) {
-        g.st->why = GEN_CANCELLED;
+        g.st->why = DECODE_CANCELLED;
         rc = 0;
     } else if (rc == 0) {
         rc = answer(&g);
@@ -318,6 +318,6 @@ int gen_run(struct session *s, const struct gen_request *r, gen_event_fn *fn, vo
         session_save(s, r->prompt, r->n_prompt);
     }
 done:
-    gen_fini(&g);
+    decode_fini(&g);
     return rc;
 }

@@ -1,0 +1,72 @@
+/* One HTTP request on its way through a handler, and the ways to answer it.
+ *
+ * Data flow: net thread (head: route, Host and Origin, key, limits; body gathered) -> worker thread
+ * (handler) -> reply, or ask.h: events of a model become chunks on that model's thread.
+ *
+ * Whoever holds a request owes it one of the calls marked "ends"; after that it is gone.  None of
+ * these blocks: what a slow reader has not taken waits in the request (STREAM_MAX bytes at most;
+ * the generation is paused long before). */
+#pragma once
+
+#include <jansson.h>
+
+#include "net/http_head.h"
+#include "server/server.h"
+
+struct request;
+
+/* How errors look. */
+enum dialect {
+    DIALECT_OLLAMA,    /* {"error": "..."} */
+    DIALECT_OPENAI,    /* {"error": {"message", "type", "param", "code"}} */
+    DIALECT_ANTHROPIC, /* {"type": "error", "error": {"type", "message"}} */
+};
+
+struct server *request_server(const struct request *r);
+const struct http_head *request_head(const struct request *r);
+/* The part of the path that ":name" of the route stands for, decoded; ids like "a/b" included. */
+const char *request_param(const struct request *r);
+struct str request_body(const struct request *r);
+/* Who asks: the name of the API key, or the peer's address; for fairness and the log. */
+const char *request_user(const struct request *r);
+const char *
+request_id(const struct request *r); /* 16 hex digits, also in the header X-Request-Id */
+
+/* The body as a JSON object (base/json.h's limits); borrowed from r.  NULL after the request was
+ * answered (and ended) with 400: "missing request body", or where the JSON breaks. */
+json_t *request_json(struct request *r);
+
+/* Notes for the log line and metrics: borrowed until the end; NULL: not known. */
+void request_set_model(struct request *r, const char *name);
+
+/* ---- whole replies; each ends ---- */
+
+void reply_json(struct request *r, int status, json_t *j); /* takes j over */
+void reply_text(struct request *r, int status, const char *content_type, struct str text);
+void reply_status(struct request *r, int status); /* no body */
+__attribute__((format(printf, 3, 4))) void reply_error(struct request *r, int status,
+                                                       const char *fmt, ...);
+/* The status that an error stands for: USAGE, FORMAT, UNSUPPORTED 400; NOT_FOUND 404; LIMIT 400 or
+ * as the caller says; CANCELLED 499; the rest 500. */
+int status_of(const struct err *e);
+void reply_err(struct request *r, const struct err *e); /* status_of(e) and its message */
+
+/* Extra headers of the reply, before it starts: a complete line "Name: value\r\n". */
+void reply_header(struct request *r, const char *line);
+
+/* ---- streams: start, chunks, end ---- */
+
+enum stream_form { STREAM_NDJSON, STREAM_SSE };
+
+void stream_start(struct request *r, int status, enum stream_form form);
+bool stream_started(const struct request *r);
+void stream_json(struct request *r, const json_t *j); /* a line, or "data: {...}\n\n"; borrowed */
+/* "event: name\ndata: {...}\n\n" */
+void stream_event(struct request *r, const char *name, const json_t *j);
+void stream_text(struct request *r, struct str raw); /* bytes as they are */
+void stream_end(struct request *r);                  /* ends */
+/* After the start: an error in the dialect's form as the last chunk.  Ends. */
+void stream_fail(struct request *r, const struct err *e);
+
+/* The client has left; chunks go nowhere.  Whoever works for r may stop. */
+bool request_gone(const struct request *r);
