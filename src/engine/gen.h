@@ -100,7 +100,8 @@ struct gen_event {
 };
 
 /* Called on a thread of the implementation, one event of a task at a time, in order.  Must not
- * block, nor open or close a gen.  After GEN_END the task is gone. */
+ * block, nor open or close a gen; may start, cancel, pause and resume, and take locks under which
+ * others do that.  After GEN_END the task is gone. */
 typedef void gen_event_fn(void *ctx, const struct gen_event *ev);
 
 /* ---- opening ---- */
@@ -116,6 +117,10 @@ struct gen_opts {
      * ERR_LIMIT with the numbers. */
     uint64_t max_bytes;
     const char *tenant_key; /* reserved */
+    /* Called where the events are called, when those of a step, or of whatever made some, have all
+     * been told: who passes them on collects them until then.  NULL: nothing. */
+    void (*told)(void *ctx);
+    void *told_ctx;
 };
 
 /* What is known of an opened model; lives as long as the gen. */
