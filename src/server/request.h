@@ -27,6 +27,8 @@ const struct http_head *request_head(const struct request *r);
 /* The part of the path that ":name" of the route stands for, decoded; ids like "a/b" included. */
 const char *request_param(const struct request *r);
 struct str request_body(const struct request *r);
+/* What the route's body_sink (route.h) opened: the handler's from now on; NULL without one. */
+void *request_sink(const struct request *r);
 /* Who asks: the name of the API key, or the peer's address; for fairness and the log. */
 const char *request_user(const struct request *r);
 const char *

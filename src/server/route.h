@@ -6,6 +6,20 @@
 /* On a worker thread, with the whole body.  Owes r its end. */
 typedef void handler_fn(struct request *r);
 
+/* Where a body goes that is too big to be gathered (blobs: GiB).  Worker threads, one call of a
+ * request at a time, before the handler: that finds what open made in request_sink(), and an empty
+ * request_body().  While a call works no more than about a MiB is read ahead: a slow disk slows the
+ * sender. */
+struct body_sink {
+    /* Before the first piece, also of an empty body.  -1: the request is answered with e, the
+     * connection closed, nothing else is called. */
+    int (*open)(struct request *r, void **sink, struct err *e);
+    /* -1: abort is called, the request is answered with e. */
+    int (*write)(void *sink, struct str piece, struct err *e);
+    /* Instead of the handler: a write failed, or the body did not come whole.  Frees it. */
+    void (*abort)(void *sink);
+};
+
 enum right {
     RIGHT_NONE,  /* no key: health, "/" */
     RIGHT_READ,  /* lists and shows */
@@ -21,9 +35,11 @@ struct route {
     enum dialect dialect;
     int64_t max_body; /* bytes; 0: no body */
     handler_fn *handler;
+    const struct body_sink *sink; /* NULL: the body is gathered */
 };
 
 enum { BODY_MAX = 32 << 20 };
+#define BLOB_BODY_MAX ((int64_t)1 << 44) /* as LAYER_MAX_BYTES */
 
 /* NULL-path-terminated tables, one per dialect: api_native.c, api_store.c, api_openai.c,
  * api_responses.c, api_anthropic.c, api_extra.c. */
