@@ -14,6 +14,8 @@ enum err_code {
     ERR_NOMEM,
     ERR_IO,        /* the system said no; message has strerror */
     ERR_CANCELLED, /* exit code 130 */
+    ERR_BUSY,      /* not now: a queue is full, another holds what is needed; HTTP 503 */
+    ERR_TIMEOUT,   /* it took longer than it may; HTTP 504 */
 };
 
 struct err {

@@ -132,7 +132,7 @@ int cmd_bench(int argc, char **argv, struct err *e) {
     opts.ctx = &p;
     progress_start(&p, "bench", opts.n_reps, "reps");
     int rc = cli_model_open(&m, args[0], e);
-    if (rc == 0) rc = bench_run(m.path, &opts, &r, e);
+    if (rc == 0) rc = bench_run(m.r.path, &opts, &r, e);
     progress_end(&p);
     cli_model_close(&m);
     if (rc != 0) return -1;

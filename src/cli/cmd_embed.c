@@ -128,7 +128,7 @@ int cmd_embed(int argc, char **argv, struct err *e) {
     if (cli_check_args("embed", n_args, 1, CLI_MAX_ARGS, "MODEL [TEXT...]", e) != 0) return -1;
     struct cli_model m;
     int rc = cli_model_open(&m, args[0], e);
-    if (rc == 0) rc = work_open(&w, m.path, e);
+    if (rc == 0) rc = work_open(&w, m.r.path, e);
     if (rc == 0 && flags.json) w.all = json_array();
     for (int i = 1; rc == 0 && i < n_args; i++)
         rc = embed_text(&w, str_of(args[i]), e);

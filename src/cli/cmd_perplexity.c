@@ -158,7 +158,7 @@ int cmd_perplexity(int argc, char **argv, struct err *e) {
     struct ids text = {0};
     struct cli_model m;
     int rc = cli_model_open(&m, args[0], e);
-    if (rc == 0) rc = open_engine(m.path, &g, e);
+    if (rc == 0) rc = open_engine(m.r.path, &g, e);
     if (rc == 0) rc = read_text(args[1], engine_vocab(g), &text, e);
     struct session *s = rc == 0 ? session_new(g, e) : NULL;
     rc = s ? measure(s, &text, args[1], e) : -1;

@@ -81,15 +81,15 @@ static int show(struct show_info *s, const struct gguf *g, struct err *e) {
 static int show_model(const struct cli_model *m, struct err *e) {
     struct show_info s;
     struct show_parts p;
-    struct gguf *g = gguf_open(m->path, e);
+    struct gguf *g = gguf_open(m->r.path, e);
     int rc = show_parts_open(&p, m, e);
     if (!g) rc = -1;
     if (rc == 0 && m->store && (only_modelfile || as_json))
-        rc = create_print_modelfile(m->store, &m->name, &p.modelfile, e);
+        rc = create_print_modelfile(m->store, &m->r.name, &p.modelfile, e);
     if (rc == 0) rc = show_read(&s, g, e);
     if (rc == 0) {
         show_add_parts(&s, &p);
-        snprintf(s.id, sizeof s.id, "%s", m->manifest.id.hex);
+        snprintf(s.id, sizeof s.id, "%s", m->r.manifest.id.hex);
         rc = show(&s, g, e);
     }
     show_parts_close(&p);

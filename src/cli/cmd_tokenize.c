@@ -144,7 +144,7 @@ int cmd_tokenize(int argc, char **argv, struct err *e) {
         return err_set(e, ERR_USAGE, "tokenize: --decode and a text; one of them is accepted");
     struct buf text = {0};
     struct cli_model m;
-    struct gguf *g = cli_model_open(&m, args[0], e) == 0 ? gguf_open(m.path, e) : NULL;
+    struct gguf *g = cli_model_open(&m, args[0], e) == 0 ? gguf_open(m.r.path, e) : NULL;
     struct vocab *v = g ? vocab_load(g, e) : NULL;
     int rc = v ? 0 : -1;
     if (rc == 0 && decode && strcmp(decode, "-") != 0)

@@ -3,16 +3,12 @@
 #pragma once
 
 #include "cli/chat.h"
-#include "store/store.h"
+#include "store/recipe.h"
 
 struct cli_model {
-    const char *arg;          /* as the user wrote it; borrowed */
-    char path[STORE_PATH];    /* of its GGUF file */
-    char adapter[STORE_PATH]; /* of its LoRA adapter; empty: none */
-    char draft[STORE_PATH];   /* of its draft model; empty: none */
-    struct store *store;      /* owned; NULL: a file */
-    struct name name;         /* with the letter case of the store */
-    struct manifest manifest; /* owned; of a file: empty */
+    const char *arg;     /* as the user wrote it; borrowed */
+    struct store *store; /* owned; NULL: a file */
+    struct recipe r;     /* of a file: its path only */
 };
 
 /* ARG is a file when such a file exists, when it ends with ".gguf" or begins like a path; else it

@@ -150,7 +150,7 @@ static int open_named(const struct chat *c, struct cli_model *m, struct err *e) 
 int repl_modelfile(const struct chat *c, struct buf *out, struct err *e) {
     struct cli_model m;
     int rc = open_named(c, &m, e);
-    if (rc == 0) rc = create_print_modelfile(m.store, &m.name, out, e);
+    if (rc == 0) rc = create_print_modelfile(m.store, &m.r.name, out, e);
     cli_model_close(&m);
     return rc;
 }

@@ -49,7 +49,7 @@ void reply_status(struct request *r, int status); /* no body */
 __attribute__((format(printf, 3, 4))) void reply_error(struct request *r, int status,
                                                        const char *fmt, ...);
 /* The status that an error stands for: USAGE, FORMAT, UNSUPPORTED 400; NOT_FOUND 404; LIMIT 400 or
- * as the caller says; CANCELLED 499; the rest 500. */
+ * as the caller says; CANCELLED 499; BUSY 503, TIMEOUT 504; the rest 500. */
 int status_of(const struct err *e);
 void reply_err(struct request *r, const struct err *e); /* status_of(e) and its message */
 
