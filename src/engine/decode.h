@@ -1,5 +1,5 @@
-/* Generation on one session in this process: tokens in, events out, on the caller's thread.  The unit
- * under libcria and the tools; conversations, tools and several clients at once are gen.h. */
+/* Generation on one session in this process: tokens in, events out, on the caller's thread.  The
+ * unit under libcria and the tools; conversations, tools and several clients at once are gen.h. */
 #pragma once
 
 #include "base/err.h"

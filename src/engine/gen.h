@@ -87,8 +87,8 @@ struct gen_event {
     int choice;
     struct str text;      /* whole UTF-8 characters */
     const json_t *data;   /* borrowed for the call.  With GEN_TEXT and GEN_THINKING the tokens that
-                           * the   text is made of, when "logprobs" was asked for: [{"token", "logprob",
-                           * "bytes", "top_logprobs": [...]}], else NULL */
+                           * the   text is made of, when "logprobs" was asked for: [{"token",
+                           * "logprob",   "bytes", "top_logprobs": [...]}], else NULL */
     const int32_t *token; /* [n_token] ids behind the text, or NULL */
     int n_token;
     const float *vector;
