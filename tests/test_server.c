@@ -137,7 +137,7 @@ static void *run(void *arg) {
     return NULL;
 }
 
-static void rig_open(struct rig *g, struct net_opts o) {
+static void rig_open(struct rig *g, struct net_server_opts o) {
     struct err e;
     if (!o.listen) o.listen = "127.0.0.1:0";
     o.head = on_head, o.body = on_body, o.gone = on_gone, o.room = on_room;
@@ -215,7 +215,7 @@ static void kept_and_pipelined(void **state) {
     (void)state;
     struct rig g;
     struct buf b = {0};
-    rig_open(&g, (struct net_opts){0});
+    rig_open(&g, (struct net_server_opts){0});
     int fd = dial(&g);
     for (int i = 0; i < 3; i++) {
         buf_reset(&b);
@@ -244,7 +244,7 @@ static void bodies(void **state) {
     (void)state;
     struct rig g;
     struct buf b = {0};
-    rig_open(&g, (struct net_opts){0});
+    rig_open(&g, (struct net_server_opts){0});
     ask(&g, "POST /n HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 5\r\n\r\nhello",
         "/n 5\n");
     ask(&g,
@@ -281,7 +281,7 @@ static void bodies(void **state) {
 static void leaving(void **state) {
     (void)state;
     struct rig g;
-    rig_open(&g, (struct net_opts){0});
+    rig_open(&g, (struct net_server_opts){0});
     for (int how = 0; how < 3; how++) {
         const int fd = dial(&g);
         const struct linger reset = {1, 0};
@@ -303,7 +303,7 @@ static void slow_reader(void **state) {
     (void)state;
     struct rig g;
     struct buf b = {0};
-    rig_open(&g, (struct net_opts){0});
+    rig_open(&g, (struct net_server_opts){0});
     const int fd = dial(&g);
     put(fd, GET("/flood"));
     long long before = -1;
@@ -330,8 +330,8 @@ static void timeouts(void **state) {
     (void)state;
     struct rig g;
     struct buf b = {0};
-    rig_open(&g,
-             (struct net_opts){.idle_ms = 300, .head_ms = 300, .body_ms = 300, .write_ms = 300});
+    rig_open(&g, (struct net_server_opts){
+                     .idle_ms = 300, .head_ms = 300, .body_ms = 300, .write_ms = 300});
     int fd = dial(&g);
     assert_true(get(fd, &b, NULL, 0)); /* idle */
     assert_int_equal(b.n, 0);
@@ -358,7 +358,7 @@ static void many(void **state) {
     enum { N = 200 };
     struct rig g;
     static int fds[N];
-    rig_open(&g, (struct net_opts){.n_conn_max = 150}); /* the others wait */
+    rig_open(&g, (struct net_server_opts){.n_conn_max = 150}); /* the others wait */
     for (int i = 0; i < N; i++) {
         fds[i] = dial(&g);
         put(fds[i], GET_CLOSE("/stream"));
@@ -377,7 +377,7 @@ static void drain(void **state) {
     (void)state;
     struct rig g;
     struct buf b = {0};
-    rig_open(&g, (struct net_opts){0});
+    rig_open(&g, (struct net_server_opts){0});
     const int running = dial(&g), half = dial(&g), idle = dial(&g);
     put(running, GET("/stream"));
     put(half, "GET / HT");
@@ -409,7 +409,7 @@ static int n_descriptors(void) {
 static void rounds(void **state) {
     (void)state;
     struct rig g;
-    rig_open(&g, (struct net_opts){0});
+    rig_open(&g, (struct net_server_opts){0});
     const int before = n_descriptors();
     for (int i = 0; i < 150; i++) {
         const int a = dial(&g), b = dial(&g);
@@ -446,7 +446,7 @@ static void curl(void **state) {
     struct buf b = {0};
     char url[64];
     long n_connect = -1, status = 0;
-    rig_open(&g, (struct net_opts){0});
+    rig_open(&g, (struct net_server_opts){0});
     CURL *c = curl_easy_init();
     struct curl_slist *h = curl_slist_append(NULL, "Expect: 100-continue");
     snprintf(url, sizeof url, "http://127.0.0.1:%d/up", g.port);
@@ -480,7 +480,7 @@ static void paused_body(void **state) {
     (void)state;
     struct rig g;
     struct buf b = {0};
-    rig_open(&g, (struct net_opts){0});
+    rig_open(&g, (struct net_server_opts){0});
     buf_str(&b, "POST /pause HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"
                 "Content-Length: 90000\r\n\r\n");
     for (int i = 0; i < 90000; i++)
@@ -501,7 +501,7 @@ static void unix_socket(void **state) {
     char *dir = temp_folder(), listen[100];
     snprintf(listen, sizeof listen, "unix:%s/s", dir);
     snprintf(a.sun_path, sizeof a.sun_path, "%s", listen + 5);
-    rig_open(&g, (struct net_opts){.listen = listen});
+    rig_open(&g, (struct net_server_opts){.listen = listen});
     assert_int_equal(stat(a.sun_path, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
     const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -520,7 +520,7 @@ static void addresses(void **state) {
     (void)state;
     struct net_server *s;
     struct err e;
-    struct net_opts o = {.head = on_head, .body = on_body};
+    struct net_server_opts o = {.head = on_head, .body = on_body};
     o.listen = "0.0.0.0:0";
     assert_int_equal(net_server_open(&s, &o, &e), -1);
     assert_int_equal(e.code, ERR_LIMIT);
@@ -528,7 +528,7 @@ static void addresses(void **state) {
     assert_int_equal(net_server_open(&s, &o, &e), -1);
     assert_int_equal(e.code, ERR_USAGE);
     struct rig g;
-    rig_open(&g, (struct net_opts){.listen = "[::1]:0"});
+    rig_open(&g, (struct net_server_opts){.listen = "[::1]:0"});
     assert_true(g.port > 0);
     rig_close(&g);
 }

@@ -2,6 +2,7 @@
  * is flushed and what the client still sends is drained for 2 s (closing at once would reset the
  * connection and lose the answer).  Reading stays on during a reply: an end of file or an error
  * there is how a leaving client is seen; a half-close counts as leaving, as in Go's server. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -17,7 +18,7 @@ static void set_timer(struct conn *c, int ms) {
 }
 
 static void enter(struct conn *c, enum conn_state state) {
-    const struct net_opts *o = &c->server->o;
+    const struct net_server_opts *o = &c->server->o;
     const int ms[] = {o->idle_ms, o->head_ms, o->body_ms, o->write_ms, 2000};
     c->state = state;
     c->n_window = 0;
@@ -25,7 +26,9 @@ static void enter(struct conn *c, enum conn_state state) {
 }
 
 void net_req_free(struct net_req *r) {
-    r->server->n_req--;
+    struct net_server *s = r->server;
+    s->n_req--;
+    if (r->seen && s->o.done) s->o.done(s->o.ctx, r);
     if (r->queue) evbuffer_free(r->queue);
     free(r->bytes);
     free(r);
@@ -68,13 +71,17 @@ static void start_closing(struct conn *c) {
         shutdown(bufferevent_getfd(c->bev), SHUT_WR);
 }
 
+/* The application has answered in head_fn: the body is not wanted. */
+static bool is_started(struct net_req *r) {
+    pthread_mutex_lock(&r->server->lock);
+    const bool started = r->started;
+    pthread_mutex_unlock(&r->server->lock);
+    return started;
+}
+
 static void refuse(struct conn *c, int status, const char *why) {
-    struct net_server *s = c->server;
     char body[300];
-    pthread_mutex_lock(&s->lock);
-    const bool started = c->req && c->req->started;
-    pthread_mutex_unlock(&s->lock);
-    if (started) { /* a reply is under way: cut it */
+    if (c->req && is_started(c->req)) { /* a reply is under way: cut it */
         conn_free(c);
         return;
     }
@@ -131,6 +138,7 @@ static bool take_head(struct conn *c) {
     if (rc == 0 && s->draining) rc = -503, why = "the server is shutting down";
     r->close = rc < 0 || !r->head.keep_alive;
     if (rc == 0) {
+        r->seen = true;
         rc = s->o.head(s->o.ctx, r), why = "refused";
         if (rc >= 0) c->req = r;
     }
@@ -141,7 +149,8 @@ static bool take_head(struct conn *c) {
     }
     r->n_limit = rc;
     enter(c, CONN_BODY);
-    if (r->head.expect_continue && r->head.n_body_bytes && evbuffer_get_length(in) == 0)
+    if (r->head.expect_continue && r->head.n_body_bytes && !is_started(r) &&
+        evbuffer_get_length(in) == 0)
         evbuffer_add_printf(bufferevent_get_output(c->bev), "HTTP/1.1 100 Continue\r\n\r\n");
     if (r->head.n_body_bytes == 0) body_ends(c);
     return true;
@@ -303,7 +312,18 @@ static void on_timer(evutil_socket_t fd, short what, void *arg) {
     }
 }
 
-void conn_new(struct net_server *s, int fd) {
+static void name_peer(struct conn *c, int fd, const struct sockaddr *a) {
+    struct ucred u = {0};
+    socklen_t n = sizeof u;
+    if (a->sa_family == AF_INET)
+        inet_ntop(AF_INET, &((const struct sockaddr_in *)a)->sin_addr, c->peer, sizeof c->peer);
+    else if (a->sa_family == AF_INET6)
+        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)a)->sin6_addr, c->peer, sizeof c->peer);
+    else if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &u, &n) == 0)
+        snprintf(c->peer, sizeof c->peer, "unix:%lu", (unsigned long)u.uid);
+}
+
+void conn_new(struct net_server *s, int fd, const struct sockaddr *a) {
     const int one = 1;
     struct conn *c = calloc(1, sizeof *c);
     struct bufferevent *bev = bufferevent_socket_new(s->base, fd, BEV_OPT_CLOSE_ON_FREE);
@@ -318,6 +338,7 @@ void conn_new(struct net_server *s, int fd) {
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one,
                sizeof one); /* fails on Unix sockets: no matter */
     c->server = s, c->bev = bev, c->timer = timer;
+    name_peer(c, fd, a);
     c->next = s->conns;
     if (c->next) c->next->prev = c;
     s->conns = c;

@@ -28,6 +28,10 @@ void *net_req_ctx(const struct net_req *r) {
     return r->ctx;
 }
 
+const char *net_req_peer(const struct net_req *r) {
+    return r->conn ? r->conn->peer : "";
+}
+
 int net_server_port(const struct net_server *s) {
     return s->port;
 }
@@ -104,8 +108,8 @@ static void on_wake(evutil_socket_t fd, short what, void *arg) {
 
 static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *a, int n,
                       void *arg) {
-    (void)l, (void)a, (void)n;
-    conn_new(arg, fd);
+    (void)l, (void)n;
+    conn_new(arg, fd, a);
 }
 
 /* Out of descriptors, say: rest for 100 ms instead of spinning. */
@@ -177,7 +181,7 @@ static int bind_tcp(struct net_server *s, const char *text, struct err *e) {
     return 0;
 }
 
-static void set_defaults(struct net_opts *o) {
+static void set_defaults(struct net_server_opts *o) {
     if (!o->listen) o->listen = "127.0.0.1:11434";
     if (!o->n_conn_max) o->n_conn_max = 12000;
     if (!o->idle_ms) o->idle_ms = 75000;
@@ -186,7 +190,7 @@ static void set_defaults(struct net_opts *o) {
     if (!o->write_ms) o->write_ms = 30000;
 }
 
-int net_server_open(struct net_server **out, const struct net_opts *o, struct err *e) {
+int net_server_open(struct net_server **out, const struct net_server_opts *o, struct err *e) {
     struct net_server *s = calloc(1, sizeof *s);
     *out = NULL;
     if (!s) return err_nomem(e, "server");

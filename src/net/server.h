@@ -32,9 +32,12 @@ typedef void net_body_fn(void *ctx, struct net_req *r, const char *p, size_t n, 
 typedef void net_gone_fn(void *ctx, struct net_req *r);
 /* The queue is empty again after NET_FULL.  Net thread. */
 typedef void net_room_fn(void *ctx, struct net_req *r);
+/* The last call about a request that head_fn has seen, also a refused one: what net_req_ctx points
+ * to may go.  Net thread. */
+typedef void net_done_fn(void *ctx, struct net_req *r);
 
 /* Zero is the default everywhere; times in ms. */
-struct net_opts {
+struct net_server_opts {
     const char *listen; /* "127.0.0.1:11434" (default), "[::1]:0", "unix:/path" */
     bool wide;          /* an address other than loopback may be bound */
     void *ctx;
@@ -42,6 +45,7 @@ struct net_opts {
     net_body_fn *body;
     net_gone_fn *gone;
     net_room_fn *room;
+    net_done_fn *done;
     int n_conn_max; /* 12,000; more wait in the kernel's queue */
     int idle_ms;    /* 75,000 between requests */
     int head_ms;    /* 10,000 from a head's first byte to its end */
@@ -51,7 +55,7 @@ struct net_opts {
 
 /* Binds and listens.  ERR_USAGE: no such address form; ERR_LIMIT: wider than loopback without
  * `wide`; ERR_IO. */
-int net_server_open(struct net_server **out, const struct net_opts *o, struct err *e);
+int net_server_open(struct net_server **out, const struct net_server_opts *o, struct err *e);
 int net_server_port(const struct net_server *s); /* 0 for a Unix socket */
 /* Serves; this is the net thread.  Returns when drained. */
 void net_server_run(struct net_server *s);
@@ -64,6 +68,10 @@ void net_server_close(struct net_server *s); /* after run; accepts NULL */
 const struct http_head *net_req_head(const struct net_req *r); /* borrowed from r */
 void net_req_set_ctx(struct net_req *r, void *ctx);
 void *net_req_ctx(const struct net_req *r);
+
+/* Who is at the other end: an address without its port, or "unix:" and the user's number.  Borrowed
+ * from r; to be copied in head_fn, for later the client may be gone. */
+const char *net_req_peer(const struct net_req *r);
 
 /* In body_fn: no more of the body until net_req_resume() (any thread; not after net_reply_end), nor
  * its end.  A client that leaves meanwhile is seen after that. */

@@ -11,7 +11,7 @@
 #include "net/http_chunk.h"
 #include "net/server.h"
 
-enum { NET_QUEUE_MAX = 65536, NET_OUT_MAX = 16384, NET_INPUT_MAX = 65536 };
+enum { NET_QUEUE_MAX = 65536, NET_OUT_MAX = 16384, NET_INPUT_MAX = 65536, NET_PEER_MAX = 48 };
 
 enum conn_state { CONN_IDLE, CONN_HEAD, CONN_BODY, CONN_REPLY, CONN_CLOSING };
 
@@ -24,6 +24,7 @@ struct net_req {
     void *ctx; /* the application's */
     int64_t n_limit, n_body;
     bool close; /* fixed before the application sees the request */
+    bool seen;  /* by head_fn: done_fn is owed */
     /* ---- lock ---- */
     struct evbuffer *queue; /* owned: bytes for the socket, framed */
     struct net_req *next;   /* in server->posted */
@@ -43,10 +44,11 @@ struct conn {
     size_t n_window; /* body bytes since the timer was set */
     bool no_body;    /* the request is a HEAD */
     bool body_over;  /* all of the body was handed on but its end */
+    char peer[NET_PEER_MAX];
 };
 
 struct net_server {
-    struct net_opts o;
+    struct net_server_opts o;
     struct event_base *base;
     struct evconnlistener *listener;
     struct event *wake, *pause, *grace;
@@ -62,6 +64,6 @@ struct net_server {
 
 void net_post(struct net_req *r); /* with the lock held */
 void net_req_free(struct net_req *r);
-void conn_new(struct net_server *s, int fd);
+void conn_new(struct net_server *s, int fd, const struct sockaddr *a);
 void conn_free(struct conn *c); /* the request, if any, is told that the client is gone */
 void conn_pump(struct conn *c); /* move what waits to the socket; go on when a reply is over */
