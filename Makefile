@@ -61,7 +61,7 @@ $B/obj/cpu/avx512/%.o: ISA_FLAGS := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -ma
 $B/obj/cpu/neon/%.o: ISA_FLAGS := -march=armv8.2-a+dotprod+fp16
 $B/obj/cpu/i8mm/%.o: ISA_FLAGS := -march=armv8.2-a+dotprod+fp16+i8mm
 # Folders that read bytes from outside are also free of implicit conversions.
-PARSER_DIRS := base gguf text net store create
+PARSER_DIRS := base gguf text net store create server
 $(foreach d,$(PARSER_DIRS),$(eval $B/obj/$(d)/%.o: CONV := -Wconversion -Wno-sign-conversion))
 
 # --- sources ---
@@ -71,7 +71,7 @@ ISA := $(ISA_$(ARCH))
 KERNEL_DIRS := base quant backend cpu cpu/ref $(ISA:%=cpu/%)
 SRC_DIRS ?= $(KERNEL_DIRS) gguf text text/chat text/grammar model model/arch sample engine
 # What the program has and libcria has not.
-APP_DIRS ?= net store create
+APP_DIRS ?= net store create server
 # What needs a library but libc is left out where there is none (neon); single files join a part (fuzz).
 SKIP_SRC ?=
 MORE_SRC ?=
@@ -111,6 +111,9 @@ $B/obj/%.o: src/%.c $B/flags
 $B/lib.list: FORCE
 	@mkdir -p $B
 	@echo '$(LIB_OBJ) $(APP_OBJ)' | cmp -s - $@ || echo '$(LIB_OBJ) $(APP_OBJ)' > $@
+
+# Stands in for the parts that are not there.
+$B/obj/server/standin.o: $(wildcard src/server/*.c src/engine/gen*.c)
 
 # For cria and the tests: every object with all its names.
 INTERNAL := $B/obj/libinternal.a

@@ -55,6 +55,7 @@ struct command {
                                          * with e set, or a positive exit code for which it has spoken */
     const struct opt *(*options)(void); /* for help; NULL for none */
     const struct command *sub; /* a group (`cria debug X`): its table, and no run; else NULL */
+    void (*more_help)(void);   /* printed behind the options; or NULL */
     bool any_settings;         /* runs although a CRIA_ setting does not parse: doctor */
 };
 

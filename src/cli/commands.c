@@ -4,6 +4,7 @@
 /* clang-format off */
 const struct command cli_commands[] = {
     {"run", NULL, "MODEL [PROMPT...]", "answer a prompt, or chat", cmd_run, .options = cmd_run_options},
+    {"serve", "start", "", "answer other programs over HTTP", cmd_serve, .options = cmd_serve_options, .more_help = cmd_serve_help},
     {"show", NULL, "MODEL", "what is in a model", cmd_show, .options = cmd_show_options},
     {"pull", NULL, "NAME...", "fetch models from a registry", cmd_pull, .options = cmd_pull_options},
     {"recommend", NULL, "", "models that suit this machine, the best one first", cmd_recommend, .options = cmd_recommend_options},

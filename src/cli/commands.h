@@ -11,6 +11,8 @@
     int debug_##x(int argc, char **argv, struct err *e);                                           \
     const struct opt *debug_##x##_options(void)
 
+CLI_COMMAND(serve);
+void cmd_serve_help(void); /* the settings of a server */
 CLI_COMMAND(pull);
 CLI_COMMAND(push);
 CLI_COMMAND(recommend);

@@ -44,8 +44,8 @@ void cli_help_command(const struct command *c, const char *prefix) {
     printf("%s %s: %s\n\nUsage: %s %s%s%s%s\n", prefix, c->name, c->brief, prefix, c->name,
            o && o->name ? " [OPTIONS]" : "", *c->args ? " " : "", c->args);
     if (c->alias) printf("Also:  %s %s\n", prefix, c->alias);
-    if (!o || !o->name) return;
-    puts("\nOptions:");
-    for (; o->name; o++)
+    if (o && o->name) puts("\nOptions:");
+    for (; o && o->name; o++)
         option_row(o);
+    if (c->more_help) c->more_help();
 }

@@ -1,0 +1,103 @@
+/* `cria serve`: the server, until a signal asks it to stop.  TERM and INT let answers under way end
+ * (a second one cuts them), HUP reads the settings again. */
+#include "cli/commands.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#include "server/server.h"
+#include "server/settings.h"
+
+static bool allow_remote;
+static struct opt_list listen_on;
+static const char *tls_cert, *tls_key, *key_file, *models;
+
+const struct opt *cmd_serve_options(void) {
+    static const struct opt table[] = {
+        {"listen", 0, OPT_LIST, &listen_on, 0, 0, "ADDRESS",
+         "ADDRESS:PORT, [IPv6]:PORT or unix:PATH; may be given again; default: CRIA_HOST"},
+        {"models", 0, OPT_STR, &models, 0, 0, "FOLDER", "of the models; default: CRIA_MODELS"},
+        {"tls-cert", 0, OPT_STR, &tls_cert, 0, 0, "FILE", "certificate and its chain, PEM"},
+        {"tls-key", 0, OPT_STR, &tls_key, 0, 0, "FILE", "its private key, PEM"},
+        {"api-key-file", 0, OPT_STR, &key_file, 0, 0, "FILE",
+         "who may ask: lines NAME KEY [read|use|admin]"},
+        {"allow-remote", 0, OPT_FLAG, &allow_remote, 0, 0, NULL,
+         "other machines may ask although there are no keys"},
+        {0},
+    };
+    return table;
+}
+
+/* ---- signals: a handler may do little, so it hands them to a thread ---- */
+
+static int signal_pipe[2] = {-1, -1};
+
+static void on_signal(int sig) {
+    const int kept = errno;
+    const char c = (char)sig;
+    if (write(signal_pipe[1], &c, 1) != 1) errno = kept; /* full: as many wait already */
+    errno = kept;
+}
+
+static void *pass_signals(void *arg) {
+    struct server *s = arg;
+    char c;
+    for (;;) {
+        const ssize_t n = read(signal_pipe[0], &c, 1);
+        if (n < 0 && errno == EINTR) continue;
+        if (n != 1 || c == 0) return NULL;
+        if (c == SIGHUP)
+            server_reload(s);
+        else
+            server_drain(s);
+    }
+}
+
+static int serve(struct server *s, struct err *e) {
+    static const int sigs[] = {SIGTERM, SIGINT, SIGHUP};
+    struct sigaction old[3];
+    pthread_t t;
+    if (pipe2(signal_pipe, O_CLOEXEC) != 0) return err_errno(e, "pipe");
+    fcntl(signal_pipe[1], F_SETFL, O_NONBLOCK);
+    if (pthread_create(&t, NULL, pass_signals, s) != 0) return err_nomem(e, "thread");
+    signal(SIGPIPE, SIG_IGN); /* clients leave */
+    for (int i = 0; i < 3; i++)
+        sigaction(sigs[i], &(struct sigaction){.sa_handler = on_signal, .sa_flags = SA_RESTART},
+                  &old[i]);
+    const int rc = server_run(s, e);
+    for (int i = 0; i < 3; i++)
+        sigaction(sigs[i], &old[i], NULL);
+    if (write(signal_pipe[1], "", 1) != 1) return err_errno(e, "pipe");
+    pthread_join(t, NULL);
+    close(signal_pipe[0]), close(signal_pipe[1]);
+    return rc;
+}
+
+void cmd_serve_help(void) {
+    puts("\nSettings (environment; OLLAMA_X is read where CRIA_X is not set):");
+    for (const struct setting *t = settings_table; t->name; t++)
+        printf("  CRIA_%-21s%s%s%s%s\n", t->name, t->help, *t->usual ? " (" : "", t->usual,
+               *t->usual ? ")" : "");
+}
+
+int cmd_serve(int argc, char **argv, struct err *e) {
+    const char *args[CLI_MAX_ARGS];
+    int n_args;
+    if (cli_parse(argc, argv, cmd_serve_options(), args, &n_args, e) != 0) return -1;
+    if (cli_check_args("serve", n_args, 0, 0, "no arguments", e) != 0) return -1;
+    struct server *s = server_open(&(struct server_opts){.listen = listen_on.v,
+                                                         .n_listen = listen_on.n,
+                                                         .tls_cert = tls_cert,
+                                                         .tls_key = tls_key,
+                                                         .api_key_file = key_file,
+                                                         .wide = allow_remote,
+                                                         .store = models},
+                                   e);
+    const int rc = s ? serve(s, e) : -1;
+    server_close(s);
+    return rc;
+}

@@ -1,0 +1,181 @@
+/* A request's body on its way to the handler.
+ *
+ *   gathered:  net thread appends -> (all of it) -> worker: handler
+ *   to a sink: net thread appends -> (a piece) -> worker: sink.write ... -> worker: handler
+ *
+ * Net thread and worker pass the bytes through r->body under r->lock.  No byte is looked at on the
+ * net thread. */
+#include "base/os.h"
+#include "server/front_priv.h"
+
+enum {
+    PIECE = 256 << 10,      /* what a sink's write is worth calling for */
+    AHEAD_MAX = 1 << 20,    /* waiting for a slow sink: the sender waits, too */
+    GATHERED_MAX = 1 << 30, /* of all requests together */
+};
+
+static void submit(struct request *r, work_fn *fn) {
+    const bool slow = r->route->sink || r->route->right == RIGHT_ADMIN;
+    r->work = (struct work){.fn = fn, .arg = r};
+    workers_submit(r->server->workers, slow ? WORK_SLOW : WORK_QUICK, &r->work);
+}
+
+/* With the lock held: from now on the request is the handler's, or that of one error's reply. */
+static void show(struct request *r) {
+    r->stage = STAGE_SHOWN;
+    r->body_ns = os_now_ns();
+}
+
+static void handle(void *arg) {
+    struct request *r = arg;
+    r->route->handler(r);
+}
+
+/* ---- sinks, on a worker ---- */
+
+/* Its sink would not have it, or the client has left. */
+static void fail_sink(struct request *r, const struct err *e) {
+    if (r->sink_open) r->route->sink->abort(r->sink);
+    r->sink = NULL;
+    pthread_mutex_lock(&r->lock);
+    show(r);
+    r->refused = true;
+    const bool gone = r->gone, resume = r->body_paused;
+    r->body_paused = false;
+    r->over |= gone;
+    pthread_mutex_unlock(&r->lock);
+    if (resume) net_req_resume(r->net);
+    if (gone)
+        request_finish(r, false);
+    else
+        reply_err(r, e);
+}
+
+enum next { NEXT_PIECE, NEXT_LATER, NEXT_HANDLER, NEXT_GONE };
+
+/* What to do now; the piece for NEXT_PIECE.  After NEXT_LATER the net thread has the request. */
+static enum next next_piece(struct request *r, struct buf *piece) {
+    bool resume = false;
+    enum next what;
+    pthread_mutex_lock(&r->lock);
+    if (r->gone) {
+        what = NEXT_GONE;
+    } else if (r->body.n >= PIECE || (r->body.n && r->body_last)) {
+        what = NEXT_PIECE;
+        *piece = r->body;
+        r->body = (struct buf){0};
+        resume = r->body_paused;
+        r->body_paused = false;
+    } else if (r->body_last) {
+        what = NEXT_HANDLER;
+        show(r);
+    } else {
+        what = NEXT_LATER;
+        r->stage = STAGE_BODY;
+    }
+    pthread_mutex_unlock(&r->lock);
+    atomic_fetch_sub(&r->server->n_gathered, (long long)piece->n);
+    if (resume) net_req_resume(r->net);
+    return what;
+}
+
+static void feed(void *arg) {
+    struct request *r = arg;
+    const struct body_sink *sink = r->route->sink;
+    struct err e = {0};
+    enum next what;
+    if (!r->sink_open && !request_gone(r)) {
+        if (sink->open(r, &r->sink, &e) != 0) {
+            fail_sink(r, &e);
+            return;
+        }
+        r->sink_open = true;
+    }
+    do {
+        struct buf piece = {0};
+        what = next_piece(r, &piece);
+        const bool bad = what == NEXT_PIECE && sink->write(r->sink, buf_view(&piece), &e) != 0;
+        buf_fini(&piece);
+        if (bad) what = NEXT_GONE;
+    } while (what == NEXT_PIECE);
+    if (what == NEXT_HANDLER)
+        handle(r);
+    else if (what == NEXT_GONE)
+        fail_sink(r, &e);
+}
+
+/* ---- net thread ---- */
+
+void body_refuse(struct request *r, int status, const char *why) {
+    pthread_mutex_lock(&r->lock);
+    show(r);
+    r->refused = true;
+    pthread_mutex_unlock(&r->lock);
+    reply_error(r, status, "%s", why);
+}
+
+/* Room for n more bytes of this body?  If not, it is answered. */
+static bool has_room(struct request *r, size_t n) {
+    if (r->route->sink) return true; /* never more than AHEAD_MAX; the net knows the limit */
+    if (r->n_body > r->route->max_body)
+        body_refuse(r, 413, "the request body is larger than this route takes");
+    else if (atomic_load(&r->server->n_gathered) + (long long)n > GATHERED_MAX)
+        body_refuse(r, 503, "too many requests with large bodies at once");
+    else
+        return true;
+    return false;
+}
+
+void body_take(struct request *r, const char *p, size_t n, bool last) {
+    work_fn *next = NULL;
+    pthread_mutex_lock(&r->lock);
+    const bool refused = r->refused;
+    pthread_mutex_unlock(&r->lock);
+    if (refused) return;
+    if (r->deny_status) {
+        if (last) body_refuse(r, r->deny_status, r->deny_why);
+        return;
+    }
+    r->n_body += (int64_t)n;
+    if (!has_room(r, n)) return;
+    pthread_mutex_lock(&r->lock);
+    buf_append(&r->body, p, n);
+    const bool failed = r->body.failed && !r->route->sink;
+    r->body_last = last;
+    if (failed) {
+        ;
+    } else if (!r->route->sink && last) {
+        show(r);
+        next = handle;
+    } else if (r->route->sink && r->stage == STAGE_BODY && (last || r->body.n >= PIECE)) {
+        r->stage = STAGE_WORK;
+        next = feed;
+    } else if (r->route->sink && r->body.n > AHEAD_MAX) {
+        r->body_paused = true;
+        net_req_pause(r->net);
+    }
+    pthread_mutex_unlock(&r->lock);
+    atomic_fetch_add(&r->server->n_gathered, (long long)n);
+    if (failed)
+        body_refuse(r, 503, "out of memory");
+    else if (next)
+        submit(r, next);
+}
+
+void body_gone(struct request *r) {
+    pthread_mutex_lock(&r->lock);
+    const enum stage stage = r->stage;
+    const bool feeding = r->sink_open && stage == STAGE_BODY;
+    if (stage != STAGE_SHOWN) r->gone = true;
+    if (feeding)
+        r->stage = STAGE_WORK;
+    else if (stage == STAGE_BODY)
+        r->over = true;
+    pthread_mutex_unlock(&r->lock);
+    if (feeding)
+        submit(r, feed); /* which sees it, and aborts */
+    else if (stage == STAGE_BODY)
+        request_finish(r, false);
+    else if (stage == STAGE_SHOWN)
+        stream_gone(r);
+}

@@ -1,0 +1,116 @@
+/* Whole replies and errors in the three dialects: request.h. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/json.h"
+#include "server/front_priv.h"
+
+void reply_header(struct request *r, const char *line) {
+    buf_str(&r->headers, line);
+}
+
+void request_send(struct request *r, int status, const char *content_type, struct str text) {
+    struct buf h = {0};
+    struct err e;
+    if (content_type) buf_printf(&h, "Content-Type: %s\r\n", content_type);
+    buf_append(&h, r->headers.p, r->headers.n);
+    pthread_mutex_lock(&r->lock);
+    /* Headers of ours that are no lines would be a defect; the client still gets an answer. */
+    if (h.failed || net_reply_start(r->net, status, h.p, (int64_t)text.n, &e) != 0) {
+        log_line(r->server->log, LOG_ERROR, "reply headers are not lines");
+        text.n = 0;
+        net_reply_start(r->net, status = 500, NULL, 0, NULL);
+    }
+    if (text.n) net_reply_write(r->net, text.p, text.n);
+    r->started = r->ending = r->over = true;
+    r->status = status;
+    r->n_sent = (int64_t)text.n;
+    pthread_mutex_unlock(&r->lock);
+    buf_fini(&h);
+    request_finish(r, true);
+}
+
+void reply_text(struct request *r, int status, const char *content_type, struct str text) {
+    request_send(r, status, content_type, text);
+}
+
+void reply_status(struct request *r, int status) {
+    request_send(r, status, NULL, STR(""));
+}
+
+void reply_json(struct request *r, int status, json_t *j) {
+    struct buf b = {0};
+    struct err e;
+    if (!j || json_append("reply", j, &b, &e) != 0) {
+        json_decref(j);
+        buf_fini(&b);
+        reply_text(r, 500, "application/json; charset=utf-8", STR("{\"error\":\"out of memory\"}"));
+        return;
+    }
+    json_decref(j);
+    reply_text(r, status, "application/json; charset=utf-8", buf_view(&b));
+    buf_fini(&b);
+}
+
+/* ---- errors ---- */
+
+static const char *openai_type(int status) {
+    if (status == 401) return "authentication_error";
+    if (status == 403) return "permission_error";
+    if (status == 404) return "not_found_error";
+    if (status == 429) return "rate_limit_error";
+    return status < 500 ? "invalid_request_error" : "api_error";
+}
+
+static const char *anthropic_type(int status) {
+    switch (status) {
+    case 401: return "authentication_error";
+    case 403: return "permission_error";
+    case 404: return "not_found_error";
+    case 413: return "request_too_large";
+    case 429: return "rate_limit_error";
+    case 503:
+    case 529: return "overloaded_error";
+    default: return status < 500 ? "invalid_request_error" : "api_error";
+    }
+}
+
+json_t *error_json(enum dialect d, int status, const char *message) {
+    switch (d) {
+    case DIALECT_OPENAI:
+        return json_pack("{s:{s:s, s:s, s:n, s:n}}", "error", "message", message, "type",
+                         openai_type(status), "param", "code");
+    case DIALECT_ANTHROPIC:
+        return json_pack("{s:s, s:{s:s, s:s}}", "type", "error", "error", "type",
+                         anthropic_type(status), "message", message);
+    default: return json_pack("{s:s}", "error", message);
+    }
+}
+
+void reply_error(struct request *r, int status, const char *fmt, ...) {
+    struct err e; /* its escaping makes one clean line of whatever the text holds */
+    va_list ap;
+    va_start(ap, fmt);
+    err_vset(&e, ERR_NONE, fmt, ap);
+    va_end(ap);
+    if (stream_started(r))
+        stream_fail(r, &e);
+    else
+        reply_json(r, status, error_json(r->dialect, status, e.msg));
+}
+
+int status_of(const struct err *e) {
+    switch (e->code) {
+    case ERR_USAGE:
+    case ERR_FORMAT:
+    case ERR_UNSUPPORTED:
+    case ERR_LIMIT: return 400;
+    case ERR_NOT_FOUND: return 404;
+    case ERR_CANCELLED: return 499;
+    default: return 500;
+    }
+}
+
+void reply_err(struct request *r, const struct err *e) {
+    reply_error(r, status_of(e), "%s", e->msg);
+}

@@ -1,0 +1,185 @@
+/* The life of a request: made by the net thread, ended once, freed with its last reference (the
+ * handler's side has one, the net's the other). */
+#include "server/request.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+#include "base/os.h"
+#include "server/front_priv.h"
+
+/* ---- accessors ---- */
+
+struct server *request_server(const struct request *r) {
+    return r->server;
+}
+
+const struct http_head *request_head(const struct request *r) {
+    return net_req_head(r->net);
+}
+
+const char *request_param(const struct request *r) {
+    return r->param ? r->param : "";
+}
+
+struct str request_body(const struct request *r) {
+    return r->sink_open ? STR("") : buf_view(&r->body);
+}
+
+void *request_sink(const struct request *r) {
+    return r->sink;
+}
+
+const char *request_user(const struct request *r) {
+    return *r->user ? r->user : r->peer;
+}
+
+const char *request_id(const struct request *r) {
+    return r->id;
+}
+
+json_t *request_json(struct request *r) {
+    struct err e;
+    if (r->json) return r->json;
+    if (r->body.n == 0) {
+        reply_error(r, 400, "missing request body");
+        return NULL;
+    }
+    r->json = json_read_object("request body", buf_view(&r->body), JSON_VALUES_MAX, &e);
+    if (!r->json) {
+        reply_err(r, &e);
+        return NULL;
+    }
+    atomic_fetch_sub(&r->server->n_gathered, (long long)r->body.n);
+    buf_fini(&r->body);
+    r->body = (struct buf){0};
+    return r->json;
+}
+
+void request_set_model(struct request *r, const char *name) {
+    char *copy = name ? strdup(name) : NULL;
+    pthread_mutex_lock(&r->lock);
+    free(r->model);
+    r->model = copy;
+    pthread_mutex_unlock(&r->lock);
+}
+
+void request_note_work(struct request *r, const struct gen_stats *s, int64_t load_ns) {
+    pthread_mutex_lock(&r->lock);
+    r->work_done = *s;
+    r->load_ns = load_ns;
+    r->worked = true;
+    pthread_mutex_unlock(&r->lock);
+}
+
+void request_note_first(struct request *r) {
+    pthread_mutex_lock(&r->lock);
+    if (!r->first_ns) r->first_ns = os_now_ns();
+    pthread_mutex_unlock(&r->lock);
+}
+
+/* ---- beginning and end ---- */
+
+/* Ids that nobody can foretell nor meet twice: a counter through a keyed mix (splitmix64). */
+static void make_id(struct server *s, char id[ID_HEX + 1]) {
+    uint64_t x = s->id_key + (uint64_t)atomic_fetch_add(&s->n_id, 1) * 0x9e3779b97f4a7c15u;
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
+    snprintf(id, ID_HEX + 1, "%016llx", (unsigned long long)(x ^ x >> 31));
+}
+
+struct request *request_new(struct server *s, struct net_req *net) {
+    struct request *r = calloc(1, sizeof *r);
+    if (!r) return NULL;
+    r->server = s;
+    r->net = net;
+    r->start_ns = os_now_ns();
+    atomic_init(&r->n_ref, 2);
+    pthread_mutex_init(&r->lock, NULL);
+    pthread_mutex_init(&r->task_lock, NULL);
+    make_id(s, r->id);
+    snprintf(r->peer, sizeof r->peer, "%s", net_req_peer(net));
+    buf_printf(&r->headers, "X-Request-Id: %s\r\n", r->id);
+    return r;
+}
+
+void request_ref(struct request *r) {
+    atomic_fetch_add(&r->n_ref, 1);
+}
+
+void request_unref(struct request *r) {
+    if (atomic_fetch_sub(&r->n_ref, 1) != 1) return;
+    atomic_fetch_sub(&r->server->n_gathered, (long long)r->body.n);
+    json_decref(r->json);
+    buf_fini(&r->headers);
+    buf_fini(&r->body);
+    buf_fini(&r->pending);
+    pthread_mutex_destroy(&r->lock);
+    pthread_mutex_destroy(&r->task_lock);
+    free(r->model);
+    free(r->path);
+    free(r);
+}
+
+void request_finish(struct request *r, bool complete) {
+    pthread_mutex_lock(&r->lock);
+    if (r->gone && !r->started) r->status = 499;
+    const struct http_head *h = net_req_head(r->net);
+    const struct log_request l = {
+        .id = r->id,
+        .peer = r->peer,
+        .user = r->user,
+        .method = http_method_name(h->method),
+        .path = r->path ? r->path : "",
+        .model = r->model,
+        .status = r->status,
+        .cut = r->started && (r->gone || r->cut),
+        .n_body = r->n_body,
+        .n_sent = r->n_sent,
+        .start_ns = r->start_ns,
+        .body_ns = r->body_ns,
+        .first_ns = r->first_ns,
+        .load_ns = r->load_ns,
+        .work = r->worked ? &r->work_done : NULL,
+    };
+    log_put_request(r->server->log, &l);
+    metrics_count(r->server->metrics, r->route ? route_index(r->route) : -1, &l);
+    pthread_mutex_unlock(&r->lock);
+    net_reply_end(r->net, complete);
+    request_unref(r);
+}
+
+/* ---- what becomes of the client ---- */
+
+bool request_gone(const struct request *r) {
+    pthread_mutex_t *lock = (pthread_mutex_t *)&r->lock; /* only looks */
+    pthread_mutex_lock(lock);
+    const bool gone = r->gone;
+    pthread_mutex_unlock(lock);
+    return gone;
+}
+
+void request_attach(struct request *r, struct gen_task *task) {
+    pthread_mutex_lock(&r->task_lock);
+    pthread_mutex_lock(&r->lock);
+    const bool gone = r->gone, slow = r->pending.n > PAUSE_BYTES;
+    pthread_mutex_unlock(&r->lock);
+    r->task = task;
+    r->task_paused = task && slow && !gone;
+    if (task && gone)
+        gen_cancel(task);
+    else if (r->task_paused)
+        gen_pause(task);
+    pthread_mutex_unlock(&r->task_lock);
+}
+
+void request_on_gone(struct request *r, request_gone_fn *fn, void *ctx) {
+    pthread_mutex_lock(&r->task_lock);
+    const bool gone = fn && request_gone(r);
+    r->gone_fn = gone ? NULL : fn;
+    r->gone_ctx = ctx;
+    pthread_mutex_unlock(&r->task_lock);
+    if (gone) fn(ctx);
+}

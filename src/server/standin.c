@@ -1,0 +1,74 @@
+/* Empty tables and models for what is not written yet: each part replaces its own here. */
+#include "server/models.h"
+#include "server/route.h"
+
+#define TABLE(name)                                                                                \
+    const struct route name[] = {                                                                  \
+        {0},                                                                                       \
+    }
+
+#if !__has_include("server/api_native.c")
+TABLE(routes_native);
+#endif
+#if !__has_include("server/api_store.c")
+TABLE(routes_store);
+#endif
+#if !__has_include("server/api_openai.c")
+TABLE(routes_openai);
+#endif
+#if !__has_include("server/api_responses.c")
+TABLE(routes_responses);
+#endif
+#if !__has_include("server/api_anthropic.c")
+TABLE(routes_anthropic);
+#endif
+#if !__has_include("server/api_extra.c")
+TABLE(routes_extra);
+#endif
+
+#if !__has_include("server/models.c")
+#include <stdlib.h>
+
+struct models {
+    struct models_opts o;
+};
+
+struct models *models_open(const struct models_opts *o, struct err *e) {
+    struct models *m = calloc(1, sizeof *m);
+    if (m)
+        m->o = *o;
+    else
+        err_nomem(e, "models");
+    return m;
+}
+
+void models_configure(struct models *m, const struct models_opts *o) {
+    m->o = *o;
+}
+
+void models_drain(struct models *m) {
+    (void)m;
+}
+
+void models_close(struct models *m) {
+    free(m);
+}
+
+struct models_stats models_stats(struct models *m) {
+    return (struct models_stats){.max_bytes = m->o.max_bytes};
+}
+#endif
+
+/* What a task is made by: engine/gen.h. */
+#if !__has_include("engine/gen.c") && !__has_include("engine/gen_child.c") &&                      \
+                                                     !__has_include("engine/gen_local.c")
+void gen_cancel(struct gen_task *t) {
+    (void)t;
+}
+void gen_pause(struct gen_task *t) {
+    (void)t;
+}
+void gen_resume(struct gen_task *t) {
+    (void)t;
+}
+#endif

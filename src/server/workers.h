@@ -1,0 +1,28 @@
+/* Threads that run handlers.  Two kinds, so that pulls which take an hour leave room for requests
+ * to models: each kind has its own queue and its own bound of threads, which come when they are
+ * needed and go when they were idle for a while. */
+#pragma once
+
+#include "base/err.h"
+
+enum work_kind {
+    WORK_QUICK, /* parses, submits, answers */
+    WORK_SLOW,  /* disks and networks: the routes that change the store */
+};
+
+typedef void work_fn(void *arg);
+
+/* A piece of work, part of what it works on; one submission at a time. */
+struct work {
+    struct work *next;
+    work_fn *fn;
+    void *arg;
+};
+
+struct workers;
+
+struct workers *workers_new(struct err *e);
+/* Any thread; never blocks, never fails. */
+void workers_submit(struct workers *w, enum work_kind kind, struct work *job);
+/* Lets what was submitted end.  Accepts NULL. */
+void workers_free(struct workers *w);
