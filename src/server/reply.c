@@ -106,6 +106,8 @@ int status_of(const struct err *e) {
     case ERR_UNSUPPORTED:
     case ERR_LIMIT: return 400;
     case ERR_NOT_FOUND: return 404;
+    case ERR_BUSY: return 503;
+    case ERR_TIMEOUT: return 504;
     case ERR_CANCELLED: return 499;
     default: return 500;
     }
