@@ -19,6 +19,8 @@ enum {
     HISTORY_ALL = 1 << 18, /* what -1, "the whole context", means when nobody knows it: 1 MB */
     MAX_LAST_N = 1 << 24,  /* the engine's longest context, which it puts for -1 */
     MIROSTAT_M = 100,      /* the paper's and llama.cpp's choice */
+    ASK_MOST = 256,        /* tokens of top_k that are asked for one by one */
+    ASK_MORE = 16,         /* and as many that may turn out not allowed */
 };
 
 struct sampler {
@@ -179,10 +181,27 @@ void sampler_accept(struct sampler *s, int32_t id) {
     recent_push(&s->history, id);
 }
 
-static const float *adjusted(struct sampler *s, const float *logits) {
+/* to[n] = from[n] where allowed, else -INFINITY; whole words of the mask at once. */
+static void mask_logits(float *to, const float *from, int n, const uint32_t *allowed) {
+    for (int i = 0; i < n; i += 32) {
+        const uint32_t bits = allowed[i / 32];
+        const int end = n - i < 32 ? n : i + 32;
+        if (bits == UINT32_MAX)
+            memcpy(to + i, from + i, (size_t)(end - i) * sizeof *to);
+        else
+            for (int j = i; j < end; j++)
+                to[j] = bits >> (j - i) & 1 ? from[j] : -INFINITY;
+    }
+}
+
+static const float *adjusted(struct sampler *s, const float *logits, const uint32_t *allowed) {
     const struct sampler_opts *o = &s->o;
-    if (!s->changes_logits) return logits;
-    memcpy(s->work, logits, (size_t)s->n_vocab * sizeof *s->work);
+    if (!s->changes_logits && !allowed) return logits;
+    if (allowed)
+        mask_logits(s->work, logits, s->n_vocab, allowed);
+    else
+        memcpy(s->work, logits, (size_t)s->n_vocab * sizeof *s->work);
+    if (!s->changes_logits) return s->work;
     penalty_bias(s->work, o->bias, o->n_bias);
     if (penalties_on(o))
         penalty_repeat(&s->history, s->work, o->repeat_penalty, o->presence_penalty,
@@ -200,6 +219,13 @@ static int32_t choose_mirostat(struct sampler *s, const float *logits) {
     const struct candidate *c = &k->c[cands_draw(k, &s->rng)];
     s->mu = mirostat_update(s->mu, o->mirostat_tau, o->mirostat_eta, c->p);
     return c->id;
+}
+
+/* The stages behind top_k. */
+static void cut_further(struct sampler *s) {
+    stage_typical(&s->cands, s->o.typical_p, s->o.min_keep);
+    stage_top_p(&s->cands, s->o.top_p, s->o.min_keep);
+    stage_min_p(&s->cands, s->o.min_p, s->o.min_keep);
 }
 
 /* The first stage that cuts the list is done while it is made: few chains list the vocabulary. */
@@ -222,24 +248,65 @@ static void cut(struct sampler *s, const float *logits) {
     } else {
         cands_fill_top(k, logits, n, o->top_k);
     }
-    stage_typical(k, o->typical_p, o->min_keep);
-    stage_top_p(k, o->top_p, o->min_keep);
-    stage_min_p(k, o->min_p, o->min_keep);
+    cut_further(s);
 }
 
-int32_t sampler_choose(struct sampler *s, const float *logits) {
+/* From the list that is left to a token. */
+static int32_t finish(struct sampler *s) {
     struct cands *k = &s->cands;
     const struct sampler_opts *o = &s->o;
-    logits = adjusted(s, logits);
-    if (o->temperature <= 0.0f) return scan_best(logits, s->n_vocab);
-    if (o->mirostat != 0) return choose_mirostat(s, logits);
-
-    cut(s, logits);
     if (o->xtc_probability > 0.0f && rng_unit(&s->rng) < (double)o->xtc_probability)
         stage_xtc(k, o->xtc_threshold, o->min_keep);
     stage_temp_dynamic(k, o->temperature, o->dynatemp_range, o->dynatemp_exponent);
     cands_softmax(k);
     return k->c[cands_draw(k, &s->rng)].id;
+}
+
+int32_t sampler_choose(struct sampler *s, const float *logits) {
+    return sampler_choose_masked(s, logits, NULL);
+}
+
+static int32_t choose(struct sampler *s, const float *logits) {
+    if (s->o.temperature <= 0.0f) return scan_best(logits, s->n_vocab);
+    if (s->o.mirostat != 0) return choose_mirostat(s, logits);
+    cut(s, logits);
+    return finish(s);
+}
+
+int32_t sampler_choose_masked(struct sampler *s, const float *logits, const uint32_t *allowed) {
+    logits = adjusted(s, logits, allowed);
+    const int32_t id = choose(s, logits);
+    return allowed && !(logits[id] > -INFINITY) ? -1 : id;
+}
+
+/* The best `want` allowed ones of the best `ask`, best first, as the list; false: there are not
+ * that many among them, or `allows` gave up. */
+static bool fill_allowed(struct sampler *s, const float *logits, int want, int ask,
+                         sampler_allows_fn *allows, void *ctx) {
+    struct cands *k = &s->cands;
+    cands_fill_top(k, logits, s->n_vocab, ask);
+    int n = 0;
+    for (int i = 0; i < k->n && n < want; i++) {
+        const int rc = k->c[i].logit > -INFINITY ? allows(ctx, k->c[i].id) : 0;
+        if (rc < 0) return false;
+        if (rc == 1) k->c[n++] = k->c[i];
+    }
+    k->n = n;
+    return n == want;
+}
+
+int32_t sampler_choose_asking(struct sampler *s, const float *logits, sampler_allows_fn *allows,
+                              void *ctx) {
+    const struct sampler_opts *o = &s->o;
+    const bool greedy = o->temperature <= 0.0f;
+    const int want = greedy ? 1 : o->top_k, ask = greedy ? ASK_MORE : o->top_k + ASK_MORE;
+    if (want <= 0 || want > ASK_MOST || ask >= s->n_vocab) return -1;
+    if (!greedy && (o->mirostat != 0 || o->top_n_sigma > 0.0f)) return -1;
+    logits = adjusted(s, logits, NULL);
+    if (!fill_allowed(s, logits, want, ask, allows, ctx)) return -1;
+    if (greedy) return s->cands.c[0].id;
+    cut_further(s);
+    return finish(s);
 }
 
 int candidates_top(const float *logits, int n, int top, struct candidate *out,

@@ -56,6 +56,20 @@ void sampler_accept(struct sampler *s, int32_t id);
 /* Choose from logits[n_vocab] (not changed).  Does not accept it. */
 int32_t sampler_choose(struct sampler *s, const float *logits);
 
+/* The same among the tokens whose bit is set in allowed[(n_vocab + 31) / 32] (NULL: all): the chain
+ * sees -INFINITY for the others, before every stage.  -1 when no token is both allowed and above
+ * -INFINITY; never one that is not allowed. */
+int32_t sampler_choose_masked(struct sampler *s, const float *logits, const uint32_t *allowed);
+
+/* Whether a token is allowed: 1, 0, or -1 to give up. */
+typedef int sampler_allows_fn(void *ctx, int32_t id);
+
+/* sampler_choose_masked without a mask, where asking for a few of the most likely tokens decides:
+ * with temperature 0, and with a top_k of up to 256 as the first stage that cuts.  The same token
+ * for the same seed.  -1, with nothing drawn, when it does not decide. */
+int32_t sampler_choose_asking(struct sampler *s, const float *logits, sampler_allows_fn *allows,
+                              void *ctx);
+
 /* One candidate, as the debug door and logprobs see it. */
 struct candidate {
     int32_t id;

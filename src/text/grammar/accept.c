@@ -1,244 +1,219 @@
-/* Reading an answer with a grammar: the set of all positions that the bytes so far allow.
+/* Reading an answer with a grammar, by bytes and by tokens: a place among the grammar's states
+ * (dfa.h), and the tokens that may come there.
  *
- * A position is a node and a frame: where to go on when the rule ends, and the frame below.  Frames
- * are shared: one (node, below) exists once, so that equal positions are equal pairs.  A call at a
- * rule's end pushes nothing, hence lists by right recursion stay flat.  Within a character of
- * several bytes only the set of code points that can still come out is narrowed. */
-#include "text/grammar/grammar.h"
-
+ * A mask is one walk over the tree of all tokens with a state for each level on the way down; it is
+ * remembered with its state, so that what comes again and again (the inside of a string) is walked
+ * once. */
 #include <stdlib.h>
 #include <string.h>
 
-enum { TABLE_MIN = 256, COLLECT_AT = 1 << 12 };
+#include "text/grammar/accept_priv.h"
+#include "text/grammar/dfa.h"
+#include "text/grammar/vocab_tree.h"
 
-struct pair {
-    int32_t node, frame; /* frame -1: none, the answer may end */
-};
-
-struct acceptor {
-    const struct grammar *g;
-    struct pair *item, *next; /* [ACCEPT_MAX_ITEMS], owned; nodes that read */
-    int n_item, n_next;
-    bool done, next_done;
-    struct pair *frame; /* [cap_frame]: return node and the frame below, which is older */
-    int32_t *slot;      /* [n_slot] hash table of frames, -1 is free */
-    int n_frame, cap_frame, n_slot;
-    struct pair *seen; /* [2 * ACCEPT_MAX_ITEMS] hash set of one step; stamp says of which */
-    uint32_t *stamp, now;
-    struct pair *todo;
-    int n_todo, n_seen;
-    uint32_t cp; /* of the unfinished character */
-    int need, have;
-    bool full; /* a limit was met in this step */
-};
-
-static uint32_t hash(struct pair p) {
-    uint64_t h = ((uint64_t)(uint32_t)p.node << 32 | (uint32_t)p.frame) * 0x9e3779b97f4a7c15u;
-    return (uint32_t)(h >> 32);
+static int too_much(struct err *e) {
+    return err_set(e, ERR_LIMIT,
+                   "grammar: too ambiguous to follow; accepted: %d positions at a time, %d frames, "
+                   "%d steps a token",
+                   ACCEPT_MAX_ITEMS, ACCEPT_MAX_FRAMES, DFA_MAX_WORK);
 }
 
-static bool pair_eq(struct pair a, struct pair b) {
-    return a.node == b.node && a.frame == b.frame;
-}
-
-static void slot_put(struct acceptor *a, int32_t f) {
-    uint32_t i = hash(a->frame[f]) % (uint32_t)a->n_slot;
-    while (a->slot[i] >= 0)
-        i = (i + 1) % (uint32_t)a->n_slot;
-    a->slot[i] = f;
-}
-
-static void slots_fill(struct acceptor *a) {
-    memset(a->slot, 0xff, (size_t)a->n_slot * sizeof *a->slot);
-    for (int f = 0; f < a->n_frame; f++)
-        slot_put(a, f);
-}
-
-static bool frames_grow(struct acceptor *a) {
-    const int to = a->cap_frame ? a->cap_frame * 2 : TABLE_MIN;
-    if (to > ACCEPT_MAX_FRAMES) return false;
-    struct pair *f = realloc(a->frame, (size_t)to * sizeof *f);
-    if (f) a->frame = f;
-    int32_t *s = f ? realloc(a->slot, 2 * (size_t)to * sizeof *s) : NULL;
-    if (!s) return false;
-    a->slot = s, a->cap_frame = to, a->n_slot = 2 * to;
-    slots_fill(a);
-    return true;
-}
-
-static int32_t frame_of(struct acceptor *a, struct pair p) {
-    if (a->n_frame == a->cap_frame && !frames_grow(a)) {
-        a->full = true;
-        return -1;
-    }
-    uint32_t i = hash(p) % (uint32_t)a->n_slot;
-    for (; a->slot[i] >= 0; i = (i + 1) % (uint32_t)a->n_slot)
-        if (pair_eq(a->frame[a->slot[i]], p)) return a->slot[i];
-    a->frame[a->n_frame] = p;
-    return a->slot[i] = a->n_frame++;
-}
-
-static void visit(struct acceptor *a, int32_t node, int32_t frame) {
-    const struct pair p = {node, frame};
-    const uint32_t n = 2 * ACCEPT_MAX_ITEMS;
-    uint32_t i = hash(p) % n;
-    for (; a->stamp[i] == a->now; i = (i + 1) % n)
-        if (pair_eq(a->seen[i], p)) return;
-    if (a->n_seen == ACCEPT_MAX_ITEMS) {
-        a->full = true;
-        return;
-    }
-    a->stamp[i] = a->now, a->seen[i] = p, a->n_seen++;
-    a->todo[a->n_todo++] = p;
-}
-
-static void call(struct acceptor *a, const struct grammar_node *nd, int32_t frame) {
-    if (a->g->node[nd->next].kind != NODE_END) frame = frame_of(a, (struct pair){nd->next, frame});
-    if (!a->full) visit(a, a->g->rule[nd->arg].start, frame);
-}
-
-/* From what is to do to the nodes that read. */
-static void follow(struct acceptor *a) {
-    while (a->n_todo > 0 && !a->full) {
-        const struct pair p = a->todo[--a->n_todo];
-        const struct grammar_node *nd = &a->g->node[p.node];
-        switch (nd->kind) {
-        case NODE_EMPTY: visit(a, nd->next, p.frame); break;
-        case NODE_SPLIT:
-            visit(a, nd->arg, p.frame);
-            visit(a, nd->next, p.frame);
-            break;
-        case NODE_CALL: call(a, nd, p.frame); break;
-        case NODE_END:
-            if (p.frame < 0)
-                a->next_done = true;
-            else
-                visit(a, a->frame[p.frame].node, a->frame[p.frame].frame);
-            break;
-        case NODE_CHAR:
-        case NODE_SET: a->next[a->n_next++] = p; break;
-        }
-    }
-}
-
-static void begin(struct acceptor *a) {
-    a->n_next = a->n_todo = a->n_seen = 0;
-    a->next_done = a->full = false;
-    if (++a->now == 0) {
-        memset(a->stamp, 0, 2 * ACCEPT_MAX_ITEMS * sizeof *a->stamp);
-        a->now = 1;
-    }
-}
-
-static void take(struct acceptor *a) {
-    struct pair *was = a->item;
-    a->item = a->next, a->next = was;
-    a->n_item = a->n_next, a->done = a->next_done;
-}
-
-/* Forget frames that no position stands on.  A frame is younger than the one below it, so one
- * pass down marks and one pass up moves. */
-static bool collect(struct acceptor *a) {
-    int32_t *to = calloc((size_t)a->n_frame + 1, sizeof *to);
-    if (!to) return false;
-    for (int i = 0; i < a->n_item; i++)
-        if (a->item[i].frame >= 0) to[a->item[i].frame] = 1;
-    for (int f = a->n_frame - 1; f >= 0; f--)
-        if (to[f] && a->frame[f].frame >= 0) to[a->frame[f].frame] = 1;
-    int n = 0;
-    for (int f = 0; f < a->n_frame; f++) {
-        if (!to[f]) continue;
-        const struct pair p = a->frame[f];
-        a->frame[n] = (struct pair){p.node, p.frame < 0 ? -1 : to[p.frame]};
-        to[f] = n++;
-    }
-    for (int i = 0; i < a->n_item; i++)
-        if (a->item[i].frame >= 0) a->item[i].frame = to[a->item[i].frame];
-    a->n_frame = n;
-    slots_fill(a);
-    free(to);
-    return true;
+static struct acceptor *join(struct dfa *d, int32_t state) {
+    struct acceptor *a = calloc(1, sizeof *a);
+    if (!a) return NULL;
+    a->dfa = d, a->state = state, a->later = d->acceptor;
+    if (a->later) a->later->earlier = a;
+    d->acceptor = a;
+    return a;
 }
 
 struct acceptor *accept_new(const struct grammar *g, struct err *e) {
-    struct acceptor *a = calloc(1, sizeof *a);
-    const size_t n = ACCEPT_MAX_ITEMS;
-    if (!a) goto nomem;
-    a->g = g;
-    a->item = malloc(n * sizeof *a->item), a->next = malloc(n * sizeof *a->next);
-    a->todo = malloc(n * sizeof *a->todo), a->seen = malloc(2 * n * sizeof *a->seen);
-    a->stamp = calloc(2 * n, sizeof *a->stamp);
-    if (!a->item || !a->next || !a->todo || !a->seen || !a->stamp) goto nomem;
-    begin(a);
-    visit(a, g->rule[g->root].start, -1);
-    follow(a);
-    if (!a->full) {
-        take(a);
-        return a;
-    }
-    err_set(e, ERR_LIMIT, "grammar: too many ways to begin; accepted: %d", ACCEPT_MAX_ITEMS);
-    accept_free(a);
-    return NULL;
-nomem:
-    err_nomem(e, "grammar");
-    accept_free(a);
-    return NULL;
+    struct dfa *d = g->dfa;
+    struct acceptor *a = NULL;
+    pthread_mutex_lock(&d->lock);
+    dfa_begin(d);
+    const int32_t start = dfa_start(d);
+    if (start == DFA_FULL)
+        too_much(e);
+    else if (!(a = join(d, start)))
+        err_nomem(e, "grammar");
+    pthread_mutex_unlock(&d->lock);
+    return a;
+}
+
+struct acceptor *accept_copy(const struct acceptor *a, struct err *e) {
+    pthread_mutex_lock(&a->dfa->lock);
+    struct acceptor *copy = join(a->dfa, a->state);
+    pthread_mutex_unlock(&a->dfa->lock);
+    if (!copy) err_nomem(e, "grammar");
+    return copy;
 }
 
 void accept_free(struct acceptor *a) {
     if (!a) return;
-    free(a->item), free(a->next), free(a->todo), free(a->seen), free(a->stamp);
-    free(a->frame), free(a->slot);
+    struct dfa *d = a->dfa;
+    pthread_mutex_lock(&d->lock);
+    if (a->later) a->later->earlier = a->earlier;
+    if (a->earlier)
+        a->earlier->later = a->later;
+    else
+        d->acceptor = a->later;
+    pthread_mutex_unlock(&d->lock);
     free(a);
 }
 
-/* The code points that can come of the bytes so far and b: 0 when none (RFC 3629). */
-static bool narrow(const struct acceptor *a, uint8_t b, uint32_t *cp, int *need, int *have,
-                   uint32_t *lo, uint32_t *hi) {
-    if (!a->need) {
-        *need = b < 0x80 ? 0 : b < 0xc2 ? -1 : b < 0xe0 ? 1 : b < 0xf0 ? 2 : b < 0xf5 ? 3 : -1;
-        if (*need < 0) return false;
-        *cp = *need ? b & (0x3fu >> *need) : b;
-        *have = 1;
-    } else {
-        if ((b & 0xc0) != 0x80) return false;
-        *cp = a->cp << 6 | (b & 0x3f), *need = a->need - 1, *have = a->have + 1;
+/* 1 with the state behind the text, 0, or -1 with *e. */
+static int read_text(struct dfa *d, int32_t *state, struct str s, struct err *e) {
+    int32_t at = *state;
+    for (size_t i = 0; i < s.n; i++) {
+        at = dfa_step(d, at, (uint8_t)s.p[i]);
+        if (at == DFA_DEAD) return 0;
+        if (at == DFA_FULL) return too_much(e);
     }
-    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    *lo = *cp << 6 * *need, *hi = *lo | ((1u << 6 * *need) - 1);
-    if (*lo < least[*need + *have]) *lo = least[*need + *have];
-    if (*hi > 0x10ffff) *hi = 0x10ffff;
-    if (*lo >= 0xd800 && *lo <= 0xdfff) *lo = 0xe000;
-    if (*hi >= 0xd800 && *hi <= 0xdfff) *hi = 0xd7ff;
-    return *lo <= *hi;
-}
-
-int accept_byte(struct acceptor *a, uint8_t b, struct err *e) {
-    uint32_t cp, lo, hi;
-    int need, have;
-    if (!narrow(a, b, &cp, &need, &have, &lo, &hi)) return 0;
-    begin(a);
-    for (int i = 0; i < a->n_item; i++) {
-        const struct grammar_node *nd = &a->g->node[a->item[i].node];
-        if (!grammar_reads(a->g, nd, lo, hi)) continue;
-        if (need)
-            a->next[a->n_next++] = a->item[i];
-        else
-            visit(a, nd->next, a->item[i].frame);
-    }
-    if (!need) follow(a);
-    if (a->full)
-        return err_set(e, ERR_LIMIT,
-                       "grammar: too ambiguous to follow; accepted: %d positions, %d frames",
-                       ACCEPT_MAX_ITEMS, ACCEPT_MAX_FRAMES);
-    if (!a->n_next && !a->next_done) return 0;
-    take(a);
-    a->cp = cp, a->need = need, a->have = have;
-    if (a->n_frame > COLLECT_AT && a->n_frame > a->cap_frame / 2 && !collect(a))
-        return err_nomem(e, "grammar");
+    *state = at;
     return 1;
 }
 
+int accept_byte(struct acceptor *a, uint8_t b, struct err *e) {
+    const char c = (char)b;
+    struct dfa *d = a->dfa;
+    pthread_mutex_lock(&d->lock);
+    dfa_begin(d);
+    const int rc = read_text(d, &a->state, (struct str){&c, 1}, e);
+    pthread_mutex_unlock(&d->lock);
+    return rc;
+}
+
 bool accept_done(const struct acceptor *a) {
-    return a->done && !a->need;
+    pthread_mutex_lock(&a->dfa->lock);
+    const bool done = a->dfa->state[a->state].done;
+    pthread_mutex_unlock(&a->dfa->lock);
+    return done;
+}
+
+/* ---- tokens ---- */
+
+static bool is_end(const struct grammar_vocab *gv, int32_t id) {
+    for (int i = 0; i < gv->n_end; i++)
+        if (gv->end[i] == id) return true;
+    return false;
+}
+
+static int read_token(struct acceptor *a, const struct grammar_vocab *gv, int32_t id, bool stay,
+                      struct err *e) {
+    if (id < 0 || id >= gv->n_vocab) return 0;
+    struct dfa *d = a->dfa;
+    const struct str s = vocab_tree_text(gv, id);
+    pthread_mutex_lock(&d->lock);
+    dfa_begin(d);
+    int32_t to = a->state;
+    const int rc = s.n ? read_text(d, &to, s, e) : d->state[to].done && is_end(gv, id);
+    if (rc == 1 && !stay) a->state = to;
+    pthread_mutex_unlock(&d->lock);
+    return rc;
+}
+
+int accept_allows(struct acceptor *a, const struct grammar_vocab *gv, int32_t id, struct err *e) {
+    return read_token(a, gv, id, true, e);
+}
+
+int accept_token(struct acceptor *a, const struct grammar_vocab *gv, int32_t id, struct err *e) {
+    return read_token(a, gv, id, false, e);
+}
+
+/* ---- masks ---- */
+
+static void allow(uint32_t *bits, int32_t id) {
+    bits[id / 32] |= 1u << id % 32;
+}
+
+/* DFA_FULL or how many. */
+static int walk(struct dfa *d, int32_t from, const struct grammar_vocab *gv, uint32_t *bits) {
+    int32_t state[VOCAB_TREE_MAX_TEXT + 1] = {from};
+    int n = 0;
+    for (int i = 0; i < gv->n_node;) {
+        const int level = gv->level[i];
+        const int32_t to = dfa_step(d, state[level], gv->byte[i]);
+        if (to < 0) {
+            if (to == DFA_FULL) return DFA_FULL;
+            i = gv->skip[i];
+            continue;
+        }
+        state[level + 1] = to;
+        for (int32_t id = gv->token[i]; id >= 0; id = gv->twin[id], n++)
+            allow(bits, id);
+        i++;
+    }
+    for (int i = 0; d->state[from].done && i < gv->n_end; i++, n++)
+        allow(bits, gv->end[i]);
+    return n;
+}
+
+static size_t mask_bytes(const struct grammar_vocab *gv) {
+    return ((size_t)gv->n_vocab + 31) / 32 * sizeof(uint32_t);
+}
+
+/* Where to remember the mask of a state: what has not been used for longest goes.  NULL: nowhere.
+ */
+static struct dfa_mask *mask_slot(struct dfa *d, const struct grammar_vocab *gv) {
+    if (d->mask_of != gv->serial) {
+        for (int i = 0; i < d->n_mask; i++) {
+            if (d->mask[i].state >= 0) d->state[d->mask[i].state].mask = -1;
+            free(d->mask[i].bits);
+        }
+        d->n_mask = 0, d->mask_of = gv->serial;
+    }
+    const int most = (int)(DFA_MAX_MASK_BYTES / (mask_bytes(gv) + 1)) + 1;
+    if (d->n_mask < most) {
+        struct dfa_mask *m = realloc(d->mask, ((size_t)d->n_mask + 1) * sizeof *m);
+        if (m) d->mask = m;
+        uint32_t *bits = m ? malloc(mask_bytes(gv)) : NULL;
+        if (bits) {
+            d->mask[d->n_mask] = (struct dfa_mask){.bits = bits, .state = -1};
+            return &d->mask[d->n_mask++];
+        }
+    }
+    struct dfa_mask *old = d->n_mask ? d->mask : NULL;
+    for (int i = 1; i < d->n_mask; i++)
+        if (d->mask[i].used < old->used) old = &d->mask[i];
+    if (old && old->state >= 0) d->state[old->state].mask = -1;
+    return old;
+}
+
+static int mask_of(struct dfa *d, int32_t state, const struct grammar_vocab *gv,
+                   uint32_t *allowed) {
+    const size_t n = mask_bytes(gv);
+    const int had = d->mask_of == gv->serial ? d->state[state].mask : -1;
+    d->clock++;
+    if (had >= 0) {
+        d->mask[had].used = d->clock;
+        memcpy(allowed, d->mask[had].bits, n);
+        return d->mask[had].n_allowed;
+    }
+    memset(allowed, 0, n);
+    const int n_allowed = walk(d, state, gv, allowed);
+    struct dfa_mask *m = n_allowed >= 0 ? mask_slot(d, gv) : NULL;
+    if (m) {
+        memcpy(m->bits, allowed, n);
+        m->state = state, m->n_allowed = n_allowed, m->used = d->clock;
+        d->state[state].mask = (int32_t)(m - d->mask);
+    }
+    return n_allowed;
+}
+
+int accept_mask(struct acceptor *a, const struct grammar_vocab *gv, uint32_t *allowed,
+                struct err *e) {
+    struct dfa *d = a->dfa;
+    pthread_mutex_lock(&d->lock);
+    dfa_begin(d);
+    const int n = mask_of(d, a->state, gv, allowed);
+    pthread_mutex_unlock(&d->lock);
+    return n == DFA_FULL ? too_much(e) : n;
+}
+
+bool accept_mask_known(const struct acceptor *a, const struct grammar_vocab *gv) {
+    pthread_mutex_lock(&a->dfa->lock);
+    const bool known = a->dfa->mask_of == gv->serial && a->dfa->state[a->state].mask >= 0;
+    pthread_mutex_unlock(&a->dfa->lock);
+    return known;
 }

@@ -6,8 +6,9 @@
 #include <stdlib.h>
 
 #include "base/utf8.h"
+#include "text/grammar/dfa.h"
 
-enum { N_BUCKET = 1 << 14, MAX_CP = 0x10ffff };
+enum { N_BUCKET = 1 << 14 };
 
 struct parser {
     struct grammar *g;
@@ -100,7 +101,7 @@ static int hex(struct parser *x, int n, uint32_t *cp) {
         else
             return fail(x, "a hexadecimal escape is too short");
     }
-    return *cp > MAX_CP ? fail(x, "an escape is above 10FFFF") : 0;
+    return *cp > GRAMMAR_MAX_CP ? fail(x, "an escape is above 10FFFF") : 0;
 }
 
 /* One character of a literal or class. */
@@ -383,7 +384,7 @@ struct grammar *grammar_parse(struct str text, struct err *e) {
     else {
         x->g = g, x->e = e;
         x->p = x->start = text.p, x->end = text.p + text.n;
-        ok = parse(x) == 0;
+        ok = parse(x) == 0 && (g->dfa = dfa_new(g, e)) != NULL;
     }
     free(x);
     if (ok) return g;
@@ -393,6 +394,7 @@ struct grammar *grammar_parse(struct str text, struct err *e) {
 
 void grammar_free(struct grammar *g) {
     if (!g) return;
+    dfa_free(g->dfa);
     free(g->node), free(g->set), free(g->range), free(g->rule);
     free(g);
 }

@@ -22,6 +22,7 @@ enum {
     GRAMMAR_MAX_DEPTH = 100, /* of groups */
     GRAMMAR_MAX_CLASS = 512, /* ranges */
     GRAMMAR_MAX_REPEAT = 1 << 16,
+    GRAMMAR_MAX_CP = 0x10ffff,
     ACCEPT_MAX_ITEMS = 1 << 14, /* positions in the grammar at one time, and steps between them */
     ACCEPT_MAX_FRAMES = 1 << 18,
 };
@@ -40,8 +41,8 @@ struct grammar_range {
 };
 
 struct grammar_set {
-    int32_t first, n; /* into range[] */
-    bool negated;
+    int32_t first, n; /* into range[]: ascending and apart once parsed */
+    bool negated;     /* while parsing */
 };
 
 struct grammar_rule {
@@ -58,7 +59,8 @@ struct grammar {
     struct grammar_rule *rule;
     int n_node, n_set, n_range, n_rule;
     int cap_node, cap_set, cap_range, cap_rule;
-    int root; /* rule */
+    int root;        /* rule */
+    struct dfa *dfa; /* its states, made while acceptors read (dfa.h, which has a lock); owned */
 };
 
 /* Parse GBNF.  Refused: no rule `root`, names without a rule, left recursion, limits above.
@@ -66,16 +68,19 @@ struct grammar {
 struct grammar *grammar_parse(struct str text, struct err *e);
 void grammar_free(struct grammar *g);
 
-/* Refuse rules that reach themselves before they read anything; link next past empty nodes. */
+/* Refuse rules that reach themselves before they read anything; link next past empty nodes; bring
+ * the ranges of each set in order. */
 int grammar_finish(struct grammar *g, struct err *e);
 
-/* Whether a CHAR or SET node reads some code point of lo..hi. */
-bool grammar_reads(const struct grammar *g, const struct grammar_node *nd, uint32_t lo,
-                   uint32_t hi);
+/* How much of the code points lo..hi a CHAR or SET node reads. */
+enum grammar_part { READS_NONE, READS_SOME, READS_ALL };
+enum grammar_part grammar_reads(const struct grammar *g, const struct grammar_node *nd, uint32_t lo,
+                                uint32_t hi);
 
 struct acceptor;
 
-/* At the start of root; borrows g.  NULL with ERR_NOMEM or ERR_LIMIT. */
+/* At the start of root; borrows g.  One thread at a time for one acceptor; those of one grammar
+ * share what they learn of it, hence wait for each other.  NULL with ERR_NOMEM or ERR_LIMIT. */
 struct acceptor *accept_new(const struct grammar *g, struct err *e);
 void accept_free(struct acceptor *a);
 /* 1 when b may follow and was read; 0 when not, and nothing changed; -1 when the grammar is too
@@ -103,8 +108,11 @@ int accept_mask(struct acceptor *a, const struct grammar_vocab *gv, uint32_t *al
                 struct err *e);
 /* 1: id may come next (nothing changes); 0: not; -1 with ERR_LIMIT. */
 int accept_allows(struct acceptor *a, const struct grammar_vocab *gv, int32_t id, struct err *e);
-/* Read a token: as accept_byte, for all its bytes or none. */
+/* Read a token: as accept_byte, for all its bytes or none.  An end token where the answer may end:
+ * 1, and nothing changes. */
 int accept_token(struct acceptor *a, const struct grammar_vocab *gv, int32_t id, struct err *e);
+/* accept_mask would only have to copy what it remembers. */
+bool accept_mask_known(const struct acceptor *a, const struct grammar_vocab *gv);
 
 /* ---- a client's format ---- */
 

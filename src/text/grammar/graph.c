@@ -80,6 +80,71 @@ static void skip_empty(struct grammar *g) {
         g->rule[r].start = past_empty(g, g->rule[r].start);
 }
 
+/* ---- sets ---- */
+
+static int by_lo(const void *pa, const void *pb) {
+    const struct grammar_range *a = pa, *b = pb;
+    return a->lo < b->lo ? -1 : a->lo > b->lo;
+}
+
+/* One set's ranges to out: ascending, apart, none negated.  Returns how many. */
+static int tidy(struct grammar_range *r, int n, bool negated, struct grammar_range *out) {
+    int m = 0;
+    uint32_t free_from = 0; /* of a negated set */
+    if (n > 1) qsort(r, (size_t)n, sizeof *r, by_lo);
+    for (int i = 0; i < n;) {
+        struct grammar_range one = r[i++];
+        for (; i < n && r[i].lo <= one.hi + 1; i++)
+            if (r[i].hi > one.hi) one.hi = r[i].hi;
+        if (!negated)
+            out[m++] = one;
+        else if (one.lo > free_from)
+            out[m++] = (struct grammar_range){free_from, one.lo - 1};
+        free_from = one.hi + 1;
+    }
+    if (negated && free_from <= GRAMMAR_MAX_CP)
+        out[m++] = (struct grammar_range){free_from, GRAMMAR_MAX_CP};
+    return m;
+}
+
+/* All sets as grammar_reads wants them. */
+static int tidy_sets(struct grammar *g, struct err *e) {
+    struct grammar_range *all = malloc(((size_t)g->n_range + (size_t)g->n_set + 1) * sizeof *all);
+    if (!all) return err_nomem(e, "grammar");
+    int n = 0;
+    for (int i = 0; i < g->n_set; i++) {
+        struct grammar_set *s = &g->set[i];
+        struct grammar_range *from = s->n ? g->range + s->first : NULL;
+        s->first = n;
+        s->n = tidy(from, s->n, s->negated, all + n);
+        s->negated = false;
+        n += s->n;
+    }
+    free(g->range);
+    g->range = all, g->n_range = n;
+    return 0;
+}
+
+enum grammar_part grammar_reads(const struct grammar *g, const struct grammar_node *nd, uint32_t lo,
+                                uint32_t hi) {
+    if (nd->kind == NODE_CHAR) {
+        const uint32_t c = (uint32_t)nd->arg;
+        return c < lo || c > hi ? READS_NONE : lo == hi ? READS_ALL : READS_SOME;
+    }
+    if (nd->kind != NODE_SET) return READS_NONE;
+    const struct grammar_set *s = &g->set[nd->arg];
+    int from = s->first, to = s->first + s->n; /* the first range that does not end below lo */
+    while (from < to) {
+        const int mid = from + (to - from) / 2;
+        if (g->range[mid].hi < lo)
+            from = mid + 1;
+        else
+            to = mid;
+    }
+    if (from == s->first + s->n || g->range[from].lo > hi) return READS_NONE;
+    return g->range[from].lo <= lo && g->range[from].hi >= hi ? READS_ALL : READS_SOME;
+}
+
 int grammar_finish(struct grammar *g, struct err *e) {
     const size_t n = (size_t)(g->n_node > g->n_rule ? g->n_node : g->n_rule) + 1;
     int32_t *mem = malloc(6 * n * sizeof *mem);
@@ -99,30 +164,9 @@ int grammar_finish(struct grammar *g, struct err *e) {
             step(&f, f.todo[--f.n_todo]);
     }
     rc = no_circle(&f, e);
+    if (rc == 0) rc = tidy_sets(g, e);
     if (rc == 0) skip_empty(g);
 done:
     free(mem), free(flags);
     return rc;
-}
-
-bool grammar_reads(const struct grammar *g, const struct grammar_node *nd, uint32_t lo,
-                   uint32_t hi) {
-    if (nd->kind == NODE_CHAR) return (uint32_t)nd->arg >= lo && (uint32_t)nd->arg <= hi;
-    if (nd->kind != NODE_SET) return false;
-    const struct grammar_set *s = &g->set[nd->arg];
-    if (!s->n) return s->negated;
-    const struct grammar_range *r = &g->range[s->first];
-    uint32_t free_at = lo; /* of a negated set: the first code point no range has taken */
-    for (bool moved = true; moved;) {
-        moved = false;
-        for (int i = 0; i < s->n; i++) {
-            if (!s->negated && r[i].lo <= hi && r[i].hi >= lo) return true;
-            if (s->negated && r[i].lo <= free_at && r[i].hi >= free_at) {
-                if (r[i].hi >= hi) return false;
-                free_at = r[i].hi + 1;
-                moved = true;
-            }
-        }
-    }
-    return s->negated;
 }

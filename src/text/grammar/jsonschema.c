@@ -486,6 +486,11 @@ static int emit(struct gen *g, const json_t *s) {
     return emit_into(g, rule, s) == 0 ? rule : -1;
 }
 
+void json_to_gbnf(struct buf *out) {
+    buf_str(out, BASE);
+    buf_str(out, "root ::= ws (object | array) ws\n");
+}
+
 int schema_to_gbnf(const json_t *schema, struct buf *out, struct err *e) {
     struct err own = {0};
     struct gen g = {.root = schema, .out = out, .e = &own};

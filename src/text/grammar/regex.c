@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/utf8.h"
+#include "text/grammar/schema.h"
 
 enum { MAX_GROUPS = 40, MAX_RANGES = 64 };
 
@@ -12,6 +13,7 @@ struct regex {
     const char *p, *end;
     struct buf *b;
     int depth;
+    bool raw; /* the text itself, whole, rather than part of a JSON string */
     struct err *e;
 };
 
@@ -76,6 +78,13 @@ static void raw_range(struct buf *b, uint32_t lo, uint32_t hi) {
 static void class_out(struct regex *x, const struct ranges *r, bool negated) {
     static const uint32_t cut[] = {0, 0x1f, '"', '"', '\\', '\\'},
                           special[] = {8, 9, 10, 12, 13, '"', '\\'};
+    if (x->raw) {
+        buf_str(x->b, negated ? " [^" : " [");
+        for (int i = 0; i < r->n; i++)
+            raw_range(x->b, r->lo[i], r->hi[i]);
+        buf_str(x->b, "]");
+        return;
+    }
     buf_str(x->b, negated ? " [^\"\\\\\\x00-\\x1f" : " ([");
     for (int i = 0; i < r->n; i++) {
         uint32_t lo = r->lo[i];
@@ -132,7 +141,7 @@ static int atom(struct regex *x) {
     }
     if (c == '.') {
         x->p++;
-        buf_str(x->b, " [^\"\\\\\\x00-\\x1f]");
+        buf_str(x->b, x->raw ? " [^\\n\\r]" : " [^\"\\\\\\x00-\\x1f]");
         return 0;
     }
     if (c == '(') {
@@ -156,7 +165,10 @@ static int atom(struct regex *x) {
     if (rc == 1) class_out(x, &r, false);
     if (rc == 0) {
         buf_str(x->b, " (");
-        gen_char(x->b, cp);
+        if (x->raw)
+            buf_printf(x->b, "\"\\U%08x\"", cp);
+        else
+            gen_char(x->b, cp);
         buf_str(x->b, ")");
     }
     return rc < 0 ? -1 : 0;
@@ -183,20 +195,31 @@ static int alternatives(struct regex *x) {
     for (;; x->p++) {
         const bool top = !x->depth, from = peek(x) == '^' && top;
         x->p += from;
-        if (top && !from) buf_str(x->b, " char*");
+        if (top && !from && !x->raw) buf_str(x->b, " char*");
         if (sequence(x) != 0) return -1;
         const bool to = peek(x) == '$' && top;
         x->p += to;
-        if (top && !to) buf_str(x->b, " char*");
+        if (top && !to && !x->raw) buf_str(x->b, " char*");
         if (peek(x) != '|') return 0;
         buf_str(x->b, " |");
     }
 }
 
-int gen_pattern(struct buf *b, struct str regex, struct err *e) {
-    struct regex x = {.p = regex.p, .end = regex.p + regex.n, .b = b, .e = e};
+static int pattern(struct buf *b, struct str regex, bool raw, struct err *e) {
+    struct regex x = {.p = regex.p, .end = regex.p + regex.n, .b = b, .raw = raw, .e = e};
     buf_str(b, " (");
     if (alternatives(&x) != 0) return -1;
     buf_str(b, ")");
     return x.p < x.end ? refuse(&x, "a ) without its (") : 0;
+}
+
+int gen_pattern(struct buf *b, struct str regex, struct err *e) {
+    return pattern(b, regex, false, e);
+}
+
+int regex_to_gbnf(struct str regex, struct buf *out, struct err *e) {
+    buf_str(out, "root ::=");
+    if (pattern(out, regex, true, e) != 0) return -1;
+    buf_str(out, "\n");
+    return 0;
 }

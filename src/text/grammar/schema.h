@@ -10,3 +10,10 @@
  * object in the schema's order, further keys behind them.  ERR_UNSUPPORTED names a keyword that
  * cannot be enforced; ERR_LIMIT: nested deeper than 64, or more than 4 MiB of grammar. */
 int schema_to_gbnf(const json_t *schema, struct buf *out, struct err *e);
+
+/* The grammar of any JSON object or array ("json" as a format), blanks bounded. */
+void json_to_gbnf(struct buf *out);
+
+/* The grammar of the texts that a regular expression (ECMA 262) matches as a whole, with or without
+ * ^ and $.  ERR_UNSUPPORTED names what has no grammar. */
+int regex_to_gbnf(struct str regex, struct buf *out, struct err *e);
