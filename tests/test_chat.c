@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "text/chat/chat.h"
+#include "text/chat/features.h"
 
 enum { MAX_MESSAGES = 64 };
 
@@ -47,41 +48,69 @@ static bool read_messages(const json_t *c, struct chat_message *m, int *n) {
 struct tally {
     char file[200];
     struct chat_template *t;
+    bool switches; /* it has the variable enable_thinking */
     int n_template, n_known, n_case, n_bad;
 };
+
+static bool reads_variable(const char *file, const char *name) {
+    char rel[300];
+    size_t n;
+    snprintf(rel, sizeof rel, "chat/templates/%s", file);
+    char *source = (char *)slurp(golden(rel), &n);
+    const bool reads = jinja_reads_variable((struct str){source, n}, name);
+    free(source);
+    return reads;
+}
+
+static void open_template(struct tally *y, const json_t *c) {
+    const char *file = json_string_value(json_object_get(c, "template"));
+    if (strcmp(file, y->file) == 0) return;
+    chat_template_free(y->t);
+    snprintf(y->file, sizeof y->file, "%s", file);
+    y->t = template_of(file);
+    y->switches = reads_variable(file, "enable_thinking");
+    y->n_template++;
+    y->n_known += y->t != NULL;
+    if (y->t) print_message("%s: %s\n", file, chat_template_name(y->t));
+}
+
+/* What the case sets besides messages.  Where a template has no switch, the variable did nothing
+ * in the reference; here that is refused, or done in another way. */
+static void read_settings(const struct tally *y, const json_t *c, struct chat_input *in) {
+    in->now_s = 1751632496; /* 2025-07-04 12:34:56 */
+    in->add_generation_prompt = json_is_true(json_object_get(c, "add_generation_prompt"));
+    in->bos = json_str(c, "bos_token");
+    in->eos = json_str(c, "eos_token");
+    in->date = json_str(c, "date_string");
+    if (y->switches && json_is_false(json_object_get(c, "enable_thinking")))
+        in->thinking = CHAT_THINK_OFF;
+    if (y->switches && json_is_true(json_object_get(c, "enable_thinking")))
+        in->thinking = CHAT_THINK_ON;
+}
+
+static void compare(struct tally *y, int line, const json_t *c, const struct chat_input *in) {
+    struct chat_prompt p = {0};
+    struct err e = {0};
+    const char *name = json_string_value(json_object_get(c, "case"));
+    const struct str want = json_str(c, "expected");
+    const bool ok = chat_render(y->t, in, &p, &e) == 0;
+    y->n_case++;
+    if (ok != !json_object_get(c, "error") || (ok && !str_eq(buf_view(&p.text), want))) {
+        if (y->n_bad++ < 6)
+            print_error("%s %s (line %d)\n  got  %s\n  want %.*s\n", y->file, name, line,
+                        ok ? p.text.p : e.msg, (int)want.n, want.p);
+    }
+    chat_prompt_fini(&p);
+}
 
 static void check_case(void *ctx, int line, json_t *c) {
     struct tally *y = ctx;
     struct chat_message m[MAX_MESSAGES];
-    struct chat_input in = {.message = m, .now_s = 1751632496}; /* 2025-07-04 12:34:56 */
-    struct chat_prompt p = {0};
-    struct err e = {0};
-    const char *file = json_string_value(json_object_get(c, "template"));
-    if (strcmp(file, y->file) != 0) {
-        chat_template_free(y->t);
-        snprintf(y->file, sizeof y->file, "%s", file);
-        y->t = template_of(file);
-        y->n_template++;
-        y->n_known += y->t != NULL;
-        if (y->t) print_message("%s: %s\n", file, chat_template_name(y->t));
-    }
+    struct chat_input in = {.message = m};
+    open_template(y, c);
     if (!y->t || !read_messages(c, m, &in.n)) return;
-    const char *name = json_string_value(json_object_get(c, "case"));
-    in.add_generation_prompt = json_is_true(json_object_get(c, "add_generation_prompt"));
-    in.bos = json_str(c, "bos_token");
-    in.eos = json_str(c, "eos_token");
-    in.date = json_str(c, "date_string");
-    if (json_is_false(json_object_get(c, "enable_thinking"))) in.thinking = CHAT_THINK_OFF;
-    if (json_is_true(json_object_get(c, "enable_thinking"))) in.thinking = CHAT_THINK_ON;
-    const bool ok = chat_render(y->t, &in, &p, &e) == 0;
-    const struct str want = json_str(c, "expected");
-    y->n_case++;
-    if (ok != !json_object_get(c, "error") || (ok && !str_eq(buf_view(&p.text), want))) {
-        if (y->n_bad++ < 6)
-            print_error("%s %s (line %d)\n  got  %s\n  want %.*s\n", file, name, line,
-                        ok ? p.text.p : e.msg, (int)want.n, want.p);
-    }
-    chat_prompt_fini(&p);
+    read_settings(y, c, &in);
+    compare(y, line, c, &in);
 }
 
 static void golden_renderings(void **state) {
@@ -93,6 +122,98 @@ static void golden_renderings(void **state) {
     assert_int_equal(y.n_bad, 0);
     assert_true(y.n_known >= (golden_is_full() ? 46 : 7));
     assert_true(y.n_case >= (golden_is_full() ? 800 : 90));
+}
+
+/* ---- Tools, thinking, documents: the same variables from the messages of a request ------------
+ */
+
+static void set_if(json_t *to, const char *as, const json_t *from, const char *key) {
+    json_t *v = json_object_get(from, key);
+    if (json_is_string(v)) json_object_set(to, as, v);
+}
+
+static json_t *call_of(const json_t *c) {
+    json_t *o = json_deep_copy(c), *f = json_object_get(o, "function");
+    const json_t *args = json_object_get(f, "arguments");
+    if (json_is_string(args))
+        json_object_set_new(f, "arguments", json_loads(json_string_value(args), 0, NULL));
+    json_object_del(o, "type");
+    return o;
+}
+
+/* NULL for what a request cannot say: contents in parts, other roles. */
+static json_t *request_messages(const json_t *list) {
+    json_t *out = json_array();
+    const json_t *m, *c;
+    size_t i, k;
+    json_array_foreach(list, i, m) {
+        json_t *o = json_object(), *calls = json_array();
+        const json_t *content = json_object_get(m, "content");
+        if (json_is_array(content) || str_is(json_str(m, "role"), "developer"))
+            return json_decref(o), json_decref(calls), json_decref(out), NULL;
+        set_if(o, "role", m, "role");
+        set_if(o, "content", m, "content");
+        set_if(o, "thinking", m, "reasoning_content");
+        set_if(o, "tool_name", m, "name");
+        set_if(o, "tool_call_id", m, "tool_call_id");
+        json_array_foreach(json_object_get(m, "tool_calls"), k, c)
+            json_array_append_new(calls, call_of(c));
+        if (json_array_size(calls) > 0) json_object_set(o, "tool_calls", calls);
+        json_decref(calls);
+        json_array_append_new(out, o);
+    }
+    return out;
+}
+
+/* Where the reference got something that a request does not have (arguments as text, null for a
+ * text), the template may say it differently; where it got a name that the template does not know
+ * (thoughts as reasoning_content), ours is shown. */
+static bool same_variables(const json_t *c) {
+    const struct str name = json_str(c, "case"), file = json_str(c, "template");
+    if (str_is(name, "reasoning_field") && memmem(file.p, file.n, "Ministral", 9)) return false;
+    return !str_is(name, "tool_null_content") && !str_is(name, "tool_args_string") &&
+           !json_object_get(c, "error");
+}
+
+static void check_request(void *ctx, int line, json_t *c) {
+    struct tally *y = ctx;
+    struct chat_input in = {.tools = json_object_get(c, "tools"),
+                            .documents = json_object_get(c, "documents"),
+                            .think_level = json_str(c, "reasoning_effort")};
+    open_template(y, c);
+    const struct chat_caps caps = chat_template_caps(y->t);
+    json_t *messages = same_variables(c) ? request_messages(json_object_get(c, "messages")) : NULL;
+    in.messages = messages;
+    read_settings(y, c, &in);
+    /* A level means that it thinks; the reference did not set the switch with it. */
+    if (!reads_variable(y->file, "reasoning_effort") || y->switches) in.think_level = STR("");
+    if (!messages || (json_array_size(in.documents) > 0 && !reads_variable(y->file, "documents"))) {
+        json_decref(messages);
+        return;
+    }
+    struct chat_prompt p = {0};
+    struct err e = {0};
+    bool tools = json_array_size(in.tools) > 0;
+    for (size_t i = 0; i < json_array_size(messages); i++)
+        tools |= json_object_get(json_array_get(messages, i), "tool_calls") != NULL;
+    if (caps.tools || !tools) {
+        compare(y, line, c, &in);
+    } else {
+        assert_int_equal(chat_render(y->t, &in, &p, &e), -1);
+        assert_int_equal(e.code, ERR_UNSUPPORTED);
+    }
+    chat_prompt_fini(&p);
+    json_decref(messages);
+}
+
+static void golden_requests(void **state) {
+    (void)state;
+    struct tally y = {0};
+    each_jsonl(golden("chat/chat.jsonl"), check_request, &y);
+    chat_template_free(y.t);
+    print_message("%d cases as requests\n", y.n_case);
+    assert_int_equal(y.n_bad, 0);
+    assert_true(y.n_case >= (golden_is_full() ? 1100 : 90));
 }
 
 /* The families that must be there whatever else is. */
@@ -250,10 +371,10 @@ static void no_forged_tokens_in_jinja(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(golden_renderings),         cmocka_unit_test(required_families),
-        cmocka_unit_test(unknown_templates_say_raw), cmocka_unit_test(go_templates),
-        cmocka_unit_test(unknown_role_is_refused),   cmocka_unit_test(no_forged_tokens),
-        cmocka_unit_test(no_forged_tokens_in_jinja),
+        cmocka_unit_test(golden_renderings), cmocka_unit_test(golden_requests),
+        cmocka_unit_test(required_families), cmocka_unit_test(unknown_templates_say_raw),
+        cmocka_unit_test(go_templates),      cmocka_unit_test(unknown_role_is_refused),
+        cmocka_unit_test(no_forged_tokens),  cmocka_unit_test(no_forged_tokens_in_jinja),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,12 +1,28 @@
 /* From words to tokens: a conversation through the model's own template, or a text as it is. */
 #pragma once
 
-#include "engine/engine.h"
+#include <jansson.h>
 
-/* Append the tokens of a conversation, ending where the assistant begins.  ERR_UNSUPPORTED when the
- * file has no chat template, one that is not known, or one that refuses this conversation. */
+#include "engine/engine.h"
+#include "text/chat/chat.h"
+
+/* Append the tokens of a conversation of plain texts, ending where the assistant begins.
+ * ERR_UNSUPPORTED when the file has no chat template, one that is not known, or one that refuses
+ * this conversation. */
 int prompt_chat(const struct engine *g, const struct chat_message *m, int n, struct ids *out,
                 struct err *e);
+
+/* What a request "chat" or "text" of engine/gen.h (not raw, and without what a model adds to it)
+ * gives to a template.  in borrows the request and g; *made (json_decref it, may become NULL) holds
+ * what had to be built, and lives as long as in.  ERR_USAGE names a key with a wrong value. */
+int prompt_input(const struct engine *g, const json_t *request, struct chat_input *in,
+                 json_t **made, struct err *e);
+
+/* Render and append the tokens; *p, all-zero, keeps the text and in_thinking: chat_prompt_fini it.
+ * t NULL: the model's own template. */
+int prompt_render(const struct engine *g, const struct chat_template *t,
+                  const struct chat_input *in, struct chat_prompt *p, struct ids *out,
+                  struct err *e);
 
 /* Append the tokens of a prompt that is trusted: special tokens parsed, begin and end tokens by the
  * model's rules; a begin token that the text already has is not doubled. */

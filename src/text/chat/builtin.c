@@ -3,21 +3,16 @@
  * modelled here is unknown rather than rendered wrongly.
  *
  * Source of the formats: the models' own templates (tokenizer_config.json). */
+#include "text/chat/builtin.h"
+
 #include <stdlib.h>
 #include <time.h>
 
 #include "base/utf8.h"
-#include "text/chat/chat.h"
 #include "text/uclass.h"
-#include "text/chat/gotmpl.h"
-#include "text/chat/gotmpl_chat.h"
-#include "text/chat/jinja.h"
-#include "text/chat/jinja_chat.h"
 
-struct chat_template {
+struct builtin {
     const struct family *family;
-    struct jinja *jinja;       /* owned; of a template that no family knows */
-    struct gotmpl *go;         /* owned; of a Modelfile's TEMPLATE */
     struct str default_system; /* owned; what ChatML models say when nobody says otherwise */
     bool bos;                  /* writes bos_token first */
     bool trim;                 /* strips contents */
@@ -32,12 +27,12 @@ struct chat_template {
     struct str inst, inst_end, answer, answer_end; /* Mistral: the texts around turns; static */
 };
 
-typedef int render_fn(const struct chat_template *t, const struct chat_input *in,
-                      struct chat_prompt *p, struct err *e);
+typedef int render_fn(const struct builtin *t, const struct chat_input *in, struct chat_prompt *p,
+                      struct err *e);
 
 struct family {
     const char *name;
-    bool (*detect)(struct str source, struct chat_template *t);
+    bool (*detect)(struct str source, struct builtin *t);
     render_fn *render;
 };
 
@@ -109,17 +104,16 @@ static struct str trim_newlines(struct str s, bool front, bool back) {
     return s;
 }
 
-static struct str content(const struct chat_template *t, const struct chat_message *m) {
+static struct str content(const struct builtin *t, const struct chat_message *m) {
     return t->trim ? trim(m->content) : m->content;
 }
 
-static void quote(const struct chat_template *t, const struct chat_message *m,
-                  struct chat_prompt *p) {
+static void quote(const struct builtin *t, const struct chat_message *m, struct chat_prompt *p) {
     chat_quote(p, content(t, m));
 }
 
 /* "<a>role<b>content<c>" */
-static void turn(const struct chat_template *t, const struct chat_message *m, const char *a,
+static void turn(const struct builtin *t, const struct chat_message *m, const char *a,
                  const char *b, const char *c, struct chat_prompt *p) {
     say(p, a);
     chat_say(p, m->role); /* one of three known words */
@@ -160,7 +154,7 @@ static const char *const months[12] = {"January",   "February", "March",    "Apr
 /* ---- Llama 3 -----------------------------------------------------------------------------------
  */
 
-static bool detect_llama3(struct str s, struct chat_template *t) {
+static bool detect_llama3(struct str s, struct builtin *t) {
     static const char *const others[] = {"<function=", "reasoning", "<think>", "recipient", NULL};
     if (!has(s, "<|start_header_id|>") || !has(s, "<|eot_id|>") || has_any(s, others)) return false;
     t->bos = has(s, "bos_token");
@@ -170,7 +164,7 @@ static bool detect_llama3(struct str s, struct chat_template *t) {
     return !speaks_itself(s) && (t->header || !has(s, "Knowledge"));
 }
 
-static void llama3_header(const struct chat_template *t, const struct chat_input *in,
+static void llama3_header(const struct builtin *t, const struct chat_input *in,
                           struct chat_prompt *p) {
     say(p, "<|start_header_id|>system<|end_header_id|>\n\n"
            "Cutting Knowledge Date: December 2023\nToday Date: ");
@@ -190,7 +184,7 @@ static void llama3_header(const struct chat_template *t, const struct chat_input
     say(p, "<|eot_id|>");
 }
 
-static int render_llama3(const struct chat_template *t, const struct chat_input *in,
+static int render_llama3(const struct builtin *t, const struct chat_input *in,
                          struct chat_prompt *p, struct err *e) {
     (void)e;
     if (t->header) llama3_header(t, in, p);
@@ -208,7 +202,7 @@ static int render_llama3(const struct chat_template *t, const struct chat_input 
 
 /* The system text that the template writes when there is none: a literal
  * "<|im_start|>system\n...<|im_end|>" with no quote in between; the newline may be written out. */
-static bool find_default_system(struct str s, struct chat_template *t) {
+static bool find_default_system(struct str s, struct builtin *t) {
     static const char open[] = "<|im_start|>system", close[] = "<|im_end|>";
     for (const char *at; (at = find(s, open));) {
         const char *stop = s.p + s.n, *text = at + sizeof open - 1;
@@ -232,14 +226,14 @@ static bool find_default_system(struct str s, struct chat_template *t) {
     return true;
 }
 
-static bool detect_qwen3(struct str s, struct chat_template *t) {
+static bool detect_qwen3(struct str s, struct builtin *t) {
     (void)t;
     return has(s, "<|im_start|>") && has(s, "last_query_index") && !has(s, "macro") &&
            has(s, "message.content.split('</think>')[-1].lstrip") &&
            has(s, "enable_thinking is defined and enable_thinking is false");
 }
 
-static bool detect_chatml(struct str s, struct chat_template *t) {
+static bool detect_chatml(struct str s, struct builtin *t) {
     static const char *const others[] = {"reasoning",
                                          "think",
                                          "macro",
@@ -260,7 +254,7 @@ static bool detect_chatml(struct str s, struct chat_template *t) {
     return t->default_system.n > 0 || !speaks_itself(s);
 }
 
-static int render_chatml(const struct chat_template *t, const struct chat_input *in,
+static int render_chatml(const struct builtin *t, const struct chat_input *in,
                          struct chat_prompt *p, struct err *e) {
     (void)e;
     const char *after_role = t->tight ? "<|im_sep|>" : "\n";
@@ -318,8 +312,8 @@ static void qwen3_answer(struct str text, bool after_query, bool last, struct ch
     say(p, "<|im_end|>\n");
 }
 
-static int render_qwen3(const struct chat_template *t, const struct chat_input *in,
-                        struct chat_prompt *p, struct err *e) {
+static int render_qwen3(const struct builtin *t, const struct chat_input *in, struct chat_prompt *p,
+                        struct err *e) {
     (void)e;
     int query = in->n - 1; /* the last question of the user */
     for (int i = in->n - 1; i >= 0; i--) {
@@ -343,7 +337,7 @@ static int render_qwen3(const struct chat_template *t, const struct chat_input *
 /* ---- Phi-3, Phi-4-mini, Zephyr -----------------------------------------------------------------
  */
 
-static bool detect_phi3(struct str s, struct chat_template *t) {
+static bool detect_phi3(struct str s, struct builtin *t) {
     if (!has(s, "<|end|>") || has(s, "<|start|>") || has(s, "<think>") || speaks_itself(s))
         return false;
     t->bos = has(s, "{{ bos_token }}") || has(s, "{{- bos_token }}") || has(s, "{{bos_token}}");
@@ -352,8 +346,8 @@ static bool detect_phi3(struct str s, struct chat_template *t) {
     return t->tight || has(s, "<|user|>");
 }
 
-static int render_phi3(const struct chat_template *t, const struct chat_input *in,
-                       struct chat_prompt *p, struct err *e) {
+static int render_phi3(const struct builtin *t, const struct chat_input *in, struct chat_prompt *p,
+                       struct err *e) {
     (void)e;
     for (int i = 0; i < in->n; i++) {
         const struct chat_message *m = &in->message[i];
@@ -367,14 +361,14 @@ static int render_phi3(const struct chat_template *t, const struct chat_input *i
     return 0;
 }
 
-static bool detect_zephyr(struct str s, struct chat_template *t) {
+static bool detect_zephyr(struct str s, struct builtin *t) {
     static const char *const others[] = {"<|end|>", "<think>", "[gMASK]", "<|observation|>", NULL};
     (void)t;
     return has(s, "<|user|>") && has(s, "<|assistant|>") && has(s, "eos_token") &&
            !has_any(s, others) && !speaks_itself(s);
 }
 
-static int render_zephyr(const struct chat_template *t, const struct chat_input *in,
+static int render_zephyr(const struct builtin *t, const struct chat_input *in,
                          struct chat_prompt *p, struct err *e) {
     (void)e;
     for (int i = 0; i < in->n; i++) {
@@ -389,12 +383,12 @@ static int render_zephyr(const struct chat_template *t, const struct chat_input 
 /* ---- Mistral, Llama 2 --------------------------------------------------------------------------
  */
 
-static bool detect_llama2(struct str s, struct chat_template *t) {
+static bool detect_llama2(struct str s, struct builtin *t) {
     t->trim = has(s, "strip()");
     return has(s, "[INST]") && has(s, "<<SYS>>") && !speaks_itself(s);
 }
 
-static int render_llama2(const struct chat_template *t, const struct chat_input *in,
+static int render_llama2(const struct builtin *t, const struct chat_input *in,
                          struct chat_prompt *p, struct err *e) {
     const bool system = in->n > 0 && is_role(&in->message[0], "system");
     const struct chat_message *m = in->message + system;
@@ -429,7 +423,7 @@ static int render_llama2(const struct chat_template *t, const struct chat_input 
     return 0;
 }
 
-static bool detect_mistral(struct str s, struct chat_template *t) {
+static bool detect_mistral(struct str s, struct builtin *t) {
     static const char *const others[] = {"<<SYS>>", "[THINK]", "<think>", NULL};
     if (!has(s, "[INST]") || has_any(s, others) || speaks_itself(s)) return false;
     t->bos = has(s, "bos_token");
@@ -445,7 +439,7 @@ static bool detect_mistral(struct str s, struct chat_template *t) {
     return true;
 }
 
-static int render_mistral(const struct chat_template *t, const struct chat_input *in,
+static int render_mistral(const struct builtin *t, const struct chat_input *in,
                           struct chat_prompt *p, struct err *e) {
     const bool system = in->n > 0 && is_role(&in->message[0], "system");
     const struct chat_message *m = in->message + system;
@@ -474,7 +468,7 @@ static int render_mistral(const struct chat_template *t, const struct chat_input
 /* ---- Gemma 1, 2, 3 -----------------------------------------------------------------------------
  */
 
-static bool detect_gemma(struct str s, struct chat_template *t) {
+static bool detect_gemma(struct str s, struct builtin *t) {
     t->bos = has(s, "bos_token");
     t->trim = has(s, "| trim");
     t->system_role = has(s, "first_user_prefix");
@@ -482,8 +476,8 @@ static bool detect_gemma(struct str s, struct chat_template *t) {
            !speaks_itself(s);
 }
 
-static int render_gemma(const struct chat_template *t, const struct chat_input *in,
-                        struct chat_prompt *p, struct err *e) {
+static int render_gemma(const struct builtin *t, const struct chat_input *in, struct chat_prompt *p,
+                        struct err *e) {
     const bool system = in->n > 0 && is_role(&in->message[0], "system");
     const struct chat_message *m = in->message + system;
     const int n = in->n - system;
@@ -510,7 +504,7 @@ static int render_gemma(const struct chat_template *t, const struct chat_input *
 /* ---- Granite 3 ---------------------------------------------------------------------------------
  */
 
-static bool detect_granite(struct str s, struct chat_template *t) {
+static bool detect_granite(struct str s, struct builtin *t) {
     if (!has(s, "<|start_of_role|>") || has(s, "<|start_of_thought|>")) return false;
     t->header = has(s, "Knowledge Cutoff Date: April 2024. Today's Date: ") &&
                 has(s, "strftime_now('%B %d, %Y')") &&
@@ -519,7 +513,7 @@ static bool detect_granite(struct str s, struct chat_template *t) {
     return t->header || !has(s, "Knowledge Cutoff");
 }
 
-static int render_granite(const struct chat_template *t, const struct chat_input *in,
+static int render_granite(const struct builtin *t, const struct chat_input *in,
                           struct chat_prompt *p, struct err *e) {
     (void)e;
     if (t->header && !(in->n > 0 && is_role(&in->message[0], "system"))) {
@@ -543,7 +537,7 @@ static int render_granite(const struct chat_template *t, const struct chat_input
 /* ---- DeepSeek V2.5, R1 -------------------------------------------------------------------------
  */
 
-static bool detect_deepseek(struct str s, struct chat_template *t) {
+static bool detect_deepseek(struct str s, struct builtin *t) {
     static const char *const others[] = {"thinking", "reasoning", "is_first_sp", "<｜DSML｜", NULL};
     if (!has(s, "<｜User｜>") || !has(s, "<｜end▁of▁sentence｜>") || has_any(s, others))
         return false;
@@ -555,7 +549,7 @@ static bool detect_deepseek(struct str s, struct chat_template *t) {
     return has(s, "ns.system_prompt") && !speaks_itself(s);
 }
 
-static int render_deepseek(const struct chat_template *t, const struct chat_input *in,
+static int render_deepseek(const struct builtin *t, const struct chat_input *in,
                            struct chat_prompt *p, struct err *e) {
     (void)e;
     for (int i = in->n - 1; i >= 0; i--) { /* the last system message counts */
@@ -586,13 +580,13 @@ static int render_deepseek(const struct chat_template *t, const struct chat_inpu
 /* ---- gpt-oss -----------------------------------------------------------------------------------
  */
 
-static bool detect_gptoss(struct str s, struct chat_template *t) {
+static bool detect_gptoss(struct str s, struct builtin *t) {
     (void)t;
     return has(s, "<|start|>") && has(s, "<|channel|>final<|message|>") && has(s, "<|return|>") &&
            has(s, "Knowledge cutoff: 2024-06") && has(s, "strftime_now(\"%Y-%m-%d\")");
 }
 
-static int render_gptoss(const struct chat_template *t, const struct chat_input *in,
+static int render_gptoss(const struct builtin *t, const struct chat_input *in,
                          struct chat_prompt *p, struct err *e) {
     (void)e;
     const struct tm tm = today(in);
@@ -639,79 +633,29 @@ static const struct family families[] = {
     {"zephyr", detect_zephyr, render_zephyr},
 };
 
-static int render_jinja(const struct chat_template *t, const struct chat_input *in,
-                        struct chat_prompt *p, struct err *e) {
-    return jinja_chat_render(t->jinja, in, p, e);
-}
-
-static int render_go(const struct chat_template *t, const struct chat_input *in,
-                     struct chat_prompt *p, struct err *e) {
-    return gotmpl_chat_render(t->go, in, p, e);
-}
-
-static const struct family jinja_family = {"jinja", NULL, render_jinja};
-static const struct family go_family = {"go", NULL, render_go};
-
-/* A Modelfile's TEMPLATE: fields begin with a dot there, and there are no {% blocks %}. */
-static bool is_go(struct str source) {
-    static const char *const marks[] = {"{{ .",  "{{- .",    "{{.",       "{{ if ", "{{- if ",
-                                        "{{if ", "{{ range", "{{- range", "{{range"};
-    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
-        if (memmem(source.p, source.n, marks[i], strlen(marks[i])))
-            return !memmem(source.p, source.n, "{%", 2);
-    return false;
-}
-
-struct chat_template *chat_template_new(struct str source, struct err *e) {
-    static const char raw[] = "use --raw and write the prompt in full";
-    struct err why = {0};
-    struct chat_template *t = calloc(1, sizeof *t);
-    if (!t) {
-        err_nomem(e, "chat template");
-        return NULL;
-    }
-    const bool go = source.n > 0 && is_go(source);
-    for (size_t i = 0; i < sizeof families / sizeof *families && source.n > 0 && !go; i++) {
-        *t = (struct chat_template){.family = &families[i]};
+struct builtin *builtin_new(struct str source) {
+    struct builtin *t = calloc(1, sizeof *t);
+    for (size_t i = 0; t && i < sizeof families / sizeof *families; i++) {
+        *t = (struct builtin){.family = &families[i]};
         if (families[i].detect(source, t)) return t;
         free((char *)t->default_system.p);
     }
-    *t = (struct chat_template){.family = go ? &go_family : &jinja_family};
-    if (go)
-        t->go = gotmpl_new(source, &why);
-    else if (source.n > 0)
-        t->jinja = jinja_new("chat template", source, &why);
-    if (t->go || t->jinja) return t;
     free(t);
-    if (source.n == 0)
-        err_set(e, ERR_UNSUPPORTED, "the file has no chat template; %s", raw);
-    else
-        err_set(e, ERR_UNSUPPORTED, "the file's %s; %s", why.msg, raw);
     return NULL;
 }
 
-void chat_template_free(struct chat_template *t) {
+void builtin_free(struct builtin *t) {
     if (!t) return;
-    jinja_free(t->jinja);
-    gotmpl_free(t->go);
     free((char *)t->default_system.p);
     free(t);
 }
 
-const char *chat_template_name(const struct chat_template *t) {
+const char *builtin_name(const struct builtin *t) {
     return t->family->name;
 }
 
-int chat_render(const struct chat_template *t, const struct chat_input *in, struct chat_prompt *out,
-                struct err *e) {
-    for (int i = 0; i < in->n; i++) {
-        const struct str r = in->message[i].role;
-        if (!str_is(r, "system") && !str_is(r, "user") && !str_is(r, "assistant"))
-            return err_set(e, ERR_UNSUPPORTED,
-                           "message %d: role '%.*s'; system, user or assistant are accepted", i,
-                           (int)(r.n < 40 ? r.n : 40), r.p);
-    }
-    if (t->bos) chat_say(out, in->bos);
-    if (t->family->render(t, in, out, e) != 0) return -1;
-    return out->failed ? err_nomem(e, "chat template") : 0;
+int builtin_render(const struct builtin *t, const struct chat_input *in, struct chat_prompt *p,
+                   struct err *e) {
+    if (t->bos) chat_say(p, in->bos);
+    return t->family->render(t, in, p, e);
 }

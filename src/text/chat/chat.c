@@ -33,6 +33,15 @@ void chat_quote(struct chat_prompt *p, struct str text) {
     p->failed |= p->text.failed;
 }
 
+void chat_prompt_cut(struct chat_prompt *p, size_t n) {
+    if (n >= p->text.n) return;
+    p->text.n = n;
+    p->text.p[n] = 0;
+    while (p->n_trust > 0 && p->trust[p->n_trust - 1].lo >= n)
+        p->n_trust--;
+    if (p->n_trust > 0 && p->trust[p->n_trust - 1].hi > n) p->trust[p->n_trust - 1].hi = n;
+}
+
 void chat_prompt_fini(struct chat_prompt *p) {
     buf_fini(&p->text);
     free(p->trust);

@@ -4,9 +4,11 @@
  *
  *   chat_template_new(template text of the file) -> chat_render(messages) -> chat_encode -> ids
  *
- * The built-in renderers of builtin.c stand behind this, the Go interpreter for
- * TEMPLATEs of Modelfiles, and the Jinja interpreter for templates that no renderer knows. */
+ * Three renderers stand behind this: the Go interpreter for TEMPLATEs of Modelfiles, builtin.c for
+ * plain conversations with the families that it knows, the Jinja interpreter for all else. */
 #pragma once
+
+#include <jansson.h>
 
 #include "text/vocab.h"
 
@@ -17,14 +19,23 @@ struct chat_message {
 
 enum chat_thinking { CHAT_THINK_DEFAULT, CHAT_THINK_ON, CHAT_THINK_OFF };
 
+/* All is borrowed; zero values: not given. */
 struct chat_input {
-    const struct chat_message *message; /* [n], borrowed */
+    const struct chat_message *message; /* [n]: a conversation of plain texts, or: */
     int n;
-    bool add_generation_prompt;  /* end where the assistant's answer begins */
-    struct str bos, eos;         /* texts of these tokens; empty: the model has none */
-    struct str date;             /* the template variable date_string; empty: not set */
-    int64_t now_s;               /* local time as seconds since 1970; 0: the clock */
-    enum chat_thinking thinking; /* enable_thinking, for templates that have it */
+    const json_t *messages;     /* as "messages" of engine/gen.h */
+    const json_t *tools;        /* as "tools" there; null or an empty list: none */
+    const json_t *documents;    /* [{"title", "text"}] */
+    const json_t *vars;         /* {name: value}: further variables, which the template must know */
+    struct str prompt, suffix;  /* both: a text with a gap instead of a conversation */
+    bool add_generation_prompt; /* end where the assistant's answer begins */
+    bool goes_on;               /* end inside the last message, the assistant's, after its text */
+    bool open_thinking;         /* with thinking: end inside a thinking part, opened if need be */
+    struct str bos, eos;        /* texts of these tokens; empty: the model has none */
+    struct str date;            /* the template variable date_string; empty: not set */
+    int64_t now_s;              /* local time as seconds since 1970; 0: the clock */
+    enum chat_thinking thinking;
+    struct str think_level; /* "low" "medium" "high" "max"; empty: none.  thinking is ON then */
 };
 
 /* A rendered prompt.  All-zero is empty. */
@@ -32,7 +43,8 @@ struct chat_prompt {
     struct buf text;        /* owned */
     struct tok_span *trust; /* [n_trust], owned: what the template wrote, ascending, disjoint */
     size_t n_trust, cap_trust;
-    bool failed; /* memory ran out */
+    bool in_thinking; /* it ends inside a thinking part: the answer begins with thoughts */
+    bool failed;      /* memory ran out */
 };
 
 void chat_prompt_fini(struct chat_prompt *p);
@@ -40,6 +52,8 @@ void chat_prompt_fini(struct chat_prompt *p);
 /* For renderers: append what the template says, or what somebody else said. */
 void chat_say(struct chat_prompt *p, struct str text);
 void chat_quote(struct chat_prompt *p, struct str text);
+/* Forget all behind the first n bytes. */
+void chat_prompt_cut(struct chat_prompt *p, size_t n);
 
 struct chat_template; /* immutable: use from any thread */
 
@@ -47,10 +61,23 @@ struct chat_template; /* immutable: use from any thread */
  * nothing.  ERR_UNSUPPORTED for an empty or unknown one; the message says what to do instead. */
 struct chat_template *chat_template_new(struct str source, struct err *e);
 void chat_template_free(struct chat_template *t);
-const char *chat_template_name(const struct chat_template *t); /* "llama3", "chatml"... */
+const char *chat_template_name(const struct chat_template *t); /* "llama3", "chatml", "jinja" */
+
+/* What a conversation with this template may ask for. */
+struct chat_caps {
+    bool tools, thinking;
+    bool insert; /* prompt and suffix */
+};
+struct chat_caps chat_template_caps(const struct chat_template *t);
+
+/* The marks of its answers (answer.h); lives as long as the template. */
+struct answer_style;
+const struct answer_style *chat_template_style(const struct chat_template *t);
 
 /* Render into an empty prompt.  ERR_UNSUPPORTED for a conversation that the template refuses (a
- * system message where it has none, roles that do not alternate, an unknown role). */
+ * system message where it has none, roles that do not alternate) and for what it cannot do (tools,
+ * thinking, documents, a suffix, an unknown variable or role); ERR_USAGE names what is wrong in
+ * messages. */
 int chat_render(const struct chat_template *t, const struct chat_input *in, struct chat_prompt *out,
                 struct err *e);
 

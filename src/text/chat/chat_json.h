@@ -4,9 +4,26 @@
 #include <jansson.h>
 
 #include "text/chat/chat.h"
+#include "text/chat/features.h"
 
 /* NULL when s is no UTF-8 or memory is out. */
 json_t *chat_json_text(struct str s);
 
-/* [{"role", "content"}]; NULL with ERR_FORMAT naming the message that is no UTF-8. */
-json_t *chat_json_messages(const struct chat_input *in, struct err *e);
+/* [{"role", "content"}] of plain texts; NULL with ERR_FORMAT naming the message that is no UTF-8.
+ */
+json_t *chat_json_messages(const struct chat_message *m, int n, struct err *e);
+
+/* Are these messages, and tools, of the form that engine/gen.h has?  ERR_USAGE names what is not.
+ */
+int chat_json_check(const json_t *messages, const json_t *tools, struct err *e);
+
+/* Only roles system, user and assistant with a text each. */
+bool chat_json_is_plain(const json_t *messages);
+/* Views of plain messages; free it.  NULL: memory is out. */
+struct chat_message *chat_json_views(const json_t *messages);
+
+/* Messages for a Jinja template as the libraries that run these give them: "reasoning_content" and
+ * its other names, "name" of a tool's answer, texts that are always there.  args_text: arguments as
+ * JSON text.  For a Go template: calls counted.  NULL: memory is out. */
+json_t *chat_json_for_jinja(const json_t *messages, const struct chat_features *f, bool args_text);
+json_t *chat_json_for_go(const json_t *messages);

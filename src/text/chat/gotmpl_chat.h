@@ -5,6 +5,7 @@
 
 struct gotmpl;
 
-/* Render as chat_render does; roles are known ones. */
+/* Render in->messages, or in->prompt and in->suffix, as chat_render does; they have been checked.
+ */
 int gotmpl_chat_render(const struct gotmpl *t, const struct chat_input *in, struct chat_prompt *out,
                        struct err *e);

@@ -114,6 +114,15 @@ void jv_set(struct jrun *r, struct jdict *d, struct jv k, struct jv v) {
 }
 
 /* Texts are borrowed from j.  How deep j may be, its parser has said. */
+/* The words for who speaks: alone they forge nothing, and templates make control tokens of them. */
+static bool is_role(const char *key, const json_t *value) {
+    static const char *const roles[] = {"system", "user", "assistant", "tool"};
+    if (strcmp(key, "role") != 0 || !json_is_string(value)) return false;
+    for (size_t i = 0; i < sizeof roles / sizeof *roles; i++)
+        if (strcmp(json_string_value(value), roles[i]) == 0) return true;
+    return false;
+}
+
 struct jv jv_of_json(struct jrun *r, const json_t *j, bool quoted) {
     struct jv v = jv_none();
     if (r->failed) return v;
@@ -136,7 +145,7 @@ struct jv jv_of_json(struct jrun *r, const json_t *j, bool quoted) {
     json_t *value;
     json_object_foreach((json_t *)j, key, value) {
         const struct jv k = jv_text(r, key, strlen(key), quoted);
-        const struct jv x = jv_of_json(r, value, quoted);
+        const struct jv x = jv_of_json(r, value, quoted && !is_role(key, value));
         if (r->failed) break;
         add(r, v.d, k, x);
     }

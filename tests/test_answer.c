@@ -1,0 +1,335 @@
+/* text/chat/answer*: what comes of answers, and that it does not depend on how they were cut. */
+#include "support.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "text/chat/answer.h"
+#include "text/chat/answer_style.h"
+
+static const char tools_text[] =
+    "[{'type':'function','function':{'name':'get_weather','description':'w','parameters':{'type':"
+    "'object','properties':{'city':{'type':'string'},'days':{'type':'integer'},'unit':{'type':"
+    "'string','enum':['c','f']}},'required':['city']}}},{'type':'function','function':{'name':"
+    "'now','parameters':{'type':'object','properties':{}}}},{'type':'function','function':{'name':"
+    "'deep','parameters':{'type':'object','properties':{'a':{'type':'object'},'l':{'type':'array'},"
+    "'s':{'type':'string'}}}}}]";
+
+/* JSON with ' for ". */
+static json_t *json_of(const char *text) {
+    char *z = strdup(text);
+    json_error_t je;
+    for (char *p = z; *p; p++)
+        if (*p == '\'') *p = '"';
+    json_t *j = json_loads(z, 0, &je);
+    if (!j) fail_msg("%s: %s", je.text, z);
+    free(z);
+    return j;
+}
+
+/* The pieces of an answer in one line: "T(text)", "H(thinking)", "C name {arguments}". */
+struct log {
+    struct buf out;
+    int kind; /* of the last piece, so that neighbours become one */
+    int n_call;
+    bool ids_differ;
+    char last_id[32];
+};
+
+static void log_call(struct log *l, const json_t *call) {
+    const json_t *f = json_object_get(call, "function");
+    char *args = json_dumps(json_object_get(f, "arguments"), JSON_COMPACT);
+    const char *id = json_string_value(json_object_get(call, "id"));
+    assert_int_equal(strlen(id), 13);
+    assert_memory_equal(id, "call_", 5);
+    assert_string_not_equal(id, l->last_id);
+    snprintf(l->last_id, sizeof l->last_id, "%s", id);
+    buf_printf(&l->out, "C %s %s", json_string_value(json_object_get(f, "name")), args);
+    free(args);
+    l->n_call++;
+}
+
+static int on_piece(void *ctx, const struct answer_piece *p) {
+    struct log *l = ctx;
+    if (l->kind != (int)p->kind || p->kind == ANSWER_CALL) {
+        if (l->kind >= 0) buf_str(&l->out, "|");
+        buf_str(&l->out, p->kind == ANSWER_TEXT ? "T " : p->kind == ANSWER_THINKING ? "H " : "");
+    }
+    l->kind = (int)p->kind;
+    if (p->kind == ANSWER_CALL) {
+        log_call(l, p->call);
+    } else {
+        assert_true(p->text.n > 0);
+        buf_append(&l->out, p->text.p, p->text.n);
+    }
+    return 0;
+}
+
+struct way {
+    const char *parser;
+    bool no_thinking, in_thinking, no_tools;
+};
+
+static struct answer *open_answer(const struct way *w) {
+    struct err e = {0};
+    json_t *tools = json_of(tools_text);
+    const struct answer_opts o = {.parser = w->parser,
+                                  .tools = w->no_tools ? NULL : tools,
+                                  .thinking = !w->no_thinking,
+                                  .in_thinking = w->in_thinking};
+    struct answer *a = answer_new(NULL, &o, &e);
+    if (!a) fail_msg("%s", e.msg);
+    json_decref(tools);
+    return a;
+}
+
+/* The pieces of text, pushed in parts of `size` bytes, the first `first` bytes before them. */
+static char *read_cut(const struct way *w, struct str text, size_t first, size_t size) {
+    struct log l = {.kind = -1};
+    struct answer *a = open_answer(w);
+    for (size_t at = 0, n = first ? first : size; at < text.n; at += n, n = size) {
+        if (n > text.n - at) n = text.n - at;
+        assert_int_equal(answer_push(a, (struct str){text.p + at, n}, on_piece, &l), 0);
+    }
+    assert_int_equal(answer_finish(a, on_piece, &l), 0);
+    answer_free(a);
+    return l.out.p ? l.out.p : strdup("");
+}
+
+/* Cuts between bytes, also inside of UTF-8 characters: no rule of ours needs whole ones. */
+static void expect(const struct way *w, const char *text, const char *want) {
+    const struct str s = str_of(text);
+    char *whole = read_cut(w, s, 0, s.n + 1);
+    assert_string_equal(whole, want);
+    for (size_t cut = 1; cut < s.n; cut++) {
+        char *two = read_cut(w, s, cut, s.n);
+        if (strcmp(two, whole) != 0)
+            fail_msg("%s: %s\n  cut at %zu: %s\n  whole: %s", w->parser, text, cut, two, whole);
+        free(two);
+    }
+    for (size_t size = 1; size < 4; size++) {
+        char *many = read_cut(w, s, 0, size);
+        assert_string_equal(many, whole);
+        free(many);
+    }
+    free(whole);
+}
+
+#define PARIS "{\"city\":\"Paris\"}"
+#define CALL "C get_weather " PARIS
+
+static void hermes(void **state) {
+    (void)state;
+    const struct way w = {"hermes"};
+    static const char call[] = "<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": "
+                               "\"Paris\"}}\n</tool_call>";
+    char two[400];
+    expect(&w, "Hello <b>you</b>.", "T Hello <b>you</b>.");
+    expect(&w, call, CALL);
+    snprintf(two, sizeof two, "I look.\n%s\n%s\n", call, call);
+    expect(&w, two, "T I look.\n|" CALL "|" CALL);
+    snprintf(two, sizeof two, "%s\nThat was it.", call);
+    expect(&w, two, CALL "|T \nThat was it.");
+    /* Without its end; with braces and marks inside of texts. */
+    expect(&w, "<tool_call>{\"name\":\"now\",\"arguments\":{}}", "C now {}");
+    expect(
+        &w,
+        "<tool_call>{\"name\":\"deep\",\"arguments\":{\"s\":\"a}</tool_call>\\\"{\"}}</tool_call>",
+        "C deep {\"s\":\"a}</tool_call>\\\"{\"}");
+    /* Arguments as text, missing ones, the other names of keys. */
+    expect(&w,
+           "<tool_call>{\"name\":\"get_weather\",\"arguments\":\"{\\\"city\\\":\\\"Paris\\\"}\"}"
+           "</tool_call>",
+           CALL);
+    expect(&w, "<tool_call>{\"name\":\"now\"}</tool_call>", "C now {}");
+    expect(&w, "<tool_call>{\"function\":{\"name\":\"now\",\"parameters\":{}}}</tool_call>",
+           "C now {}");
+}
+
+/* What is no call comes as it was. */
+static void no_calls(void **state) {
+    (void)state;
+    const struct way w = {"hermes"}, none = {"hermes", .no_tools = true};
+    static const char *const texts[] = {
+        "<tool_call>{\"name\":\"rm_rf\",\"arguments\":{}}</tool_call>",
+        "<tool_call>{\"name\":\"now\",\"arguments\":3}</tool_call> x",
+        "<tool_call>{\"name\":\"now\",\"argum",
+        "<tool_call>{'name':'now'}</tool_call>",
+        "<tool_call>soon</tool_call>",
+        "<tool_call>",
+        "<tool_c",
+        "a < b <tool <tool_",
+        "<tool_call>{\"name\":\"now\",\"arguments\":\"{oops\"}</tool_call>",
+        "<tool_call>[]</tool_call>",
+        "<tool_call>{\"name\":\"now\",\"name\":\"now\"}</tool_call>",
+    };
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        char want[200];
+        snprintf(want, sizeof want, "T %s", texts[i]);
+        expect(&w, texts[i], want);
+    }
+    expect(&none, "<tool_call>{\"name\":\"now\"}</tool_call>",
+           "T <tool_call>{\"name\":\"now\"}</tool_call>");
+    /* The call behind one that was none. */
+    expect(&w, "<tool_call>no <tool_call>{\"name\":\"now\"}</tool_call>",
+           "T <tool_call>no |C now {}");
+}
+
+static void thinking(void **state) {
+    (void)state;
+    const struct way w = {"qwen3"}, inside = {"qwen3", .in_thinking = true};
+    const struct way off = {"qwen3", .no_thinking = true};
+    expect(&w, "<think>\nLet me\n see. \n</think>\n\nYes.", "H Let me\n see.|T Yes.");
+    expect(&w, "\n <think>a</think>b", "H a|T b");
+    expect(&w, "<think>\n\n</think>\n\nb", "T b");
+    expect(&w, "<think>never ends <", "H never ends <");
+    expect(&w, "Use <think> tags</think>.", "T Use <think> tags</think>.");
+    expect(&w, "  <thin", "T   <thin");
+    expect(&w, " \n", "T  \n");
+    expect(&inside, "\nhm </thin </think>\n\nb", "H hm </thin|T b");
+    expect(&inside,
+           "<tool_call>{\"name\":\"now\"}</tool_call></think>"
+           "<tool_call>{\"name\":\"now\"}</tool_call>",
+           "H <tool_call>{\"name\":\"now\"}</tool_call>|C now {}");
+    expect(&off, "<think>\na\n</think>\n\nb", "T <think>\na\n</think>\n\nb");
+    expect(&w, "<think>a</think>\n\n<tool_call>{\"name\":\"now\"}</tool_call>", "H a|C now {}");
+}
+
+static void llama3(void **state) {
+    (void)state;
+    const struct way w = {"llama3"};
+    static const char call[] = "{\"name\": \"get_weather\", \"parameters\": {\"city\": \"Paris\"}}";
+    char two[400];
+    expect(&w, call, CALL);
+    snprintf(two, sizeof two, "<|python_tag|>%s; %s", call, call);
+    expect(&w, two, CALL "|" CALL);
+    snprintf(two, sizeof two, " %s; %s\n%s", call, call, call);
+    expect(&w, two, CALL "|" CALL "|" CALL);
+    snprintf(two, sizeof two, "[%s, %s]", call, call);
+    expect(&w, two, CALL "|" CALL);
+    expect(&w, "{\"type\": \"function\", \"name\": \"now\", \"parameters\": {}}", "C now {}");
+    expect(&w, "{\"answer\": {\"name\": \"now\"}}", "T {\"answer\": {\"name\": \"now\"}}");
+    expect(&w, "{\"name\": \"Alice\", \"age\": 3}", "T {\"name\": \"Alice\", \"age\": 3}");
+    expect(&w, "See {\"name\": \"now\", \"parameters\": {}}",
+           "T See {\"name\": \"now\", \"parameters\": {}}");
+    expect(&w, "<|python_tag|>print(1)", "T <|python_tag|>print(1)");
+}
+
+static void mistral(void **state) {
+    (void)state;
+    const struct way w = {"mistral"}, m = {"ministral"};
+    expect(&w,
+           "[TOOL_CALLS][{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\"}}, "
+           "{\"name\": \"now\", \"arguments\": {}}]",
+           CALL "|C now {}");
+    expect(&w, "[TOOL_CALLS]get_weather[ARGS]{\"city\": \"Paris\"}[TOOL_CALLS]now[ARGS]{}",
+           CALL "|C now {}");
+    expect(&w, "[TOOL_CALLS]get_weather[CALL_ID]123456789[ARGS]{\"city\": \"Paris\"}", CALL);
+    expect(&w, "ok [TOOL_CALLS]get_weather{\"city\": \"Paris\"}", "T ok |" CALL);
+    expect(&w, "[TOOL_CALLS]other[ARGS]{\"city\": \"Paris\"}",
+           "T [TOOL_CALLS]other[ARGS]{\"city\": \"Paris\"}");
+    expect(&m, "[THINK]hm[/THINK]ok[TOOL_CALLS]now[ARGS]{}", "H hm|T ok|C now {}");
+}
+
+static void json_families(void **state) {
+    (void)state;
+    const struct way phi = {"phi4"}, granite = {"granite"}, cohere = {"cohere"};
+    expect(&phi, "<|tool_call|>[{\"name\": \"now\", \"arguments\": {}}]<|/tool_call|>", "C now {}");
+    expect(&granite, "<think>a</think><response>b</response>", "H a|T b");
+    expect(&granite, "<|tool_call|>[{\"name\": \"now\", \"arguments\": {}}]", "C now {}");
+    expect(&granite, "<tool_call>[{\"name\": \"now\", \"arguments\": {}}]", "C now {}");
+    expect(&cohere,
+           "<|START_THINKING|>I will.<|END_THINKING|><|START_ACTION|>[\n    {\"tool_call_id\": "
+           "\"0\", \"tool_name\": \"get_weather\", \"parameters\": {\"city\": \"Paris\"}}\n]"
+           "<|END_ACTION|>",
+           "H I will.|" CALL);
+    expect(&cohere, "<|START_RESPONSE|>Hi.<|END_RESPONSE|>", "T Hi.");
+}
+
+static void named_families(void **state) {
+    (void)state;
+    const struct way r1 = {"deepseek-r1"}, v3 = {"deepseek3"}, kimi = {"kimi"};
+    expect(
+        &r1,
+        "<think>\na\n</think>\n\n<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>"
+        "get_weather\n```json\n{\"city\": \"Paris\"}\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>"
+        "function<｜tool▁sep｜>now\n```json\n{}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+        "H a|" CALL "|C now {}");
+    expect(&v3,
+           "ok<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>get_weather<｜tool▁sep｜>{\"city\": "
+           "\"Paris\"}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+           "T ok|" CALL);
+    expect(&kimi,
+           "<|tool_calls_section_begin|><|tool_call_begin|>functions.get_weather:0"
+           "<|tool_call_argument_begin|>{\"city\": \"Paris\"}<|tool_call_end|>"
+           "<|tool_calls_section_end|>",
+           CALL);
+}
+
+static void word_families(void **state) {
+    (void)state;
+    const struct way coder = {"qwen3-coder"}, glm = {"glm-4.7"}, lfm = {"lfm2"}, olmo = {"olmo3"};
+    const struct way fg = {"functiongemma"}, g4 = {"gemma4"};
+    expect(&coder,
+           "I see\n<tool_call>\n<function=get_weather>\n<parameter=city>\nParis\n</parameter>\n"
+           "<parameter=days>\n3\n</parameter>\n</function>\n</tool_call>",
+           "T I see\n|C get_weather {\"city\":\"Paris\",\"days\":3}");
+    expect(&coder,
+           "<function=deep>\n<parameter=s>\n12\n</parameter>\n<parameter=a>\n{\"x\": [1]}\n"
+           "</parameter>\n</function>\n</tool_call>",
+           "C deep {\"s\":\"12\",\"a\":{\"x\":[1]}}|T \n</tool_call>");
+    expect(&coder, "<tool_call><function=now></function></tool_call>", "C now {}");
+    expect(&coder, "<function=nope></function>", "T <function=nope></function>");
+    expect(&glm,
+           "<think>a</think><tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>Paris"
+           "</arg_value>\n<arg_key>days</arg_key><arg_value>3</arg_value>\n</tool_call>",
+           "H a|C get_weather {\"city\":\"Paris\",\"days\":3}");
+    expect(&lfm,
+           "<|tool_call_start|>[get_weather(city=\"Pa'ris\", days=2), now()]<|tool_call_end|>Now.",
+           "C get_weather {\"city\":\"Pa'ris\",\"days\":2}|C now {}|T Now.");
+    expect(&olmo,
+           "<function_calls>\nget_weather('Paris')\ndeep(a={'x': None, \"y\": True}, l=[1, -2.5, "
+           "'z\\n']) \n</function_calls>",
+           CALL "|C deep {\"a\":{\"x\":null,\"y\":true},\"l\":[1,-2.5,\"z\\n\"]}");
+    expect(&olmo, "<function_calls>import os</function_calls>",
+           "T <function_calls>import os</function_calls>");
+    expect(&fg,
+           "<start_function_call>call:get_weather{city:<escape>Paris, {FR}<escape>,days:3}"
+           "<end_function_call>",
+           "C get_weather {\"city\":\"Paris, {FR}\",\"days\":3}");
+    expect(&g4,
+           "<|channel>thought\nhm<channel|><|tool_call>call:deep{a:{x:<|\"|>y<|\"|>},l:[1,true]}"
+           "<tool_call|>",
+           "H hm|C deep {\"a\":{\"x\":\"y\"},\"l\":[1,true]}");
+}
+
+static void harmony(void **state) {
+    (void)state;
+    const struct way w = {"harmony"}, inside = {"harmony", .in_thinking = true};
+    const struct way off = {"harmony", .no_thinking = true};
+    expect(&w,
+           "<|channel|>analysis<|message|>Let me see.<|end|><|start|>assistant<|channel|>final"
+           "<|message|>Hi <|x|>!<|return|>",
+           "H Let me see.|T Hi <|x|>!");
+    expect(&w,
+           "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>commentary "
+           "to=functions.get_weather <|constrain|>json<|message|>{\"city\": \"Paris\"}<|call|>",
+           "H a|" CALL);
+    expect(&w, " to=functions.now<|channel|>commentary json<|message|>{}<|call|>", "C now {}");
+    expect(&w, "<|channel|>commentary to=functions.now<|message|>{oops<|call|>", "T {oops");
+    expect(&w, "<|channel|>commentary<|message|>I will call.<|end|>", "T I will call.");
+    expect(&w, "Plain <|end|>", "T Plain ");
+    expect(&inside, "a<|end|><|start|>assistant<|channel|>final<|message|>b", "H a|T b");
+    expect(&off, "Hello.", "T Hello.");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(hermes),         cmocka_unit_test(no_calls),
+        cmocka_unit_test(thinking),       cmocka_unit_test(llama3),
+        cmocka_unit_test(mistral),        cmocka_unit_test(json_families),
+        cmocka_unit_test(named_families), cmocka_unit_test(word_families),
+        cmocka_unit_test(harmony),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
