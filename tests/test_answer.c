@@ -120,7 +120,7 @@ static void expect(const struct way *w, const char *text, const char *want) {
 
 static void hermes(void **state) {
     (void)state;
-    const struct way w = {"hermes"};
+    const struct way w = {.parser = "hermes"};
     static const char call[] = "<tool_call>\n{\"name\": \"get_weather\", \"arguments\": {\"city\": "
                                "\"Paris\"}}\n</tool_call>";
     char two[400];
@@ -149,7 +149,7 @@ static void hermes(void **state) {
 /* What is no call comes as it was. */
 static void no_calls(void **state) {
     (void)state;
-    const struct way w = {"hermes"}, none = {"hermes", .no_tools = true};
+    const struct way w = {.parser = "hermes"}, none = {.parser = "hermes", .no_tools = true};
     static const char *const texts[] = {
         "<tool_call>{\"name\":\"rm_rf\",\"arguments\":{}}</tool_call>",
         "<tool_call>{\"name\":\"now\",\"arguments\":3}</tool_call> x",
@@ -177,8 +177,8 @@ static void no_calls(void **state) {
 
 static void thinking(void **state) {
     (void)state;
-    const struct way w = {"qwen3"}, inside = {"qwen3", .in_thinking = true};
-    const struct way off = {"qwen3", .no_thinking = true};
+    const struct way w = {.parser = "qwen3"}, inside = {.parser = "qwen3", .in_thinking = true};
+    const struct way off = {.parser = "qwen3", .no_thinking = true};
     expect(&w, "<think>\nLet me\n see. \n</think>\n\nYes.", "H Let me\n see.|T Yes.");
     expect(&w, "\n <think>a</think>b", "H a|T b");
     expect(&w, "<think>\n\n</think>\n\nb", "T b");
@@ -197,7 +197,7 @@ static void thinking(void **state) {
 
 static void llama3(void **state) {
     (void)state;
-    const struct way w = {"llama3"};
+    const struct way w = {.parser = "llama3"};
     static const char call[] = "{\"name\": \"get_weather\", \"parameters\": {\"city\": \"Paris\"}}";
     char two[400];
     expect(&w, call, CALL);
@@ -217,7 +217,7 @@ static void llama3(void **state) {
 
 static void mistral(void **state) {
     (void)state;
-    const struct way w = {"mistral"}, m = {"ministral"};
+    const struct way w = {.parser = "mistral"}, m = {.parser = "ministral"};
     expect(&w,
            "[TOOL_CALLS][{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\"}}, "
            "{\"name\": \"now\", \"arguments\": {}}]",
@@ -233,7 +233,8 @@ static void mistral(void **state) {
 
 static void json_families(void **state) {
     (void)state;
-    const struct way phi = {"phi4"}, granite = {"granite"}, cohere = {"cohere"};
+    const struct way phi = {.parser = "phi4"}, granite = {.parser = "granite"},
+                     cohere = {.parser = "cohere"};
     expect(&phi, "<|tool_call|>[{\"name\": \"now\", \"arguments\": {}}]<|/tool_call|>", "C now {}");
     expect(&granite, "<think>a</think><response>b</response>", "H a|T b");
     expect(&granite, "<|tool_call|>[{\"name\": \"now\", \"arguments\": {}}]", "C now {}");
@@ -248,7 +249,8 @@ static void json_families(void **state) {
 
 static void named_families(void **state) {
     (void)state;
-    const struct way r1 = {"deepseek-r1"}, v3 = {"deepseek3"}, kimi = {"kimi"};
+    const struct way r1 = {.parser = "deepseek-r1"}, v3 = {.parser = "deepseek3"},
+                     kimi = {.parser = "kimi"};
     expect(
         &r1,
         "<think>\na\n</think>\n\n<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>"
@@ -268,8 +270,9 @@ static void named_families(void **state) {
 
 static void word_families(void **state) {
     (void)state;
-    const struct way coder = {"qwen3-coder"}, glm = {"glm-4.7"}, lfm = {"lfm2"}, olmo = {"olmo3"};
-    const struct way fg = {"functiongemma"}, g4 = {"gemma4"};
+    const struct way coder = {.parser = "qwen3-coder"}, glm = {.parser = "glm-4.7"},
+                     lfm = {.parser = "lfm2"}, olmo = {.parser = "olmo3"};
+    const struct way fg = {.parser = "functiongemma"}, g4 = {.parser = "gemma4"};
     expect(&coder,
            "I see\n<tool_call>\n<function=get_weather>\n<parameter=city>\nParis\n</parameter>\n"
            "<parameter=days>\n3\n</parameter>\n</function>\n</tool_call>",
@@ -305,8 +308,8 @@ static void word_families(void **state) {
 
 static void harmony(void **state) {
     (void)state;
-    const struct way w = {"harmony"}, inside = {"harmony", .in_thinking = true};
-    const struct way off = {"harmony", .no_thinking = true};
+    const struct way w = {.parser = "harmony"}, inside = {.parser = "harmony", .in_thinking = true};
+    const struct way off = {.parser = "harmony", .no_thinking = true};
     expect(&w,
            "<|channel|>analysis<|message|>Let me see.<|end|><|start|>assistant<|channel|>final"
            "<|message|>Hi <|x|>!<|return|>",

@@ -1,9 +1,8 @@
 /* From words to tokens: a conversation through the model's own template, or a text as it is. */
 #pragma once
 
-#include <jansson.h>
-
 #include "engine/engine.h"
+#include "engine/gen_request.h"
 #include "text/chat/chat.h"
 
 /* Append the tokens of a conversation of plain texts, ending where the assistant begins.
@@ -12,10 +11,10 @@
 int prompt_chat(const struct engine *g, const struct chat_message *m, int n, struct ids *out,
                 struct err *e);
 
-/* What a request "chat" or "text" of engine/gen.h (not raw, and without what a model adds to it)
- * gives to a template.  in borrows the request and g; *made (json_decref it, may become NULL) holds
- * what had to be built, and lives as long as in.  ERR_USAGE names a key with a wrong value. */
-int prompt_input(const struct engine *g, const json_t *request, struct chat_input *in,
+/* What a request GEN_OP_CHAT, GEN_OP_RENDER or GEN_OP_TEXT (not raw) gives to a template.  in
+ * borrows from q and g; *made (json_decref it, may become NULL) holds what had to be built, and
+ * must live as long as in. */
+int prompt_input(const struct engine *g, const struct gen_request *q, struct chat_input *in,
                  json_t **made, struct err *e);
 
 /* Render and append the tokens; *p, all-zero, keeps the text and in_thinking: chat_prompt_fini it.

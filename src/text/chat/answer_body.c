@@ -37,7 +37,7 @@ bool answer_add_call(const json_t *tools, json_t *out, struct str name, json_t *
 enum { MAX_VALUES = 200000 };
 
 /* The values in s, however many lists and objects they are; depth and number are bounded. */
-json_t *answer_json(struct str s) {
+json_t *answer_read_json(struct str s) {
     struct err e = {0};
     struct buf wrapped = {0};
     buf_str(&wrapped, "{\"v\":");
@@ -57,7 +57,7 @@ static json_t *take_args(const json_t *j) {
     json_t *v = NULL;
     for (size_t i = 0; i < 3 && !v; i++)
         v = json_object_get(j, keys[i]);
-    if (json_is_string(v)) return answer_json(text_of(v));
+    if (json_is_string(v)) return answer_read_json(text_of(v));
     return v && !json_is_null(v) ? json_incref(v) : json_object();
 }
 
@@ -81,7 +81,7 @@ static bool add_object(const struct answer *a, const json_t *j, json_t *out) {
 }
 
 static bool add_json(const struct answer *a, struct str body, json_t *out) {
-    json_t *v = answer_json(body);
+    json_t *v = answer_read_json(body);
     const json_t *item;
     size_t i;
     bool ok = json_is_object(v) ? add_object(a, v, out) : json_array_size(v) > 0;
@@ -126,7 +126,7 @@ static bool add_named(const struct answer *a, const struct call_form *f, struct 
     const char *end = sep && sep < brace ? sep : brace;
     const struct str args = {brace, body.n - (size_t)(brace - body.p)};
     const struct str name = plain_name(a, f, (struct str){body.p, (size_t)(end - body.p)});
-    return answer_add_call(a->tools, out, name, answer_json(args));
+    return answer_add_call(a->tools, out, name, answer_read_json(args));
 }
 
 json_t *answer_parse(const struct answer *a, const struct call_form *f, struct str body) {

@@ -89,7 +89,7 @@ static size_t find_end(struct str s, bool last, size_t from, size_t *n) {
 /* A message to a tool ends: its arguments are JSON, or it was text. */
 static void end_call(struct answer *a, size_t n) {
     const struct str body = {a->held.p, n};
-    json_t *calls = json_array(), *args = answer_json(body);
+    json_t *calls = json_array(), *args = answer_read_json(body);
     const struct str name = {json_string_value(a->callee), json_string_length(a->callee)};
     if (answer_add_call(a->tools, calls, name, args))
         answer_tell_calls(a, calls);

@@ -111,7 +111,7 @@ static json_t *word(struct str *s, bool any) {
             return words[i].kind == 'n' ? json_null() : json_boolean(words[i].kind == 't');
     if (w.n == 0) return NULL;
     if (w.p[0] == '-' || isdigit((unsigned char)w.p[0])) {
-        json_t *v = answer_json(w);
+        json_t *v = answer_read_json(w);
         if (v || !any) return v;
     }
     return any ? json_stringn(w.p, w.n) : NULL;

@@ -84,7 +84,7 @@ json_t *answer_parse(const struct answer *a, const struct call_form *f, struct s
 bool answer_parse_words(const struct answer *a, const struct call_form *f, struct str body,
                         json_t *out);
 /* One JSON value with nothing behind it, bounded; NULL: it is none. */
-json_t *answer_json(struct str s);
+json_t *answer_read_json(struct str s);
 /* A value as Python or a template would write it, at *s, which moves; quote: a mark around texts
  * besides ' and ", or NULL.  NULL: there is none. */
 json_t *answer_literal(struct str *s, const char *quote, int depth);

@@ -57,7 +57,7 @@ static void set_value(const struct answer *a, struct str tool, json_t *args, str
     if (key.n > ANSWER_MAX_NAME) return;
     memcpy(name, key.p, key.n);
     name[key.n] = 0;
-    json_t *v = is_text(a, tool, name) ? NULL : answer_json(strip(value));
+    json_t *v = is_text(a, tool, name) ? NULL : answer_read_json(strip(value));
     if (!v) v = json_stringn(value.p, value.n);
     json_object_set_new(args, name, v);
 }

@@ -491,17 +491,27 @@ void json_to_gbnf(struct buf *out) {
     buf_str(out, "root ::= ws (object | array) ws\n");
 }
 
-int schema_to_gbnf(const json_t *schema, struct buf *out, struct err *e) {
-    struct err own = {0};
-    struct gen g = {.root = schema, .out = out, .e = &own};
+void schema_parts_begin(struct buf *out) {
     buf_str(out, BASE);
     buf_str(out, DATE_RULE);
+}
+
+int schema_part_to_gbnf(const json_t *schema, int *n_rule, struct buf *out, struct err *e) {
+    struct err own = {0};
+    struct gen g = {.root = schema, .out = out, .n_rule = *n_rule, .e = &own};
     const int r = emit(&g, schema);
-    if (r >= 0) {
-        buf_printf(out, "root ::= ws r%d ws\n", r);
-        return out->failed ? err_nomem(e, "schema") : 0;
-    }
+    *n_rule = g.n_rule;
+    if (r >= 0) return out->failed ? err_nomem(e, "schema") : r;
     if (!own.code) unsupported(&g, "this");
     if (e) *e = own;
     return -1;
+}
+
+int schema_to_gbnf(const json_t *schema, struct buf *out, struct err *e) {
+    int n_rule = 0;
+    schema_parts_begin(out);
+    const int r = schema_part_to_gbnf(schema, &n_rule, out, e);
+    if (r < 0) return -1;
+    buf_printf(out, "root ::= ws r%d ws\n", r);
+    return out->failed ? err_nomem(e, "schema") : 0;
 }

@@ -11,6 +11,12 @@
  * cannot be enforced; ERR_LIMIT: nested deeper than 64, or more than 4 MiB of grammar. */
 int schema_to_gbnf(const json_t *schema, struct buf *out, struct err *e);
 
+/* Several schemas in one grammar: first the rules that all share (ws, string, value...), then each
+ * schema; returns r, "r%d" being the name of its rule, or -1.  *n_rule counts the rules of this
+ * form, 0 at first. */
+void schema_parts_begin(struct buf *out);
+int schema_part_to_gbnf(const json_t *schema, int *n_rule, struct buf *out, struct err *e);
+
 /* The grammar of any JSON object or array ("json" as a format), blanks bounded. */
 void json_to_gbnf(struct buf *out);
 
