@@ -1,8 +1,6 @@
 /* See describe.h. */
 #include "store/describe.h"
 
-enum { MAX_JSON = 16 << 20 };
-
 json_t *model_config_details(const struct model_config *c) {
     json_t *families = json_array();
     for (int i = 0; i < c->n_family; i++)
@@ -26,21 +24,4 @@ json_t *store_details(struct store *s, const struct manifest *m) {
     model_config_fini(&c);
     buf_fini(&text);
     return o;
-}
-
-int store_read_json(struct store *s, const struct manifest *m, enum layer_kind kind, json_t **out,
-                    struct err *e) {
-    const struct layer *l = manifest_layer(m, kind);
-    struct buf text = {0};
-    json_error_t je;
-    *out = NULL;
-    int rc = l ? store_read_blob(s, &l->digest, MAX_JSON, &text, e) : 0;
-    if (rc == 0 && text.n) {
-        *out = json_loadb(text.p, text.n, JSON_REJECT_DUPLICATES, &je);
-        if (!*out)
-            rc = err_set(e, ERR_FORMAT, "its layer %s is no JSON: %s", layer_media_type(kind),
-                         je.text);
-    }
-    buf_fini(&text);
-    return rc;
 }

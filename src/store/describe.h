@@ -10,8 +10,3 @@
  * its config does not say, or a config that cannot be read, is empty text.  NULL: out of memory. */
 json_t *store_details(struct store *s, const struct manifest *m);
 json_t *model_config_details(const struct model_config *c);
-
-/* The JSON of a layer (parameters, messages): json_decref(*out); NULL when there is none.
- * ERR_FORMAT. */
-int store_read_json(struct store *s, const struct manifest *m, enum layer_kind kind, json_t **out,
-                    struct err *e);
