@@ -112,10 +112,11 @@ static int check_version(const struct modelfile_line *l, const char **out, struc
     unsigned part[3];
     int used = 0;
     if (sscanf(v, "%9u.%9u.%9u%n", &part[0], &part[1], &part[2], &used) != 3 ||
-        (v[used] && v[used] != '-' && v[used] != '+'))
-        return err_set(e, ERR_FORMAT,
-                       "(line %d): requires must be a valid semver (e.g. 0.14.0); found \"%.40s\"",
-                       l->line, l->value.p);
+        (v[used] && v[used] != '-' && v[used] != '+')) {
+        err_set(e, ERR_FORMAT, "requires must be a valid semver (e.g. 0.14.0); found \"%.40s\"",
+                l->value.p);
+        return create_at_line(l, e);
+    }
     *out = v;
     return 0;
 }
@@ -173,9 +174,10 @@ static int gather(struct creation *k, const struct modelfile *m, struct err *e) 
     if (at_most_one(m, MF_ADAPTER, "ADAPTER", e) != 0 || at_most_one(m, MF_DRAFT, "DRAFT", e) != 0)
         return -1;
     create_say(k, "gathering model components", NULL);
-    if (each(k, m, MF_FROM, create_from, e) != 0 || create_requantize(k, e) != 0 ||
-        each(k, m, MF_ADAPTER, create_adapter, e) != 0 ||
-        each(k, m, MF_DRAFT, create_draft, e) != 0)
+    if (each(k, m, MF_FROM, create_from, e) != 0 || create_files(k, MF_FROM, e) != 0 ||
+        create_requantize(k, e) != 0 || each(k, m, MF_ADAPTER, create_adapter, e) != 0 ||
+        create_files(k, MF_ADAPTER, e) != 0 || each(k, m, MF_DRAFT, create_draft, e) != 0 ||
+        create_files(k, MF_DRAFT, e) != 0)
         return -1;
     return create_texts(k, m, e);
 }

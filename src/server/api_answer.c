@@ -25,8 +25,8 @@ static void set_text(json_t *o, const char *key, struct str s) {
 
 /* An answer or a piece of one, keys in Ollama's order; calls are borrowed. */
 static json_t *answer(const struct native *n, struct str text, struct str thinking, json_t *calls) {
-    char now[NATIVE_TIME];
-    native_now(now);
+    char now[API_TIME];
+    api_now(now);
     json_t *o = json_pack("{s:s, s:s}", "model", n->model, "created_at", now);
     if (!n->chat) {
         json_object_set_new(o, "response", string_of(text));
@@ -109,14 +109,14 @@ static void on_call(struct native *n, const struct gen_event *ev) {
 /* Durations are nanoseconds; zeros are left out. */
 static void add_figures(const struct native *n, json_t *o, const struct gen_stats *s) {
     const struct ask_model *m = ask_model(n->r);
-    native_set_count(o, "total_duration", os_now_ns() - n->start_ns);
-    native_set_count(o, "load_duration", m ? m->load_ns : 0);
-    native_set_count(o, "prompt_eval_count", s->n_prompt);
-    native_set_count(o, "prompt_eval_duration", s->prompt_ns);
-    native_set_count(o, "eval_count", s->n_eval);
-    native_set_count(o, "eval_duration", s->eval_ns);
-    native_set_count(o, "truncated", s->n_truncated ? s->n_truncated : n->n_truncated);
-    native_set_count(o, "context_shifts", s->n_shift);
+    api_set_count(o, "total_duration", os_now_ns() - n->start_ns);
+    api_set_count(o, "load_duration", m ? m->load_ns : 0);
+    api_set_count(o, "prompt_eval_count", s->n_prompt);
+    api_set_count(o, "prompt_eval_duration", s->prompt_ns);
+    api_set_count(o, "eval_count", s->n_eval);
+    api_set_count(o, "eval_duration", s->eval_ns);
+    api_set_count(o, "truncated", s->n_truncated ? s->n_truncated : n->n_truncated);
+    api_set_count(o, "context_shifts", s->n_shift);
 }
 
 static void finish(struct native *n, const struct gen_stats *s) {

@@ -169,7 +169,7 @@ static int take_fields(struct embed *m, const json_t *body, json_t *gen, struct 
 static void begin(struct request *r, bool legacy) {
     const char *model;
     struct err e = {0};
-    const json_t *body = native_read(r, legacy ? legacy_fields : embed_fields, &model);
+    const json_t *body = api_read(r, legacy ? legacy_fields : embed_fields, &model, NULL);
     struct embed *m = body ? calloc(1, sizeof *m) : NULL;
     if (!m) {
         if (body) reply_error(r, 500, "out of memory");

@@ -313,7 +313,7 @@ static void start(struct native *n) {
 
 static void begin(struct request *r, bool chat) {
     const char *model;
-    const json_t *body = native_read(r, chat ? chat_fields : generate_fields, &model);
+    const json_t *body = api_read(r, chat ? chat_fields : generate_fields, &model, NULL);
     if (!body) return;
     struct native *n = calloc(1, sizeof *n);
     if (!n) {

@@ -1,49 +1,11 @@
-/* The native API: its routes, what its files share, the lists of models. */
+/* The native API: its routes, and the lists of models. */
 #include "server/native.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #include "server/models.h"
 #include "server/route.h"
 #include "store/describe.h"
-
-/* ---- shared ---- */
-
-static void format_time(time_t s, long ns, char out[NATIVE_TIME]) {
-    struct tm tm;
-    char date[24];
-    gmtime_r(&s, &tm);
-    strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(out, NATIVE_TIME, "%s.%09ldZ", date, ns);
-}
-
-void native_now(char out[NATIVE_TIME]) {
-    struct timespec t;
-    clock_gettime(CLOCK_REALTIME, &t);
-    format_time(t.tv_sec, t.tv_nsec, out);
-}
-
-void native_time(int64_t unix_s, char out[NATIVE_TIME]) {
-    format_time((time_t)unix_s, 0, out);
-}
-
-/* The name is checked here already: the answer to one that cannot be does not tell what is there
- * (SECURITY.md R9). */
-const json_t *native_read(struct request *r, const struct field *table, const char **model) {
-    const json_t *o = request_json(r);
-    struct err e = {0};
-    struct name n;
-    if (!o) return NULL;
-    if (field_check(o, table, &e) != 0) return reply_err(r, &e), NULL;
-    *model = field_text(o, "model");
-    if (!*model || !**model) *model = field_text(o, "name");
-    if (!*model || !**model) return reply_error(r, 400, "model is required"), NULL;
-    if (name_parse(*model, &n, NULL) != 0) return reply_error(r, 400, "invalid model name"), NULL;
-    request_set_model(r, *model);
-    return o;
-}
 
 /* That a model does not fit into memory is no fault of the request. */
 void native_fail(struct request *r, const struct err *e) {
@@ -53,18 +15,14 @@ void native_fail(struct request *r, const struct err *e) {
         reply_err(r, e);
 }
 
-void native_set_count(json_t *o, const char *key, int64_t n) {
-    if (n) json_object_set_new(o, key, json_integer(n));
-}
-
 /* ---- lists ---- */
 
 static json_t *tag(struct store *s, const struct store_entry *m) {
-    char name[NAME_TEXT], when[NATIVE_TIME];
+    char name[NAME_TEXT], when[API_TIME];
     struct manifest manifest = {0};
     json_t *details = NULL;
     name_short(&m->name, name);
-    native_time(m->modified_s, when);
+    api_time(m->modified_s, when);
     if (store_get(s, &m->name, NULL, &manifest, NULL) == 0) details = store_details(s, &manifest);
     manifest_fini(&manifest);
     json_t *o =

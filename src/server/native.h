@@ -7,23 +7,11 @@
 #pragma once
 
 #include "base/buf.h"
+#include "server/api.h"
 #include "server/ask.h"
-#include "server/field.h"
-
-/* The text of now, or of a time of the store: RFC 3339 in UTC, nanoseconds. */
-enum { NATIVE_TIME = 48 };
-void native_now(char out[NATIVE_TIME]);
-void native_time(int64_t unix_s, char out[NATIVE_TIME]);
-
-/* The body, checked against the table, with the name of a model in it ("model", or as older clients
- * have it, "name").  NULL after the request was answered and ended. */
-const json_t *native_read(struct request *r, const struct field *table, const char **model);
 
 /* Answer why a model did not; ends. */
 void native_fail(struct request *r, const struct err *e);
-
-/* Zeros are left out of answers. */
-void native_set_count(json_t *o, const char *key, int64_t n);
 
 /* A request to generate or chat, from the handler to its last event. */
 struct native {
