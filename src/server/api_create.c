@@ -1,6 +1,5 @@
 /* /api/create (COMPAT.md 2.6): a model from blobs or from another model.  The request's fields
  * become the commands of a Modelfile; no path of a client's is opened here (SECURITY.md X5). */
-#include <stdlib.h>
 #include <string.h>
 
 #include "create/create.h"
@@ -30,12 +29,6 @@ struct order {
     int n_file, n_adapter, n_draft;
     const char *quantize;
 };
-
-static void order_free(void *p) {
-    struct order *o = p;
-    modelfile_fini(&o->m);
-    free(o);
-}
 
 static const char *keep(struct order *o, const char *text) {
     return arena_strndup(&o->m.a, text, strlen(text));
@@ -225,23 +218,15 @@ static int work(struct job *j, void *ctx, struct err *e) {
 
 void store_create(struct request *r) {
     static const char *const hide[] = {"gathering model components", NULL};
-    const char *model;
+    struct order o = {.cap = 0};
     struct err e = {0};
-    struct order *o = calloc(1, sizeof *o);
-    if (!o) {
-        reply_error(r, 500, "out of memory");
-        return;
+    const char *model;
+    const json_t *body = api_read(r, fields, &model, &o.name);
+    if (body && take_order(&o, body, &e) == 0) {
+        struct job j = {.r = r, .stream = field_bool(body, "stream", true), .hide = hide};
+        job_run(&j, work, &o);
+    } else if (body) {
+        reply_err(r, &e);
     }
-    const json_t *body = api_read(r, fields, &model, &o->name);
-    if (!body || take_order(o, body, &e) != 0) {
-        if (body) reply_err(r, &e);
-        order_free(o);
-        return;
-    }
-    job_start(&(struct job){.r = r,
-                            .stream = field_bool(body, "stream", true),
-                            .hide = hide,
-                            .work = work,
-                            .free_ctx = order_free,
-                            .ctx = o});
+    modelfile_fini(&o.m);
 }

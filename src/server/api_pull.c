@@ -1,6 +1,4 @@
 /* /api/pull and /api/push: models from and to registries, with their progress as a stream. */
-#include <stdlib.h>
-
 #include "server/job.h"
 #include "server/store_routes.h"
 #include "store/registry.h"
@@ -45,17 +43,9 @@ static void begin(struct request *r, bool push) {
     struct name n;
     const json_t *body = api_read(r, fields, &model, &n);
     if (!body || (push && !check_there(r, &n, model))) return;
-    struct transfer *t = calloc(1, sizeof *t);
-    if (!t) {
-        reply_error(r, 500, "out of memory");
-        return;
-    }
-    *t = (struct transfer){n, push, field_bool(body, "insecure", false)};
-    job_start(&(struct job){.r = r,
-                            .stream = field_bool(body, "stream", true),
-                            .work = work,
-                            .free_ctx = free,
-                            .ctx = t});
+    struct transfer t = {n, push, field_bool(body, "insecure", false)};
+    struct job j = {.r = r, .stream = field_bool(body, "stream", true)};
+    job_run(&j, work, &t);
 }
 
 void store_pull(struct request *r) {
