@@ -198,6 +198,17 @@ static int finish(struct creation *k, const struct name *n, const struct modelfi
     return rc;
 }
 
+/* What can be wrong before any file is looked at. */
+static int check_words(const struct modelfile *m, const struct create_opts *o, struct err *e) {
+    const char *unused;
+    int mix;
+    if (o->quantize && create_find_mix(o->quantize, &mix, e) != 0) return -1;
+    for (int i = 0; i < m->n; i++)
+        if (m->line[i].command == MF_REQUIRES && check_version(&m->line[i], &unused, e) != 0)
+            return -1;
+    return 0;
+}
+
 int create_model(struct store *s, const struct name *n, const struct modelfile *m,
                  const struct create_opts *o, create_event_fn *say, void *ctx, struct err *e) {
     struct creation k = {.s = s, .o = o, .say = say, .ctx = ctx};
@@ -206,6 +217,7 @@ int create_model(struct store *s, const struct name *n, const struct modelfile *
     if (o->quality && !o->quantize)
         return err_set(e, ERR_USAGE,
                        "create: quality without quantize; it compares with the source");
+    if (check_words(m, o, e) != 0) return -1;
     k.lease = store_lease(s, e);
     int rc = k.lease ? gather(&k, m, e) : -1;
     if (rc == 0) rc = finish(&k, n, m, e);

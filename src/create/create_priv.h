@@ -78,6 +78,8 @@ void create_work_end(struct creation *k);
 
 /* ---- create_quantize.c ---- */
 
+/* A type that files can have, by name; ERR_USAGE lists them. */
+int create_find_mix(const char *name, int *mix, struct err *e);
 /* OUT from IN, with what is lost in statuses. */
 int create_quantize(struct creation *k, const char *in, const char *out, struct err *e);
 /* "Q4_K_M", "unknown"; of the file's key or of most of its weights. */

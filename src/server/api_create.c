@@ -121,12 +121,16 @@ static int add_parameter(struct order *o, const char *name, const json_t *v, str
     if (p && p->use != PARAM_OLD && !is_of(p, v))
         return err_set(e, ERR_USAGE, "option \"%s\" must be of type %s", name, type[p->kind]);
     const bool is_text = param_text(v, &text) && !text.failed;
+    json_t *trial = json_object();
     int rc = 0;
     if (is_text || (p && p->use == PARAM_OLD))
-        rc = add(o, MF_PARAMETER, name, buf_view(&text).p, e); /* unknown ones: create_model */
+        rc = param_set(trial, name, buf_view(&text).p, e) == 0
+                 ? add(o, MF_PARAMETER, name, buf_view(&text).p, e)
+                 : -1;
     else
         rc = err_set(e, ERR_USAGE, "parameter \"%.60s\": a number, boolean or text is accepted",
                      name);
+    json_decref(trial);
     buf_fini(&text);
     return rc;
 }
