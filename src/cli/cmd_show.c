@@ -80,9 +80,9 @@ static int show(struct show_info *s, const struct gguf *g, struct err *e) {
 
 static int show_model(const struct cli_model *m, struct err *e) {
     struct show_info s;
-    struct show_parts p;
+    struct show_parts p = {.projector = NULL};
     struct gguf *g = gguf_open(m->r.path, e);
-    int rc = show_parts_open(&p, m, e);
+    int rc = m->store ? show_parts_open(&p, &m->r, e) : 0;
     if (!g) rc = -1;
     if (rc == 0 && m->store && (only_modelfile || as_json))
         rc = create_print_modelfile(m->store, &m->r.name, &p.modelfile, e);

@@ -9,6 +9,7 @@
 #include "cli/cli.h"
 #include "cli/pull.h"
 #include "gguf/read.h"
+#include "store/params.h"
 
 struct store *cli_store(struct err *e) {
     return store_open(NULL, e);
@@ -75,42 +76,12 @@ int cli_model_text(const struct cli_model *m, enum layer_kind kind, struct buf *
     return m->store ? recipe_text(&m->r, kind, out, e) : 0;
 }
 
-/* A value as text; false: none that an option has. */
-static bool value_text(const json_t *v, char out[4096]) {
-    switch (json_typeof(v)) {
-    case JSON_STRING: return snprintf(out, 4096, "%s", json_string_value(v)) < 4096;
-    case JSON_INTEGER: snprintf(out, 4096, "%lld", (long long)json_integer_value(v)); return true;
-    case JSON_REAL: snprintf(out, 4096, "%.9g", json_real_value(v)); return true;
-    case JSON_TRUE: snprintf(out, 4096, "true"); return true;
-    case JSON_FALSE: snprintf(out, 4096, "false"); return true;
-    default: return false;
-    }
-}
-
-/* Called for each parameter, for one of several values for each value. */
-typedef void param_fn(void *ctx, const char *name, const char *value);
-
 static int each_param(const struct cli_model *m, param_fn *fn, void *ctx, struct err *e) {
-    json_t *o, *v, *item;
-    const char *name;
-    size_t i;
-    char text[4096];
+    json_t *o;
     if (recipe_params(&m->r, &o, e) != 0) return -1;
-    json_object_foreach(o, name, v) {
-        if (!json_is_array(v) && value_text(v, text)) fn(ctx, name, text);
-        json_array_foreach(v, i, item) if (value_text(item, text)) fn(ctx, name, text);
-    }
+    param_each(o, fn, ctx);
     json_decref(o);
     return 0;
-}
-
-static void print_param(void *ctx, const char *name, const char *value) {
-    buf_printf(ctx, "%-30s %s\n", name, value);
-}
-
-int cli_model_parameters(const struct cli_model *m, struct buf *out, struct err *e) {
-    if (each_param(m, print_param, out, e) != 0) return -1;
-    return out->failed ? err_nomem(e, "parameters") : 0;
 }
 
 /* ---- a run ---- */

@@ -21,9 +21,6 @@ void cli_model_close(struct cli_model *m);
 /* Append the text of the first layer of a kind: nothing when there is none. */
 int cli_model_text(const struct cli_model *m, enum layer_kind kind, struct buf *out, struct err *e);
 
-/* The model's parameters as "name value" lines, as Ollama shows them. */
-int cli_model_parameters(const struct cli_model *m, struct buf *out, struct err *e);
-
 /* What the model brings for a run, where the user has not said other: path, adapter, draft,
  * parameters, system message, history, template.  Before the user's own options are set.  What has
  * no effect here is said on stderr, part of it only when c->verbose is set. */

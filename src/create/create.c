@@ -112,10 +112,11 @@ static int check_version(const struct modelfile_line *l, const char **out, struc
     unsigned part[3];
     int used = 0;
     if (sscanf(v, "%9u.%9u.%9u%n", &part[0], &part[1], &part[2], &used) != 3 ||
-        (v[used] && v[used] != '-' && v[used] != '+'))
-        return err_set(e, ERR_FORMAT,
-                       "(line %d): requires must be a valid semver (e.g. 0.14.0); found \"%.40s\"",
-                       l->line, l->value.p);
+        (v[used] && v[used] != '-' && v[used] != '+')) {
+        err_set(e, ERR_FORMAT, "requires must be a valid semver (e.g. 0.14.0); found \"%.40s\"",
+                l->value.p);
+        return create_at_line(l, e);
+    }
     *out = v;
     return 0;
 }
@@ -173,9 +174,10 @@ static int gather(struct creation *k, const struct modelfile *m, struct err *e) 
     if (at_most_one(m, MF_ADAPTER, "ADAPTER", e) != 0 || at_most_one(m, MF_DRAFT, "DRAFT", e) != 0)
         return -1;
     create_say(k, "gathering model components", NULL);
-    if (each(k, m, MF_FROM, create_from, e) != 0 || create_requantize(k, e) != 0 ||
-        each(k, m, MF_ADAPTER, create_adapter, e) != 0 ||
-        each(k, m, MF_DRAFT, create_draft, e) != 0)
+    if (each(k, m, MF_FROM, create_from, e) != 0 || create_files(k, MF_FROM, e) != 0 ||
+        create_requantize(k, e) != 0 || each(k, m, MF_ADAPTER, create_adapter, e) != 0 ||
+        create_files(k, MF_ADAPTER, e) != 0 || each(k, m, MF_DRAFT, create_draft, e) != 0 ||
+        create_files(k, MF_DRAFT, e) != 0)
         return -1;
     return create_texts(k, m, e);
 }
@@ -196,6 +198,17 @@ static int finish(struct creation *k, const struct name *n, const struct modelfi
     return rc;
 }
 
+/* What can be wrong before any file is looked at. */
+static int check_words(const struct modelfile *m, const struct create_opts *o, struct err *e) {
+    const char *unused;
+    int mix;
+    if (o->quantize && create_find_mix(o->quantize, &mix, e) != 0) return -1;
+    for (int i = 0; i < m->n; i++)
+        if (m->line[i].command == MF_REQUIRES && check_version(&m->line[i], &unused, e) != 0)
+            return -1;
+    return 0;
+}
+
 int create_model(struct store *s, const struct name *n, const struct modelfile *m,
                  const struct create_opts *o, create_event_fn *say, void *ctx, struct err *e) {
     struct creation k = {.s = s, .o = o, .say = say, .ctx = ctx};
@@ -204,6 +217,7 @@ int create_model(struct store *s, const struct name *n, const struct modelfile *
     if (o->quality && !o->quantize)
         return err_set(e, ERR_USAGE,
                        "create: quality without quantize; it compares with the source");
+    if (check_words(m, o, e) != 0) return -1;
     k.lease = store_lease(s, e);
     int rc = k.lease ? gather(&k, m, e) : -1;
     if (rc == 0) rc = finish(&k, n, m, e);

@@ -5,6 +5,12 @@
 #include "store/modelfile.h"
 #include "store/store.h"
 
+/* A blob of the store, with the name that the file had where it came from. */
+struct create_file {
+    const char *name;
+    struct digest digest;
+};
+
 struct create_opts {
     const char *folder; /* that paths are relative to; NULL: paths are refused */
     const char
@@ -13,6 +19,10 @@ struct create_opts {
     bool quality;  /* also KL divergence against the source, on a built-in text */
     bool insecure; /* of a FROM that is pulled */
     int n_threads; /* 0: cores_default_threads() */
+    /* Beside the Modelfile: what FROM, ADAPTER and DRAFT are to a client that has sent its files
+     * before.  GGUF files, all parts of a split one, or all files of a safetensors folder. */
+    const struct create_file *file, *adapter, *draft;
+    int n_file, n_adapter, n_draft;
     const volatile int *stop; /* or NULL */
 };
 

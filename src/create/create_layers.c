@@ -76,8 +76,7 @@ static int set_param(struct creation *k, json_t *own, const struct modelfile_lin
         return 0;
     }
     if (param_set(own, l->name, l->value.p, e) == 0) return 0;
-    snprintf(text, sizeof text, "(line %d)", l->line);
-    return err_prefix(e, text);
+    return create_at_line(l, e);
 }
 
 static int params(struct creation *k, const struct modelfile *m, struct err *e) {

@@ -2,6 +2,7 @@
  *
  *   FROM, ADAPTER, DRAFT  -> create_source.c: a GGUF file (found, joined, converted), quantized
  *                            (create_quantize.c) -> a blob and its layer, or the layers of a model
+ *   blobs of a client     -> create_files.c: put together as a folder -> create_source.c
  *   TEMPLATE, PARAMETER.. -> create_layers.c: small blobs
  *   all layers            -> create.c: their order, the config, the manifest */
 #pragma once
@@ -51,12 +52,34 @@ int create_draft(struct creation *k, const struct modelfile_line *l, struct err 
 /* The model's layer in other types, when the options say so. */
 int create_requantize(struct creation *k, struct err *e);
 
+/* The same from a file, or a folder of files; `shown` is what errors of the folder begin with. */
+enum create_what { CREATE_NOTHING, CREATE_FILE, CREATE_FOLDER };
+int create_from_path(struct creation *k, char path[STORE_PATH], enum create_what what,
+                     const char *shown, struct err *e);
+int create_adapter_path(struct creation *k, char path[STORE_PATH], enum create_what what,
+                        const char *shown, struct err *e);
+int create_draft_path(struct creation *k, char path[STORE_PATH], enum create_what what,
+                      struct err *e);
+/* "(line N): " before the error; nothing where the command was in no file. */
+int create_at_line(const struct modelfile_line *l, struct err *e);
+
+/* ---- create_files.c ---- */
+
+/* All that the options have of one of the three. */
+int create_files(struct creation *k, enum modelfile_command as, struct err *e);
+
+/* ---- create_work.c ---- */
+
+/* A folder that does not exist yet, for links to files; removed at the end. */
+int create_work_folder(struct creation *k, char path[STORE_PATH], struct err *e);
 /* The path of a file that does not exist yet, in a folder that is removed at the end. */
 int create_work_path(struct creation *k, char path[STORE_PATH], struct err *e);
 void create_work_end(struct creation *k);
 
 /* ---- create_quantize.c ---- */
 
+/* A type that files can have, by name; ERR_USAGE lists them. */
+int create_find_mix(const char *name, int *mix, struct err *e);
 /* OUT from IN, with what is lost in statuses. */
 int create_quantize(struct creation *k, const char *in, const char *out, struct err *e);
 /* "Q4_K_M", "unknown"; of the file's key or of most of its weights. */

@@ -28,7 +28,7 @@ static int on_progress(void *ctx, double done_bytes) {
     return create_progress(&r->bar, (uint64_t)done_bytes, r->all);
 }
 
-static int find_mix(const char *name, int *mix, struct err *e) {
+int create_find_mix(const char *name, int *mix, struct err *e) {
     char known[400];
     *mix = mix_by_name(name);
     if (*mix >= 0 && mix_base_type(*mix) >= 0) return 0;
@@ -88,7 +88,7 @@ static int run(struct creation *k, struct quantizer *q, const char *status, cons
 int create_quantize(struct creation *k, const char *in, const char *out, struct err *e) {
     struct quantize_opts o = {0};
     char status[100];
-    if (find_mix(k->o->quantize, &o.mix, e) != 0) return -1;
+    if (create_find_mix(k->o->quantize, &o.mix, e) != 0) return -1;
     struct gguf *g = gguf_open(in, e);
     if (!g) return -1;
     snprintf(status, sizeof status, "quantizing %s model to %s", create_file_type(g),

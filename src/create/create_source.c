@@ -50,14 +50,12 @@ static int expand(const struct creation *k, const char *value, char out[STORE_PA
                                     STORE_PATH - 1);
 }
 
-enum what { NOTHING, A_FILE, A_FOLDER };
-
 /* What the value names among files.  Neither a fifo nor a device is ever opened (SECURITY.md F18).
  */
-static int look(const struct creation *k, const char *value, char path[STORE_PATH], enum what *what,
-                struct err *e) {
+static int look(const struct creation *k, const char *value, char path[STORE_PATH],
+                enum create_what *what, struct err *e) {
     struct stat st;
-    *what = NOTHING;
+    *what = CREATE_NOTHING;
     if (!k->o->folder) {
         if (!looks_like_path(value)) return 0;
         return err_set(e, ERR_LIMIT,
@@ -75,9 +73,9 @@ static int look(const struct creation *k, const char *value, char path[STORE_PAT
                        "%s: one file of a safetensors model; its folder, with config.json and "
                        "tokenizer, is accepted",
                        path);
-    if (S_ISREG(st.st_mode)) *what = A_FILE;
-    if (S_ISDIR(st.st_mode)) *what = A_FOLDER;
-    if (*what != NOTHING) return 0;
+    if (S_ISREG(st.st_mode)) *what = CREATE_FILE;
+    if (S_ISDIR(st.st_mode)) *what = CREATE_FOLDER;
+    if (*what != CREATE_NOTHING) return 0;
     return err_set(e, ERR_FORMAT, "%s: no regular file; a GGUF file or a folder is accepted", path);
 }
 
@@ -318,7 +316,7 @@ static int inherit(struct creation *k, const char *value, struct err *e) {
 
 /* ---- commands ---- */
 
-static int at_line(const struct modelfile_line *l, struct err *e) {
+int create_at_line(const struct modelfile_line *l, struct err *e) {
     char where[32];
     snprintf(where, sizeof where, "(line %d)", l->line);
     return l->line > 0 ? err_prefix(e, where) : -1;
@@ -333,14 +331,13 @@ static int quantize_file(struct creation *k, char path[STORE_PATH], bool *ours, 
     return 0;
 }
 
-static int from_file(struct creation *k, char path[STORE_PATH], enum what what, struct err *e) {
+int create_from_path(struct creation *k, char path[STORE_PATH], enum create_what what,
+                     const char *shown, struct err *e) {
     enum layer_kind kind = LAYER_MODEL;
     bool ours = false;
-    char given[STORE_PATH];
-    memcpy(given, path, sizeof given);
-    if (what == A_FOLDER && take_folder(k, path, NULL, &ours, e) != 0) return -1;
+    if (what == CREATE_FOLDER && take_folder(k, path, NULL, &ours, e) != 0) return -1;
     const bool converted = ours;
-    if (take_gguf(k, path, &kind, &ours, e) != 0) return judged(converted, given, e);
+    if (take_gguf(k, path, &kind, &ours, e) != 0) return judged(converted, shown, e);
     if (kind == LAYER_ADAPTER)
         return err_set(e, ERR_FORMAT, "%s: an adapter; it stands behind ADAPTER, not FROM", path);
     if (kind == LAYER_MODEL && create_layer(k, LAYER_MODEL))
@@ -350,18 +347,25 @@ static int from_file(struct creation *k, char path[STORE_PATH], enum what what, 
     return add_file(k, path, kind, ours, e);
 }
 
+static int from_look(struct creation *k, char path[STORE_PATH], enum create_what what,
+                     struct err *e) {
+    char given[STORE_PATH];
+    memcpy(given, path, sizeof given);
+    return create_from_path(k, path, what, given, e);
+}
+
 int create_from(struct creation *k, const struct modelfile_line *l, struct err *e) {
     char path[STORE_PATH];
-    enum what what;
+    enum create_what what;
     int rc = look(k, l->value.p, path, &what, e);
-    if (rc == 0 && what != NOTHING)
-        rc = from_file(k, path, what, e);
+    if (rc == 0 && what != CREATE_NOTHING)
+        rc = from_look(k, path, what, e);
     else if (rc == 0 && create_layer(k, LAYER_MODEL))
         rc = err_set(e, ERR_FORMAT, "a second model, '%s'; a second FROM may add a projector",
                      l->value.p);
     else if (rc == 0)
         rc = inherit(k, l->value.p, e);
-    return rc == 0 ? 0 : at_line(l, e);
+    return rc == 0 ? 0 : create_at_line(l, e);
 }
 
 int create_requantize(struct creation *k, struct err *e) {
@@ -383,48 +387,42 @@ static int check_fit(const char *base, const char *adapter, struct err *e) {
     return rc;
 }
 
-static int adapter(struct creation *k, const char *value, struct err *e) {
+int create_adapter_path(struct creation *k, char path[STORE_PATH], enum create_what what,
+                        const char *shown, struct err *e) {
     const struct layer *model = create_layer(k, LAYER_MODEL);
-    char path[STORE_PATH], base[STORE_PATH];
+    char base[STORE_PATH];
     enum layer_kind kind = LAYER_ADAPTER;
-    enum what what;
     bool ours = false;
-    if (look(k, value, path, &what, e) != 0) return -1;
-    if (what == NOTHING) return err_set(e, ERR_NOT_FOUND, "%s: no such file or folder", value);
     if (!model) return err_set(e, ERR_FORMAT, "ADAPTER without a model to adapt");
     if (store_blob(k->s, &model->digest, base, NULL, e) != 0) return -1;
-    if (what == A_FOLDER && take_folder(k, path, base, &ours, e) != 0) return -1;
+    if (what == CREATE_FOLDER && take_folder(k, path, base, &ours, e) != 0) return -1;
     if (take_gguf(k, path, &kind, &ours, e) != 0) return -1;
     if (kind != LAYER_ADAPTER)
         return err_set(e, ERR_FORMAT, "%s: no adapter; a GGUF file of type adapter is accepted",
                        path);
-    if (check_fit(base, path, e) != 0) return judged(ours, value, e);
+    if (check_fit(base, path, e) != 0) return judged(ours, shown, e);
     create_drop_layers(k, LAYER_ADAPTER);
     return add_file(k, path, LAYER_ADAPTER, ours, e);
 }
 
-int create_adapter(struct creation *k, const struct modelfile_line *l, struct err *e) {
-    return adapter(k, l->value.p, e) == 0 ? 0 : at_line(l, e);
+static int adapter(struct creation *k, const char *value, struct err *e) {
+    char path[STORE_PATH];
+    enum create_what what;
+    if (look(k, value, path, &what, e) != 0) return -1;
+    if (what == CREATE_NOTHING)
+        return err_set(e, ERR_NOT_FOUND, "%s: no such file or folder", value);
+    return create_adapter_path(k, path, what, value, e);
 }
 
-/* A file, or a model of the store, whose file it is then. */
-static int draft(struct creation *k, const char *value, struct err *e) {
-    char path[STORE_PATH];
+int create_adapter(struct creation *k, const struct modelfile_line *l, struct err *e) {
+    return adapter(k, l->value.p, e) == 0 ? 0 : create_at_line(l, e);
+}
+
+int create_draft_path(struct creation *k, char path[STORE_PATH], enum create_what what,
+                      struct err *e) {
     enum layer_kind kind = LAYER_MODEL;
-    enum what what;
     bool ours = false;
-    if (look(k, value, path, &what, e) != 0) return -1;
-    if (what == NOTHING) {
-        struct manifest m = {0};
-        int rc = open_base(k, value, &m, e);
-        const struct layer *found = rc == 0 ? manifest_layer(&m, LAYER_MODEL) : NULL;
-        if (rc == 0 && !found) rc = err_set(e, ERR_UNSUPPORTED, "model '%s': no GGUF file", value);
-        if (rc == 0) rc = store_blob(k->s, &found->digest, path, NULL, e);
-        manifest_fini(&m);
-        if (rc != 0) return -1;
-    } else if (what == A_FOLDER && take_folder(k, path, NULL, &ours, e) != 0) {
-        return -1;
-    }
+    if (what == CREATE_FOLDER && take_folder(k, path, NULL, &ours, e) != 0) return -1;
     if (take_gguf(k, path, &kind, &ours, e) != 0) return -1;
     if (kind != LAYER_MODEL)
         return err_set(e, ERR_FORMAT, "%s: no model; DRAFT takes a small model", path);
@@ -432,6 +430,26 @@ static int draft(struct creation *k, const char *value, struct err *e) {
     return add_file(k, path, LAYER_DRAFT, ours, e);
 }
 
+/* The file of a model of the store. */
+static int draft_model(struct creation *k, const char *value, char path[STORE_PATH],
+                       struct err *e) {
+    struct manifest m = {0};
+    int rc = open_base(k, value, &m, e);
+    const struct layer *found = rc == 0 ? manifest_layer(&m, LAYER_MODEL) : NULL;
+    if (rc == 0 && !found) rc = err_set(e, ERR_UNSUPPORTED, "model '%s': no GGUF file", value);
+    if (rc == 0) rc = store_blob(k->s, &found->digest, path, NULL, e);
+    manifest_fini(&m);
+    return rc;
+}
+
+static int draft(struct creation *k, const char *value, struct err *e) {
+    char path[STORE_PATH];
+    enum create_what what;
+    if (look(k, value, path, &what, e) != 0) return -1;
+    if (what == CREATE_NOTHING && draft_model(k, value, path, e) != 0) return -1;
+    return create_draft_path(k, path, what, e);
+}
+
 int create_draft(struct creation *k, const struct modelfile_line *l, struct err *e) {
-    return draft(k, l->value.p, e) == 0 ? 0 : at_line(l, e);
+    return draft(k, l->value.p, e) == 0 ? 0 : create_at_line(l, e);
 }

@@ -13,12 +13,16 @@
 
 #define WORK_PREFIX "create-"
 
-/* A folder of ours holds files only. */
-static void remove_folder(const char *path) {
+/* A folder of ours holds files, and folders of links to files. */
+static void remove_folder(const char *path, bool top) {
     DIR *d = opendir(path);
     if (!d) return;
-    for (struct dirent *x; (x = readdir(d));)
-        if (x->d_name[0] != '.') unlinkat(dirfd(d), x->d_name, 0);
+    for (struct dirent *x; (x = readdir(d));) {
+        char inner[STORE_PATH + 512];
+        if (x->d_name[0] == '.' || unlinkat(dirfd(d), x->d_name, 0) == 0 || !top) continue;
+        snprintf(inner, sizeof inner, "%s/%s", path, x->d_name);
+        remove_folder(inner, false);
+    }
     closedir(d);
     rmdir(path);
 }
@@ -26,7 +30,7 @@ static void remove_folder(const char *path) {
 static void remove_if_dead(const char *path) {
     const int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) return;
-    if (flock(fd, LOCK_EX | LOCK_NB) == 0) remove_folder(path);
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0) remove_folder(path, true);
     close(fd);
 }
 
@@ -64,18 +68,27 @@ static int make_folder(struct creation *k, struct err *e) {
     return -1;
 }
 
+static int need_folder(struct creation *k, struct err *e) {
+    if (k->work[0]) return 0;
+    create_sweep(k->s);
+    return make_folder(k, e);
+}
+
 int create_work_path(struct creation *k, char path[STORE_PATH], struct err *e) {
-    if (!k->work[0]) {
-        create_sweep(k->s);
-        if (make_folder(k, e) != 0) return -1;
-    }
+    if (need_folder(k, e) != 0) return -1;
     snprintf(path, STORE_PATH, "%.*s/%d.gguf", STORE_PATH - 32, k->work, k->n_work++);
     return 0;
 }
 
+int create_work_folder(struct creation *k, char path[STORE_PATH], struct err *e) {
+    if (need_folder(k, e) != 0) return -1;
+    snprintf(path, STORE_PATH, "%.*s/%d.files", STORE_PATH - 32, k->work, k->n_work++);
+    return mkdir(path, 0700) == 0 ? 0 : err_errno(e, path);
+}
+
 void create_work_end(struct creation *k) {
     if (!k->work[0]) return;
-    remove_folder(k->work);
+    remove_folder(k->work, true);
     close(k->work_fd);
     k->work[0] = 0;
 }

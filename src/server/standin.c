@@ -57,6 +57,33 @@ void models_close(struct models *m) {
 struct models_stats models_stats(struct models *m) {
     return (struct models_stats){.max_bytes = m->o.max_bytes};
 }
+
+json_t *models_list(struct models *m) {
+    (void)m;
+    return json_array();
+}
+
+bool models_unload(struct models *m, const struct name *n) {
+    (void)m, (void)n;
+    return false;
+}
+
+int models_keep_alive(const json_t *v, int64_t usual_ns, int64_t *ns, struct err *e) {
+    (void)v, (void)e;
+    *ns = usual_ns;
+    return 0;
+}
+
+int ask_start(struct request *r, const struct ask *a) {
+    json_decref(a->gen);
+    reply_error(r, 501, "no models yet");
+    return -1;
+}
+
+const struct ask_model *ask_model(const struct request *r) {
+    (void)r;
+    return NULL;
+}
 #endif
 
 /* What a task is made by: engine/gen.h. */

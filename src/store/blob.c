@@ -194,12 +194,6 @@ int blob_writer_add(struct blob_writer *w, const void *bytes, size_t n, struct e
     return 0;
 }
 
-static int mismatch(const struct digest *want, const struct digest *got, struct err *e) {
-    return err_set(e, ERR_FORMAT,
-                   "digest mismatch, file must be downloaded again: want sha256:%s, got sha256:%s",
-                   want->hex, got->hex);
-}
-
 /* Give the file the name of what it holds. */
 static int put_in_place(struct blob_writer *w, const struct digest *d, struct err *e) {
     char name[BLOB_NAME];
@@ -218,7 +212,9 @@ static int put_in_place(struct blob_writer *w, const struct digest *d, struct er
 static int settle(struct blob_writer *w, const struct digest *got, struct digest *out,
                   struct err *e) {
     int rc = 0;
-    if (w->expect.hex[0] && !digest_eq(&w->expect, got)) rc = mismatch(&w->expect, got, e);
+    if (w->expect.hex[0] && !digest_eq(&w->expect, got))
+        rc = err_set(e, ERR_FORMAT, "digest mismatch, expected \"sha256:%s\", got \"sha256:%s\"",
+                     w->expect.hex, got->hex);
     if (rc == 0) rc = put_in_place(w, got, e);
     if (rc == 0 && out) *out = *got;
     return rc;
@@ -397,6 +393,12 @@ static int name_partial(int dir, const char *partial, const char *name) {
     close(fd);
     errno = saved;
     return rc;
+}
+
+static int mismatch(const struct digest *want, const struct digest *got, struct err *e) {
+    return err_set(e, ERR_FORMAT,
+                   "digest mismatch, file must be downloaded again: want sha256:%s, got sha256:%s",
+                   want->hex, got->hex);
 }
 
 int store_finish_partial(struct lease *l, const struct digest *d, const struct digest *got,

@@ -242,3 +242,36 @@ int param_encode(const json_t *o, bool sorted, struct buf *out, struct err *e) {
     buf_byte(out, '\n');
     return out->failed ? err_nomem(e, "JSON") : 0;
 }
+
+/* ---- lines ---- */
+
+enum { MAX_VALUE = 4096 };
+
+/* A value as text; false: none that an option has. */
+static bool value_text(const json_t *v, char out[MAX_VALUE]) {
+    struct buf b = {0};
+    const bool is = param_text(v, &b) && !b.failed && b.n < MAX_VALUE;
+    if (is) memcpy(out, buf_view(&b).p, b.n);
+    if (is) out[b.n] = 0;
+    buf_fini(&b);
+    return is;
+}
+
+void param_each(const json_t *o, param_fn *fn, void *ctx) {
+    const char *name;
+    json_t *v, *item;
+    size_t i;
+    char text[MAX_VALUE];
+    json_object_foreach((json_t *)(uintptr_t)o, name, v) {
+        if (!json_is_array(v) && value_text(v, text)) fn(ctx, name, text);
+        json_array_foreach(v, i, item) if (value_text(item, text)) fn(ctx, name, text);
+    }
+}
+
+static void print_param(void *ctx, const char *name, const char *value) {
+    buf_printf(ctx, "%-30s %s\n", name, value);
+}
+
+void param_lines(const json_t *o, struct buf *out) {
+    param_each(o, print_param, out);
+}

@@ -42,3 +42,10 @@ int param_encode(const json_t *o, bool sorted, struct buf *out, struct err *e);
 
 /* Append the value of a number, boolean or text as PARAMETER has it; false for anything else. */
 bool param_text(const json_t *v, struct buf *out);
+
+/* Called for each parameter of o (may be NULL), for one of several values for each value, as text.
+ */
+typedef void param_fn(void *ctx, const char *name, const char *value);
+void param_each(const json_t *o, param_fn *fn, void *ctx);
+/* Append the parameters as "name value" lines, as Ollama shows them. */
+void param_lines(const json_t *o, struct buf *out);

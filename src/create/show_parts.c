@@ -1,27 +1,25 @@
-/* What `cria show NAME` says beyond the model's file: texts of its layers, its config, projector.
- */
+/* What a model of the store has beyond its file: texts of its layers, its config, a projector. */
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/show.h"
-#include "create/create.h"
+#include "create/show.h"
+#include "store/params.h"
 
 enum { MAX_TEXT = 16 << 20 };
 
 /* All layers of a kind, one after another. */
-static int read_all(const struct cli_model *m, enum layer_kind kind, struct buf *out,
-                    struct err *e) {
-    for (int i = 0; i < m->r.manifest.n_layer; i++) {
-        if (m->r.manifest.layer[i].kind != kind) continue;
+static int read_all(const struct recipe *m, enum layer_kind kind, struct buf *out, struct err *e) {
+    for (int i = 0; i < m->manifest.n_layer; i++) {
+        if (m->manifest.layer[i].kind != kind) continue;
         if (out->n) buf_str(out, "\n\n");
-        if (store_read_blob(m->store, &m->r.manifest.layer[i].digest, MAX_TEXT, out, e) != 0)
+        if (store_read_blob(m->store, &m->manifest.layer[i].digest, MAX_TEXT, out, e) != 0)
             return -1;
     }
     return 0;
 }
 
-static int open_projector(struct show_parts *p, const struct cli_model *m, struct err *e) {
-    const struct layer *l = manifest_layer(&m->r.manifest, LAYER_PROJECTOR);
+static int open_projector(struct show_parts *p, const struct recipe *m, struct err *e) {
+    const struct layer *l = manifest_layer(&m->manifest, LAYER_PROJECTOR);
     char path[STORE_PATH];
     if (!l) return 0;
     if (store_blob(m->store, &l->digest, path, NULL, e) != 0) return -1;
@@ -29,14 +27,21 @@ static int open_projector(struct show_parts *p, const struct cli_model *m, struc
     return p->projector ? 0 : -1;
 }
 
-int show_parts_open(struct show_parts *p, const struct cli_model *m, struct err *e) {
+static int read_parameters(struct show_parts *p, const struct recipe *m, struct err *e) {
+    json_t *o;
+    if (recipe_params(m, &o, e) != 0) return -1;
+    param_lines(o, &p->parameters);
+    json_decref(o);
+    return p->parameters.failed ? err_nomem(e, "parameters") : 0;
+}
+
+int show_parts_open(struct show_parts *p, const struct recipe *m, struct err *e) {
     *p = (struct show_parts){.projector = NULL};
-    if (!m->store) return 0;
-    name_short(&m->r.name, p->name);
+    name_short(&m->name, p->name);
     if (read_all(m, LAYER_LICENSE, &p->license, e) != 0 ||
         read_all(m, LAYER_SYSTEM, &p->system, e) != 0 ||
-        cli_model_text(m, LAYER_TEMPLATE, &p->template, e) != 0 ||
-        cli_model_parameters(m, &p->parameters, e) != 0 || recipe_config(&m->r, &p->config, e) != 0)
+        recipe_text(m, LAYER_TEMPLATE, &p->template, e) != 0 || read_parameters(p, m, e) != 0 ||
+        recipe_config(m, &p->config, e) != 0)
         return -1;
     return open_projector(p, m, e);
 }

@@ -1,0 +1,57 @@
+/* /api/pull and /api/push: models from and to registries, with their progress as a stream. */
+#include "server/job.h"
+#include "server/store_routes.h"
+#include "store/registry.h"
+
+struct transfer {
+    struct name name;
+    bool push, insecure;
+};
+
+static void say(void *ctx, const struct registry_event *ev) {
+    job_say(ctx, ev->status, ev->digest, ev->total, ev->completed);
+}
+
+static int work(struct job *j, void *ctx, struct err *e) {
+    const struct transfer *t = ctx;
+    struct store *s = server_store(request_server(j->r));
+    const struct registry_opts o = {.insecure = t->insecure, .stop = &j->stop};
+    return t->push ? registry_push(s, &t->name, &o, say, j, e)
+                   : registry_pull(s, &t->name, &o, NULL, say, j, e);
+}
+
+/* What is not here cannot be pushed: said before the stream begins.  False: answered. */
+static bool check_there(struct request *r, const struct name *n, const char *model) {
+    struct manifest m = {0};
+    struct err e = {0};
+    const int rc = store_get(server_store(request_server(r)), n, NULL, &m, &e);
+    manifest_fini(&m);
+    if (rc == 0) return true;
+    if (e.code == ERR_NOT_FOUND)
+        reply_error(r, 404, "model '%s' not found", model);
+    else
+        reply_err(r, &e);
+    return false;
+}
+
+static void begin(struct request *r, bool push) {
+    static const struct field fields[] = {
+        {"model", FIELD_TEXT},  {"name", FIELD_TEXT},        {"insecure", FIELD_BOOL},
+        {"stream", FIELD_BOOL}, {"username", FIELD_IGNORED}, {"password", FIELD_IGNORED},
+        {.name = NULL}};
+    const char *model;
+    struct name n;
+    const json_t *body = api_read(r, fields, &model, &n);
+    if (!body || (push && !check_there(r, &n, model))) return;
+    struct transfer t = {n, push, field_bool(body, "insecure", false)};
+    struct job j = {.r = r, .stream = field_bool(body, "stream", true)};
+    job_run(&j, work, &t);
+}
+
+void store_pull(struct request *r) {
+    begin(r, false);
+}
+
+void store_push(struct request *r) {
+    begin(r, true);
+}
