@@ -7,7 +7,7 @@ enum { MAX_DEPTH = 32 };
 
 /* Every value but the first stands behind a "[", "{" or ",": what is counted is at least the number
  * of values.  Broken JSON is left to the parser. */
-static int count(const char *where, struct str s, size_t max_values, struct err *e) {
+int json_check(const char *where, struct str s, size_t max_values, struct err *e) {
     size_t n = 1, depth = 0;
     bool quoted = false;
     for (size_t i = 0; i < s.n; i++) {
@@ -30,7 +30,7 @@ static int count(const char *where, struct str s, size_t max_values, struct err 
 
 json_t *json_read_object(const char *where, struct str bytes, size_t max_values, struct err *e) {
     json_error_t je;
-    if (count(where, bytes, max_values, e) != 0) return NULL;
+    if (json_check(where, bytes, max_values, e) != 0) return NULL;
     json_t *j = json_loadb(bytes.n ? bytes.p : "", bytes.n, JSON_REJECT_DUPLICATES, &je);
     if (!j) {
         err_set(e, ERR_FORMAT, "%s: no JSON: %s (line %d)", where, je.text, je.line);

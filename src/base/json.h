@@ -11,5 +11,9 @@
  * 32, keys that come twice) or ERR_LIMIT (more than max_values values).  where begins messages. */
 json_t *json_read_object(const char *where, struct str bytes, size_t max_values, struct err *e);
 
+/* Are these bytes within json_read_object's depth and max_values?  Whether they are JSON is not
+ * looked at. */
+int json_check(const char *where, struct str bytes, size_t max_values, struct err *e);
+
 /* Append j without blanks, its keys in the order they were set, to out. */
 int json_append(const char *where, const json_t *j, struct buf *out, struct err *e);

@@ -26,19 +26,84 @@ static int check_regular(int fd, const char *path, struct stat *st, struct err *
     return 0;
 }
 
-int os_map_open(struct os_map *m, const char *path, struct err *e) {
-    *m = (struct os_map){.fd = -1};
+/* ---- files that were passed in ---- */
+
+struct passed {
+    struct passed *next;
+    int fd;
+    struct stat st; /* asked when it came: later that may be refused */
+    char path[];
+};
+
+static struct passed *passed; /* owned; changed while one thread runs */
+
+int os_pass_file(const char *path, int fd, struct err *e) {
+    const size_t n = strlen(path) + 1;
+    struct passed *p = malloc(sizeof *p + n);
+    if (!p) return err_nomem(e, path);
+    p->fd = fd;
+    p->next = passed;
+    memcpy(p->path, path, n);
+    if (fstat(fd, &p->st) != 0) {
+        free(p);
+        return err_errno(e, path);
+    }
+    passed = p;
+    return 0;
+}
+
+void os_passed_fini(void) {
+    while (passed) {
+        struct passed *p = passed;
+        passed = p->next;
+        close(p->fd);
+        free(p);
+    }
+}
+
+static const struct passed *find_passed(const char *path) {
+    const struct passed *p = passed;
+    while (p && strcmp(p->path, path) != 0)
+        p = p->next;
+    return p;
+}
+
+/* ---- files ---- */
+
+static int open_regular(const char *path, struct stat *st, struct err *e) {
+    const struct passed *p = find_passed(path);
+    if (!p && passed) {
+        errno = ENOENT; /* what was not passed was not there */
+        return err_errno(e, path);
+    }
     /* O_NONBLOCK: opening a fifo for reading must not wait for its writer. */
-    m->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    if (m->fd < 0) {
+    const int fd = p ? fcntl(p->fd, F_DUPFD_CLOEXEC, 0)
+                     : open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0) {
         /* A socket cannot be opened at all; say what it is rather than ENXIO. */
         if (errno == ENXIO)
             return err_set(e, ERR_FORMAT,
                            "%s: is a fifo, socket or device; a regular file is needed", path);
         return err_errno(e, path);
     }
+    if (p)
+        *st = p->st;
+    else if (check_regular(fd, path, st, e) != 0) {
+        close(fd);
+        return -1;
+    }
+    return fd;
+}
+
+int os_open_regular(const char *path, struct err *e) {
     struct stat st;
-    if (check_regular(m->fd, path, &st, e) != 0) goto fail;
+    return open_regular(path, &st, e);
+}
+
+int os_map_open(struct os_map *m, const char *path, struct err *e) {
+    struct stat st;
+    *m = (struct os_map){.fd = open_regular(path, &st, e)};
+    if (m->fd < 0) return -1;
     if (st.st_size == 0) {
         err_set(e, ERR_FORMAT, "%s: the file is empty", path);
         goto fail;

@@ -20,6 +20,16 @@ struct os_map {
 int os_map_open(struct os_map *m, const char *path, struct err *e);
 void os_map_close(struct os_map *m);
 
+/* A process that may open nothing is given files: from now on os_map_open maps fd (taken over,
+ * close-on-exec) for PATH, letter by letter the same.  Not while another thread maps.  ERR_NOMEM.
+ */
+int os_pass_file(const char *path, int fd, struct err *e);
+/* Close those; what is mapped stays. */
+void os_passed_fini(void);
+
+/* Open PATH for reading as os_map_open does, with its errors, and give the descriptor. */
+int os_open_regular(const char *path, struct err *e);
+
 /* Append the whole of a regular file to out; PATH "-" is standard input, whatever that is.
  * Errors: as os_map_open, and ERR_LIMIT over max_bytes. */
 int os_read_file(const char *path, size_t max_bytes, struct buf *out, struct err *e);
