@@ -63,7 +63,6 @@ static int64_t wall_ns(void) {
 
 /* ---- opening ---- */
 
-/* With its parents, for its user alone; whether that worked is seen when it is opened. */
 static void make_folder(char *path) {
     for (char *p = path + 1; *path && *p; p++) {
         if (*p != '/') continue;
@@ -72,6 +71,12 @@ static void make_folder(char *path) {
         *p = '/';
     }
     mkdir(path, 0700);
+}
+
+void prefix_disk_make(const char *folder) {
+    char *path = strdup(folder);
+    if (path) make_folder(path);
+    free(path);
 }
 
 static int check_folder(const char *folder, int dir, struct err *e) {

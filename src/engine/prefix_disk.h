@@ -19,6 +19,10 @@ struct prefix_disk_opts {
     struct identity *who; /* taken over */
 };
 
+/* The folder with its parents, for its user alone, as prefix_disk_open makes it.  Whether that
+ * worked is seen when it is opened. */
+void prefix_disk_make(const char *folder);
+
 /* NULL with e set when the folder cannot be used: ERR_IO, ERR_LIMIT when others may write to it. */
 struct prefix_disk *prefix_disk_open(const struct prefix_disk_opts *o, struct err *e);
 void prefix_disk_close(struct prefix_disk *d); /* NULL is allowed; waits for the writer */

@@ -1,0 +1,415 @@
+/* The child's side of gen_child.c.  See child.h. */
+#include "engine/child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+#ifdef __linux__
+#include <sys/prctl.h>
+#endif
+
+#include "base/cores.h"
+#include "base/log.h"
+#include "base/os.h"
+#include "base/sha256.h"
+#include "engine/wire.h"
+
+enum {
+    FLUSH_BYTES = 256 << 10, /* are not kept until the step is over */
+    IDLE_MS = 1000,          /* between two reports of an idle child's load */
+    MAX_FILES = 3 * 1024,
+};
+static const int64_t LOAD_NS = 200000000; /* between two reports of a busy one's */
+
+struct task {
+    struct child *child;
+    uint64_t id;
+    /* Under the child's lock: */
+    struct gen_task *gen; /* once gen_start has returned, until `over` */
+    bool over;            /* GEN_END has been told */
+    bool cancel;          /* is to be cancelled, as soon as gen is known */
+    struct err failed;    /* an event that could not be sent: the task ends with this */
+};
+
+struct child {
+    int fd, statm;
+    struct wire_open open; /* kept while the gen is open, which may point there */
+    struct gen *gen;
+    struct wire_in in;
+    int *passed; /* [n_passed] descriptors whose frames have not come; owned */
+    int n_passed;
+    struct task **slot; /* [n_slot], of the main thread */
+    int n_slot;
+    pthread_mutex_t lock;
+    struct buf out; /* under the lock, like what follows */
+    struct gen_load load;
+    int64_t load_ns; /* when that was sent */
+    bool ended;      /* a task, since then */
+    bool broken;     /* the front is gone */
+};
+
+/* ---- sending ---- */
+
+/* Under the lock.  Waits while the front does not read: then there is nothing to hurry for. */
+static void flush(struct child *c) {
+    size_t at = 0;
+    while (at < c->out.n && !c->broken) {
+        const ssize_t n = write(c->fd, c->out.p + at, c->out.n - at);
+        if (n < 0 && errno != EINTR) c->broken = true;
+        if (n > 0) at += (size_t)n;
+    }
+    buf_reset(&c->out);
+    if (c->out.cap > 1 << 20) buf_fini(&c->out);
+}
+
+static uint64_t rss_bytes(const struct child *c) {
+    char text[64] = "";
+    unsigned long pages = 0;
+    if (c->statm < 0 || pread(c->statm, text, sizeof text - 1, 0) <= 0) return 0;
+    const char *p = strchr(text, ' ');
+    if (p) pages = strtoul(p, NULL, 10);
+    return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static bool same_load(const struct gen_load *a, const struct gen_load *b) {
+    return a->n_running == b->n_running && a->n_waiting == b->n_waiting &&
+           a->kv_bytes == b->kv_bytes && a->rss_bytes == b->rss_bytes;
+}
+
+/* Under the lock. */
+static void put_load(struct child *c, int64_t now) {
+    struct gen_load l = gen_load(c->gen);
+    const uint64_t rss = rss_bytes(c);
+    if (rss) l.rss_bytes = rss;
+    c->load_ns = now;
+    c->ended = false;
+    if (same_load(&l, &c->load)) return;
+    c->load = l;
+    wire_put_load(&c->out, &l, NULL);
+}
+
+/* ---- events, on the gen's threads ---- */
+
+/* What cannot be sent ends its task: the front gets nothing but whole events. */
+static void put_event(struct task *t, const struct gen_event *ev) {
+    struct child *c = t->child;
+    if (ev->kind == GEN_END && t->failed.code) {
+        struct gen_event end = *ev;
+        end.err = t->failed;
+        wire_put_event(&c->out, t->id, &end, NULL);
+    } else if (!t->failed.code && wire_put_event(&c->out, t->id, ev, &t->failed) != 0) {
+        c->out.failed = false;
+        if (t->gen) gen_cancel(t->gen);
+        t->cancel = !t->gen;
+    }
+}
+
+static void hear(void *ctx, const struct gen_event *ev) {
+    struct task *t = ctx;
+    struct child *c = t->child;
+    pthread_mutex_lock(&c->lock);
+    put_event(t, ev);
+    if (ev->kind == GEN_END) {
+        t->over = c->ended = true;
+        t->gen = NULL;
+    }
+    if (c->out.n > FLUSH_BYTES) flush(c);
+    pthread_mutex_unlock(&c->lock);
+}
+
+static void told(void *ctx) {
+    struct child *c = ctx;
+    const int64_t now = os_now_ns();
+    pthread_mutex_lock(&c->lock);
+    if (c->gen && (c->ended || now - c->load_ns > LOAD_NS)) put_load(c, now);
+    flush(c);
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* ---- frames ---- */
+
+static struct task *find_task(struct child *c, uint64_t id) {
+    const int i = (int)(id & 0xffff);
+    struct task *t = i < c->n_slot ? c->slot[i] : NULL;
+    return t && t->id == id ? t : NULL;
+}
+
+/* A place for the task; whoever had it is over. */
+static struct task *new_task(struct child *c, uint64_t id, struct err *e) {
+    const int i = (int)(id & 0xffff);
+    if (i >= c->n_slot) {
+        const int n = i + 64;
+        struct task **p = realloc(c->slot, (size_t)n * sizeof *p);
+        if (!p) goto nomem;
+        memset(p + c->n_slot, 0, (size_t)(n - c->n_slot) * sizeof *p);
+        c->slot = p;
+        c->n_slot = n;
+    }
+    struct task *t = calloc(1, sizeof *t);
+    if (!t) goto nomem;
+    *t = (struct task){.child = c, .id = id};
+    free(c->slot[i]);
+    c->slot[i] = t;
+    return t;
+nomem:
+    err_nomem(e, "request");
+    return NULL;
+}
+
+static int end_unstarted(struct child *c, uint64_t id, const struct err *why, struct err *e) {
+    const struct gen_event end = {.kind = GEN_END, .why = GEN_CANCELLED, .err = *why};
+    pthread_mutex_lock(&c->lock);
+    const int rc = wire_put_event(&c->out, id, &end, e);
+    flush(c);
+    pthread_mutex_unlock(&c->lock);
+    return rc;
+}
+
+static int start_task(struct child *c, const struct wire_frame *f, struct err *e) {
+    struct gen_task *gen = NULL;
+    struct err why = {0};
+    json_error_t je;
+    json_t *request = json_loadb(f->body.p, f->body.n, JSON_ALLOW_NUL, &je);
+    if (!request) err_set(&why, ERR_USAGE, "request: no JSON: %s", je.text);
+    struct task *t = request ? new_task(c, f->head.id, &why) : NULL;
+    const int rc = t ? gen_start(c->gen, request, hear, t, &gen, &why) : -1;
+    json_decref(request);
+    if (rc != 0) {
+        if (t) t->over = true;
+        return end_unstarted(c, f->head.id, &why, e);
+    }
+    pthread_mutex_lock(&c->lock);
+    if (!t->over) {
+        t->gen = gen;
+        if (t->cancel) gen_cancel(gen);
+    }
+    flush(c); /* what came of it on this thread */
+    pthread_mutex_unlock(&c->lock);
+    return 0;
+}
+
+/* A task that is over is no mistake: its end is on the way. */
+static void steer_task(struct child *c, const struct wire_frame *f) {
+    pthread_mutex_lock(&c->lock);
+    struct task *t = find_task(c, f->head.id);
+    if (t && t->gen) {
+        if (f->head.kind == WIRE_CANCEL) gen_cancel(t->gen);
+        if (f->head.kind == WIRE_PAUSE) gen_pause(t->gen);
+        if (f->head.kind == WIRE_RESUME) gen_resume(t->gen);
+    }
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* 1; 0: the front wants no more; -1. */
+static int take_frame(struct child *c, const struct wire_frame *f, struct err *e) {
+    switch (f->head.kind) {
+    case WIRE_START: return start_task(c, f, e) == 0 ? 1 : -1;
+    case WIRE_CANCEL:
+    case WIRE_PAUSE:
+    case WIRE_RESUME: steer_task(c, f); return 1;
+    case WIRE_CLOSE: return 0;
+    default: return err_set(e, ERR_FORMAT, "front: a frame of kind %u out of order", f->head.kind);
+    }
+}
+
+static int serve(struct child *c, struct err *e) {
+    for (;;) {
+        struct wire_frame f;
+        int rc;
+        while ((rc = wire_take(&c->in, &f, e)) > 0)
+            if ((rc = take_frame(c, &f, e)) <= 0) return rc;
+        if (rc < 0) return -1;
+        struct pollfd p = {.fd = c->fd, .events = POLLIN};
+        if (poll(&p, 1, IDLE_MS) == 0) {
+            pthread_mutex_lock(&c->lock);
+            put_load(c, os_now_ns());
+            flush(c);
+            pthread_mutex_unlock(&c->lock);
+            continue;
+        }
+        size_t room;
+        char *at = wire_room(&c->in, &room);
+        if (!at) return err_nomem(e, "front");
+        const ssize_t n = read(c->fd, at, room);
+        if (n < 0 && errno != EINTR) return err_errno(e, "front");
+        if (n == 0) return err_set(e, ERR_IO, "front: it is gone");
+        if (n > 0) c->in.n += (size_t)n;
+    }
+}
+
+/* ---- opening ---- */
+
+/* Reads, and keeps a descriptor that came along. */
+static int receive(struct child *c, struct err *e) {
+    union {
+        struct cmsghdr head;
+        char room[CMSG_SPACE(sizeof(int))];
+    } control;
+    size_t room;
+    struct iovec piece = {.iov_base = wire_room(&c->in, &room)};
+    struct msghdr m = {.msg_iov = &piece,
+                       .msg_iovlen = 1,
+                       .msg_control = control.room,
+                       .msg_controllen = sizeof control.room};
+    if (!piece.iov_base) return err_nomem(e, "front");
+    piece.iov_len = room;
+    ssize_t n;
+    do
+        n = recvmsg(c->fd, &m, MSG_CMSG_CLOEXEC);
+    while (n < 0 && errno == EINTR);
+    if (n < 0) return err_errno(e, "front");
+    if (n == 0) return err_set(e, ERR_IO, "front: it is gone");
+    c->in.n += (size_t)n;
+    const struct cmsghdr *h = CMSG_FIRSTHDR(&m);
+    if (!h || h->cmsg_type != SCM_RIGHTS) return 0;
+    int *p = realloc(c->passed, ((size_t)c->n_passed + 1) * sizeof *p);
+    if (!p || c->n_passed >= MAX_FILES) return err_nomem(e, "front");
+    c->passed = p;
+    memcpy(&c->passed[c->n_passed++], CMSG_DATA(h), sizeof(int));
+    return 0;
+}
+
+static int take_file(struct child *c, const struct wire_frame *f, struct err *e) {
+    if (c->n_passed == 0) return err_set(e, ERR_FORMAT, "front: a file without its descriptor");
+    const int fd = c->passed[0];
+    c->n_passed--;
+    memmove(c->passed, c->passed + 1, (size_t)c->n_passed * sizeof *c->passed);
+    char *path = strndup(f->body.p, f->body.n);
+    const int rc = path ? os_pass_file(path, fd, e) : err_nomem(e, "front");
+    free(path);
+    if (rc != 0) close(fd);
+    return rc;
+}
+
+/* The files, then what to open. */
+static int receive_open(struct child *c, struct wire_open *o, struct err *e) {
+    for (;;) {
+        struct wire_frame f;
+        const int rc = wire_take(&c->in, &f, e);
+        if (rc < 0) return -1;
+        if (rc == 0 && receive(c, e) != 0) return -1;
+        if (rc == 0) continue;
+        if (f.head.kind == WIRE_OPEN) return wire_get_open(&f, o, e);
+        if (f.head.kind != WIRE_FILE)
+            return err_set(e, ERR_FORMAT, "front: a frame of kind %u out of order", f.head.kind);
+        if (take_file(c, &f, e) != 0) return -1;
+    }
+}
+
+/* A terminal's keys and a service manager's signals are for the front: it lets running requests
+ * finish, and closes this end when it goes. */
+static void ignore_signals(void) {
+    static const int sig[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGXFSZ, SIGTSTP, SIGUSR1, SIGUSR2};
+    for (size_t i = 0; i < sizeof sig / sizeof *sig; i++)
+        signal(sig[i], SIG_IGN);
+}
+
+static int leave_with_parent(long parent, struct err *e) {
+#ifdef __linux__
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+#endif
+    if (parent && getppid() != (pid_t)parent) return err_set(e, ERR_IO, "front: it is gone");
+    return 0;
+}
+
+/* When memory is short, a model goes before the front does. */
+static void offer_to_die(void) {
+    const int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    if (fd < 0) return;
+    if (write(fd, "300", 3) < 0) log_msg(LOG_DEBUG, "oom_score_adj cannot be set");
+    close(fd);
+}
+
+/* What libraries and our own code read from files once, they read now. */
+static void read_ahead(struct child *c) {
+    struct sha256 h;
+    uint8_t digest[SHA256_BYTES];
+    sha256_init(&h); /* libcrypto's configuration */
+    if (sha256_final(&h, digest) != 0) log_msg(LOG_WARN, "no SHA-256");
+    tzset();
+    cores_here();
+    c->statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+}
+
+/* Beyond max_bytes, which the model keeps to by itself: stacks, the allocator, the libraries. */
+static uint64_t data_limit(uint64_t max_bytes) {
+    const uint64_t thread = 16 << 20, beside = 512 << 20;
+    return max_bytes ? max_bytes + beside + thread * (uint64_t)cores_here()->n_logical : 0;
+}
+
+static int shut(struct child *c, struct wire_open *o, struct err *e) {
+    struct sandbox_state got;
+    char what[64];
+    read_ahead(c);
+    offer_to_die();
+    if (chdir("/") != 0) return err_errno(e, "engine process");
+    const struct sandbox_opts s = {
+        .folder = o->opts.engine.cache,
+        .pin = cores_setting_pin(e) == 1,
+        .max_data_bytes = data_limit(o->opts.max_bytes),
+    };
+    if (sandbox_enter(&s, &got, e) != 0) return -1;
+    sandbox_explain(&got, what, sizeof what);
+    log_msg(LOG_INFO, "%s: process %ld, sandbox: %s", o->path, (long)getpid(), what);
+    if (s.folder && !got.folder) {
+        log_msg(LOG_WARN,
+                "nothing is cached on disk: that takes Landlock, which this kernel lacks");
+        o->opts.engine.cache = NULL;
+    }
+    return 0;
+}
+
+static int open_gen(struct child *c, const struct child_opts *how, struct err *e) {
+    struct wire_open *o = &c->open;
+    int rc = receive_open(c, o, e);
+    if (rc == 0 && !how->bare) rc = shut(c, o, e);
+    if (rc == 0) {
+        o->opts.told = told;
+        o->opts.told_ctx = c;
+        struct gen *g = how->open(o->path, &o->opts, e);
+        pthread_mutex_lock(&c->lock);
+        c->gen = g;
+        if (g) put_load(c, os_now_ns());
+        rc = g ? wire_put_ready(&c->out, gen_info(g), e) : -1;
+        pthread_mutex_unlock(&c->lock);
+    }
+    os_passed_fini();
+    pthread_mutex_lock(&c->lock);
+    if (rc != 0) wire_put_failed(&c->out, e, NULL);
+    flush(c);
+    pthread_mutex_unlock(&c->lock);
+    return rc;
+}
+
+int child_run(int fd, const struct child_opts *o, struct err *e) {
+    struct child c = {.fd = fd, .statm = -1};
+    pthread_mutex_init(&c.lock, NULL);
+    if (!o->bare) ignore_signals();
+    int rc = o->bare ? 0 : leave_with_parent(o->parent, e);
+    if (rc == 0) rc = open_gen(&c, o, e);
+    if (rc == 0) rc = serve(&c, e);
+    gen_close(c.gen);
+    pthread_mutex_lock(&c.lock);
+    flush(&c);
+    pthread_mutex_unlock(&c.lock);
+    close(fd);
+    if (c.statm >= 0) close(c.statm);
+    for (int i = 0; i < c.n_passed; i++)
+        close(c.passed[i]);
+    for (int i = 0; i < c.n_slot; i++)
+        free(c.slot[i]);
+    free(c.slot);
+    free(c.passed);
+    wire_open_fini(&c.open);
+    wire_in_fini(&c.in);
+    buf_fini(&c.out);
+    pthread_mutex_destroy(&c.lock);
+    return rc;
+}
