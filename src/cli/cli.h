@@ -49,7 +49,7 @@ int cli_check_args(const char *command, int n_args, int min, int max, const char
 struct command {
     const char *name, *alias; /* alias may be NULL */
     const char *args;         /* "FILE [PROMPT]" */
-    const char *brief;        /* one line for `cria help` */
+    const char *brief;        /* one line for `cria help`; NULL: not for people, not shown */
     int (*run)(int argc, char **argv,
                struct err *e);          /* argv[0] is the command's name.  0, or -1
                                          * with e set, or a positive exit code for which it has spoken */

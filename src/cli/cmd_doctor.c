@@ -18,6 +18,7 @@
 #include "base/cores.h"
 #include "base/cpu.h"
 #include "base/os.h"
+#include "base/sandbox.h"
 #include "base/version.h"
 #include "cpu/cpu.h"
 
@@ -138,6 +139,19 @@ static json_t *libraries_section(void) {
                      "openssl", OpenSSL_version(OPENSSL_VERSION_STRING));
 }
 
+/* What holds an engine child, the process that reads a model for `cria serve`. */
+static json_t *isolation_section(void) {
+    const struct sandbox_state s = sandbox_offered();
+    char walls[64];
+    sandbox_explain(&s, walls, sizeof walls);
+    json_t *o = json_pack("{s:s, s:i, s:b}", "engine_process", walls, "landlock_abi",
+                          s.landlock_abi, "seccomp", (int)s.seccomp);
+    if (!s.landlock_abi)
+        json_object_set_new(o, "without_landlock",
+                            json_string("no prompts are cached on disk by the server"));
+    return o;
+}
+
 /* A report is pasted into issues: what is secret stays at home. */
 static bool is_secret(const char *name, size_t n) {
     static const char *const part[] = {"KEY", "TOKEN", "SECRET", "PASSWORD"};
@@ -172,6 +186,12 @@ static json_t *problems_section(void) {
 #if defined(__x86_64__)
     if (!cpu_info()->avx2)
         json_array_append_new(list, json_string("no AVX2: the plain C kernels will be slow"));
+#endif
+#ifdef __linux__
+    const struct sandbox_state s = sandbox_offered();
+    if (!s.landlock_abi && !s.seccomp)
+        json_array_append_new(list, json_string("neither seccomp nor Landlock: what reads models "
+                                                "is a process of its own, but not locked in"));
 #endif
     return list;
 }
@@ -234,12 +254,12 @@ int cmd_doctor(int argc, char **argv, struct err *e) {
     int n_args;
     if (cli_parse(argc, argv, cmd_doctor_options(), args, &n_args, e) != 0) return -1;
     if (n_args) return err_set(e, ERR_USAGE, "doctor: found \"%s\"; it takes no argument", args[0]);
-    json_t *report = json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o}", "version",
-                               CRIA_VERSION, "build", build_section(), "system", system_section(),
-                               "cpu", cpu_section(), "threads", threads_section(), "memory",
-                               memory_section(), "limits", limits_section(), "libraries",
-                               libraries_section(), "settings", settings_section(),
-                               "reference_data", reference_data(), "problems", problems_section());
+    json_t *report = json_pack(
+        "{s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:o}", "version", CRIA_VERSION,
+        "build", build_section(), "system", system_section(), "cpu", cpu_section(), "threads",
+        threads_section(), "memory", memory_section(), "limits", limits_section(), "isolation",
+        isolation_section(), "libraries", libraries_section(), "settings", settings_section(),
+        "reference_data", reference_data(), "problems", problems_section());
     if (!report) return err_nomem(e, "doctor");
     if (as_json) {
         cli_print_json(report);

@@ -24,6 +24,7 @@ const struct command cli_commands[] = {
     {"verify", NULL, "[NAME...]", "read models again and compare them with their digests", cmd_verify, .options = cmd_verify_options},
     {"gc", NULL, "", "remove what no model needs", cmd_gc, .options = cmd_gc_options},
     {"doctor", NULL, "", "show this machine, this build and what is missing", cmd_doctor, cmd_doctor_options, .any_settings = true},
+    {"engine", NULL, NULL, NULL, cmd_engine, .any_settings = true},
     {"debug", NULL, "COMMAND", "doors for tests and for looking inside", .sub = debug_commands},
     {0},
 };

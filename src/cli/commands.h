@@ -34,6 +34,8 @@ CLI_COMMAND(verify);
 CLI_COMMAND(gc);
 CLI_COMMAND(doctor);
 
+int cmd_engine(int argc, char **argv, struct err *e);
+
 CLI_DEBUG(quant);
 CLI_DEBUG(dequant);
 CLI_DEBUG(kernels);

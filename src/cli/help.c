@@ -17,6 +17,7 @@ void cli_help_list(const struct command *table, const char *prefix) {
     printf("Usage: %s COMMAND [ARGUMENTS]\n\nCommands:\n", prefix);
     for (const struct command *c = table; c->name; c++) {
         char left[128];
+        if (!c->brief) continue;
         snprintf(left, sizeof left, "%s %s", c->name, c->args);
         row(left, c->brief);
     }

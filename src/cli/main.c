@@ -58,7 +58,7 @@ static int unknown(const struct command *table, const char *prefix, const char *
     const char *what = *word == '-' ? "option" : "command";
     struct suggest s = {.word = word};
     for (const struct command *c = table; c->name; c++)
-        suggest_offer(&s, c->name);
+        if (c->brief) suggest_offer(&s, c->name);
     if (table == cli_commands) {
         suggest_offer(&s, "help");
         suggest_offer(&s, "--help");
@@ -98,7 +98,7 @@ int cli_dispatch(const struct command *table, const char *prefix, int argc, char
         snprintf(longer, sizeof longer, "%s %s", prefix, c->name);
         return cli_dispatch(c->sub, longer, argc - 1, argv + 1, e);
     }
-    if (wants_help(argc, argv)) {
+    if (c->brief && wants_help(argc, argv)) {
         cli_help_command(c, prefix);
         return 0;
     }
@@ -113,7 +113,7 @@ static int help(int argc, char **argv, struct err *e) {
     int i = argc > 1 && (strcmp(argv[1], "help") == 0 || is_help(argv[1])) ? 2 : 1;
     for (; i < argc; i++) {
         const struct command *c = find(table, argv[i]);
-        if (!c) return unknown(table, prefix, argv[i], e);
+        if (!c || !c->brief) return unknown(table, prefix, argv[i], e);
         if (!c->sub) {
             cli_help_command(c, prefix);
             return 0;
