@@ -174,6 +174,11 @@ int run_cria(struct ran *r, const char *const *args, const void *input, size_t n
     return run_program(r, exe ? exe : "build/cria", args, input, n_input, timeout_s);
 }
 
+void use_program(void) {
+    const char *exe = getenv("CRIA");
+    setenv("CRIA_PROGRAM", exe ? exe : "build/cria", 1);
+}
+
 int run_program(struct ran *r, const char *exe, const char *const *args, const void *input,
                 size_t n_input, double timeout_s) {
     *r = (struct ran){0};

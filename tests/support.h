@@ -63,3 +63,6 @@ int run_cria(struct ran *r, const char *const *args, const void *input, size_t n
 int run_program(struct ran *r, const char *exe, const char *const *args, const void *input,
                 size_t n_input, double timeout_s);
 void ran_fini(struct ran *r);
+
+/* Engine children (engine/gen.h) are processes of that program, too. */
+void use_program(void);

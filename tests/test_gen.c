@@ -16,11 +16,16 @@ static const char *const llama = "models/llama32.gguf";
 
 typedef struct gen *open_fn(const char *path, const struct gen_opts *o, struct err *e);
 
+static struct gen *open_child(const char *path, const struct gen_opts *o, struct err *e) {
+    return gen_open_child(path, o, NULL, e);
+}
+
 static const struct impl {
     const char *name;
     open_fn *open;
 } impls[] = {
     {"local", gen_open_local},
+    {"child", open_child},
 };
 enum { N_IMPL = sizeof impls / sizeof *impls };
 
@@ -367,6 +372,7 @@ int main(void) {
     enum { N = sizeof tests / sizeof *tests };
     static struct CMUnitTest all[N * N_IMPL];
     static char names[N * N_IMPL][80];
+    use_program();
     for (int i = 0; i < N * N_IMPL; i++) {
         all[i] = tests[i % N];
         snprintf(names[i], sizeof names[i], "%s, %s", tests[i % N].name, impls[i / N].name);
