@@ -288,7 +288,7 @@ static int on_progress(void *ctx, curl_off_t a, curl_off_t down, curl_off_t b, c
     if (down + up != x->moved_bytes || x->moved_ns == 0)
         x->moved_bytes = down + up, x->moved_ns = now;
     x->stalled = now - x->moved_ns > stall_s(x->c) * INT64_C(1000000000);
-    return x->stalled || (x->c->o.stop && *x->c->o.stop) ||
+    return x->stalled || (x->c->o.stop && __atomic_load_n(x->c->o.stop, __ATOMIC_RELAXED)) ||
            (x->r->cancel && atomic_load(x->r->cancel));
 }
 

@@ -268,7 +268,8 @@ int registry_pause(const struct registry *r, const atomic_bool *cancel, int trie
     int64_t ms = retry_after_s > 0 ? retry_after_s * 1000L : 250L << (tries < 8 ? tries : 8);
     if (ms > MAX_WAIT_S * 1000L) ms = MAX_WAIT_S * 1000L;
     for (; ms > 0; ms -= 50) {
-        if ((r->o->stop && *r->o->stop) || (cancel && atomic_load(cancel)))
+        if ((r->o->stop && __atomic_load_n(r->o->stop, __ATOMIC_RELAXED)) ||
+            (cancel && atomic_load(cancel)))
             return err_set(e, ERR_CANCELLED, "interrupted");
         nanosleep(&(struct timespec){.tv_nsec = 50 * 1000000}, NULL);
     }

@@ -167,7 +167,7 @@ int store_lock_download(struct store *s, const struct digest *d, const volatile 
             store_fail(s, DIR_OURS, "downloads", e);
             break;
         }
-        if (stop && *stop) {
+        if (stop && __atomic_load_n(stop, __ATOMIC_RELAXED)) {
             err_set(e, ERR_CANCELLED, "interrupted");
             break;
         }

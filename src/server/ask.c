@@ -1,0 +1,318 @@
+/* A request on its way to a model and back.
+ *
+ *   ask_start: check -> models_want ... granted: capabilities, ready() -> gen_start
+ *   on_event: every event to fn; GEN_END: fn, then the model and the request are given back
+ *
+ * Who ends what: `granted` is called once per ask; when it starts no task it tells GEN_END itself,
+ * else the task's GEN_END is the last.  GEN_END may come before gen_start has returned, so both
+ * hold a reference, and the model is given back with the last one. */
+#include "server/ask.h"
+
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/os.h"
+#include "server/ask_options.h"
+#include "server/request_priv.h"
+
+struct work {
+    struct want want; /* first: fn and late get it */
+    struct models *models;
+    struct request *r; /* counted */
+    struct ask a;      /* model: owned */
+    struct ask_model known;
+    int64_t start_ns;
+    bool has_model, has_text;
+    atomic_int n_ref;
+    atomic_bool gone;     /* the client has left while it waited */
+    pthread_mutex_t lock; /* of what follows; no lock of the request is taken under it */
+    pthread_cond_t attached;
+    struct gen_task *task; /* NULL before gen_start and from GEN_END on */
+    bool attaching, ended, late;
+};
+
+/* What ask_model is asked about: the work whose fn or ready this thread is in. */
+static _Thread_local const struct work *current;
+
+const struct ask_model *ask_model(const struct request *r) {
+    return current && current->r == r && current->has_model ? &current->known : NULL;
+}
+
+static void work_free(struct work *w) {
+    json_decref(w->a.gen);
+    free((char *)w->a.model);
+    pthread_cond_destroy(&w->attached);
+    pthread_mutex_destroy(&w->lock);
+    free(w);
+}
+
+static void work_unref(struct work *w) {
+    if (atomic_fetch_sub(&w->n_ref, 1) != 1) return;
+    request_unref(w->r);
+    models_done(w->models, &w->want);
+    work_free(w);
+}
+
+/* ---- the end ---- */
+
+static void hand_on(struct work *w, const struct gen_event *ev) {
+    const struct work *outer = current;
+    current = w;
+    w->a.fn(w->a.ctx, ev);
+    current = outer;
+}
+
+/* The last event: drops a reference. */
+static void end(struct work *w, const struct gen_event *ev) {
+    struct gen_event last = *ev;
+    pthread_mutex_lock(&w->lock);
+    const bool late = w->late;
+    pthread_mutex_unlock(&w->lock);
+    if (late && last.err.code == ERR_CANCELLED)
+        err_set(&last.err, ERR_TIMEOUT, "the answer took longer than a request may take");
+    request_note_work(w->r, &last.stats, w->known.load_ns);
+    hand_on(w, &last);
+    work_unref(w);
+}
+
+static void end_with(struct work *w, const struct err *e) {
+    struct gen_event ev = {.kind = GEN_END};
+    if (e) ev.err = *e;
+    end(w, &ev);
+}
+
+/* ---- events ---- */
+
+static void on_event(void *ctx, const struct gen_event *ev) {
+    struct work *w = ctx;
+    if (ev->kind != GEN_END) {
+        if (!w->has_text && ev->kind != GEN_PROMPT) {
+            w->has_text = true;
+            request_note_first(w->r);
+        }
+        hand_on(w, ev);
+        return;
+    }
+    pthread_mutex_lock(&w->lock);
+    w->ended = true;
+    while (w->attaching)
+        pthread_cond_wait(&w->attached, &w->lock);
+    w->task = NULL;
+    pthread_mutex_unlock(&w->lock);
+    request_attach(w->r, NULL);
+    end(w, ev);
+}
+
+/* The deadline is over; under the lock of the models. */
+static void on_late(struct want *want) {
+    struct work *w = (struct work *)(void *)want;
+    pthread_mutex_lock(&w->lock);
+    w->late = true;
+    if (w->task) gen_cancel(w->task);
+    pthread_mutex_unlock(&w->lock);
+}
+
+static void on_gone(void *ctx) {
+    struct work *w = ctx;
+    atomic_store(&w->gone, true);
+    models_forget(w->models, &w->want);
+}
+
+/* ---- the model is there ---- */
+
+static bool is_set(const json_t *o, const char *key) {
+    const json_t *v = json_object_get(o, key);
+    return json_is_string(v) ? json_string_length(v) > 0 : json_is_array(v) && json_array_size(v);
+}
+
+static int cannot(const struct work *w, const char *what, struct err *e) {
+    return err_set(e, ERR_UNSUPPORTED, "\"%s\" does not support %s", w->a.model, what);
+}
+
+/* What the model cannot do, in Ollama's words. */
+static int check_capabilities(const struct work *w, struct err *e) {
+    const struct gen_info *i = w->known.info;
+    const json_t *gen = w->a.gen, *think = json_object_get(gen, "think");
+    const char *op = json_string_value(json_object_get(gen, "op"));
+    const bool chat = op && strcmp(op, "chat") == 0, text = op && strcmp(op, "text") == 0;
+    if (i->embedding && chat) return cannot(w, "chat", e);
+    if (i->embedding && text) return cannot(w, "generate", e);
+    if (chat && is_set(gen, "tools") && !i->tools) return cannot(w, "tools", e);
+    if (text && is_set(gen, "suffix") && !i->insert) return cannot(w, "insert", e);
+    if ((chat || text) && (json_is_true(think) || json_is_string(think)) && !i->thinking)
+        return cannot(w, "thinking", e);
+    return 0;
+}
+
+/* Complete the request with what the model brings. */
+static int complete(struct work *w, const struct loaded *l, struct err *e) {
+    json_t *gen = w->a.gen;
+    int rc = check_capabilities(w, e);
+    if (rc == 0 && w->want.slot) {
+        json_t *all = options_merge(l->params, json_object_get(gen, "options"));
+        if (!all || json_object_set_new(gen, "options", all) != 0) rc = err_nomem(e, "options");
+    }
+    if (rc == 0 && w->a.ready) {
+        current = w;
+        rc = w->a.ready(w->a.ctx, &w->known, gen, e);
+        current = NULL;
+    }
+    return rc;
+}
+
+static void know(struct work *w, const struct loaded *l) {
+    w->known = (struct ask_model){.name = l->text,
+                                  .info = gen_info(l->gen),
+                                  .messages = l->messages,
+                                  .system = l->system.n ? l->system.p : NULL,
+                                  .template = l->template.n ? l->template.p : NULL,
+                                  .load_ns = os_now_ns() - w->start_ns};
+    w->has_model = true;
+    request_set_model(w->r, l->text);
+}
+
+/* The request may now pause and cancel the task, if that has not ended meanwhile. */
+static void attach(struct work *w, struct gen_task *task) {
+    pthread_mutex_lock(&w->lock);
+    w->attaching = !w->ended;
+    if (w->attaching) w->task = task;
+    if (w->attaching && w->late) gen_cancel(task);
+    const bool alive = w->attaching;
+    pthread_mutex_unlock(&w->lock);
+    if (!alive) return;
+    request_attach(w->r, task);
+    pthread_mutex_lock(&w->lock);
+    w->attaching = false;
+    pthread_cond_signal(&w->attached);
+    pthread_mutex_unlock(&w->lock);
+}
+
+/* 0: the task ends it.  -1: there is none. */
+static int start(struct work *w, const struct loaded *l, struct err *e) {
+    struct gen_task *task = NULL;
+    atomic_fetch_add(&w->n_ref, 1);
+    const int rc = gen_start(l->gen, w->a.gen, on_event, w, &task, e);
+    if (rc == 0) attach(w, task);
+    work_unref(w);
+    return rc;
+}
+
+static void granted(struct want *want, const struct err *failed) {
+    struct work *w = (struct work *)(void *)want;
+    struct err e = {0};
+    request_on_gone(w->r, NULL, NULL);
+    if (failed) {
+        end_with(w, failed);
+        return;
+    }
+    const struct loaded *l = want->at;
+    know(w, l);
+    if (atomic_load(&w->gone)) {
+        err_set(&e, ERR_CANCELLED, "the client has left");
+        end_with(w, &e);
+    } else if (w->a.load_only) {
+        end_with(w, NULL);
+    } else if (complete(w, l, &e) != 0 || start(w, l, &e) != 0) {
+        end_with(w, &e);
+    }
+}
+
+/* ---- the beginning ---- */
+
+static int64_t deadline(struct models *m, int64_t now) {
+    pthread_mutex_lock(&m->lock);
+    const int64_t limit = m->o.request_timeout_ns;
+    pthread_mutex_unlock(&m->lock);
+    return limit > 0 && limit < INT64_MAX - now ? now + limit : 0;
+}
+
+static bool takes_slot(const json_t *gen) {
+    static const char *const those[] = {"chat", "text", "embed", "rerank"};
+    const char *op = json_string_value(json_object_get(gen, "op"));
+    for (size_t i = 0; op && i < sizeof those / sizeof *those; i++)
+        if (strcmp(op, those[i]) == 0) return true;
+    return false;
+}
+
+static int fill_want(struct work *w, struct err *e) {
+    struct want *want = &w->want;
+    const json_t *options = json_object_get(w->a.gen, "options");
+    if (name_parse(w->a.model, &want->name, e) != 0 || options_check(options, &want->key, e) != 0)
+        return -1;
+    want->has_keep_alive = w->a.keep_alive && !json_is_null(w->a.keep_alive);
+    if (models_keep_alive(w->a.keep_alive, 0, &want->keep_alive_ns, e) != 0) return -1;
+    want->slot = !w->a.load_only && takes_slot(w->a.gen);
+    want->deadline_ns = deadline(w->models, w->start_ns);
+    want->fn = granted;
+    want->late = on_late;
+    if (json_object_get(w->a.gen, "user")) return 0; /* the dialect knows more */
+    return json_object_set_new(w->a.gen, "user", json_string(request_user(w->r))) == 0
+               ? 0
+               : err_nomem(e, "request");
+}
+
+static struct work *work_new(struct request *r, const struct ask *a, struct err *e) {
+    struct work *w = calloc(1, sizeof *w);
+    if (!w || !a->gen) {
+        json_decref(a->gen);
+        free(w);
+        err_nomem(e, "request");
+        return NULL;
+    }
+    w->a = *a;
+    w->a.model = strdup(a->model);
+    w->r = r;
+    w->models = server_models(request_server(r));
+    w->start_ns = os_now_ns();
+    atomic_init(&w->n_ref, 1);
+    atomic_init(&w->gone, false);
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->attached, NULL);
+    if (w->a.model && fill_want(w, e) == 0) return w;
+    if (!w->a.model) err_nomem(e, "request");
+    work_free(w);
+    return NULL;
+}
+
+/* keep_alive 0 without work: what is loaded goes; what is not must be in the store at least. */
+static bool unloads(const struct work *w) {
+    return w->a.load_only && w->want.has_keep_alive && w->want.keep_alive_ns == 0;
+}
+
+static int unload(struct work *w, struct err *e) {
+    struct name found;
+    struct digest id;
+    if (models_unload(w->models, &w->want.name)) return 0;
+    return models_find(w->models, &w->want.name, &found, &id, e);
+}
+
+static int refuse(struct request *r, const char *model, struct err *e) {
+    if (e->code == ERR_NOT_FOUND)
+        err_set(e, ERR_NOT_FOUND, "model \"%s\" not found, try pulling it first", model);
+    if (e->code == ERR_BUSY) reply_header(r, "Retry-After: 1\r\n");
+    reply_err(r, e);
+    return -1;
+}
+
+int ask_start(struct request *r, const struct ask *a) {
+    struct err e = {0};
+    struct work *w = work_new(r, a, &e);
+    if (!w) return refuse(r, a->model, &e);
+    if (unloads(w)) {
+        const struct gen_event done = {.kind = GEN_END};
+        const int rc = unload(w, &e);
+        if (rc == 0) hand_on(w, &done);
+        work_free(w);
+        return rc == 0 ? 0 : refuse(r, a->model, &e);
+    }
+    request_ref(r);
+    request_on_gone(r, on_gone, w);
+    if (models_want(w->models, &w->want, &e) == 0) return 0;
+    request_on_gone(r, NULL, NULL);
+    work_free(w);
+    refuse(r, a->model, &e);
+    request_unref(r);
+    return -1;
+}

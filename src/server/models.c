@@ -1,0 +1,320 @@
+/* The table of models: who wants one, who gets it, who waits.  See models_priv.h for the whole. */
+#include "server/models_priv.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/os.h"
+
+enum { DEFAULT_MAX_LOADED = 3, DEFAULT_MAX_QUEUE = 512 };
+
+/* ---- the settings ---- */
+
+static int take_opts(struct models *m, const struct models_opts *o, struct err *e) {
+    char *preload = o->preload ? strdup(o->preload) : NULL;
+    if (o->preload && !preload) return err_nomem(e, "models");
+    free((char *)m->o.preload);
+    m->o = *o;
+    m->o.preload = preload;
+    if (m->o.max_loaded <= 0) m->o.max_loaded = DEFAULT_MAX_LOADED;
+    if (m->o.max_queue <= 0) m->o.max_queue = DEFAULT_MAX_QUEUE;
+    return 0;
+}
+
+void models_configure(struct models *m, const struct models_opts *o) {
+    pthread_mutex_lock(&m->lock);
+    if (take_opts(m, o, NULL) != 0) log_msg(LOG_WARN, "settings of models: out of memory");
+    pthread_cond_broadcast(&m->changed);
+    pthread_cond_signal(&m->tick);
+    pthread_mutex_unlock(&m->lock);
+}
+
+/* ---- opening and closing ---- */
+
+static void init_cond(pthread_cond_t *c) {
+    pthread_condattr_t a;
+    pthread_condattr_init(&a);
+    pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
+    pthread_cond_init(c, &a);
+    pthread_condattr_destroy(&a);
+}
+
+struct models *models_open(const struct models_opts *o, struct err *e) {
+    struct models *m = calloc(1, sizeof *m);
+    if (!m) {
+        err_nomem(e, "models");
+        return NULL;
+    }
+    pthread_mutex_init(&m->lock, NULL);
+    init_cond(&m->changed);
+    init_cond(&m->tick);
+    if (take_opts(m, o, e) != 0) goto fail;
+    m->has_clock = pthread_create(&m->clock, NULL, models_clock, m) == 0;
+    if (!m->has_clock) {
+        err_set(e, ERR_IO, "models: a thread cannot be started");
+        goto fail;
+    }
+    if (m->o.preload) m->has_preload = pthread_create(&m->preload, NULL, models_preload, m) == 0;
+    return m;
+fail:
+    models_close(m);
+    return NULL;
+}
+
+void models_drain(struct models *m) {
+    pthread_mutex_lock(&m->lock);
+    m->draining = true;
+    __atomic_store_n(&m->stop, 1, __ATOMIC_RELAXED);
+    pthread_cond_broadcast(&m->changed);
+    pthread_mutex_unlock(&m->lock);
+}
+
+void models_close(struct models *m) {
+    if (!m) return;
+    models_drain(m);
+    if (m->has_preload) pthread_join(m->preload, NULL);
+    pthread_mutex_lock(&m->lock);
+    for (struct loaded *l = m->list; l; l = l->next) {
+        models_leave(l);
+        __atomic_store_n(&l->stop, 1, __ATOMIC_RELAXED);
+    }
+    while (m->n_thread || m->all)
+        pthread_cond_wait(&m->changed, &m->lock);
+    m->over = true;
+    pthread_cond_signal(&m->tick);
+    pthread_mutex_unlock(&m->lock);
+    if (m->has_clock) pthread_join(m->clock, NULL);
+    pthread_cond_destroy(&m->changed);
+    pthread_cond_destroy(&m->tick);
+    pthread_mutex_destroy(&m->lock);
+    free((char *)m->o.preload);
+    free(m);
+}
+
+/* ---- what is there ---- */
+
+int models_find(struct models *m, const struct name *n, struct name *found, struct digest *id,
+                struct err *e) {
+    struct manifest manifest;
+    struct err why = {0};
+    const int rc = store_get(m->o.store, n, found, &manifest, &why);
+    *id = manifest.id;
+    manifest_fini(&manifest);
+    return rc == 0 ? 0 : err_set(e, why.code, "%s", why.msg);
+}
+
+void models_leave(struct loaded *l) {
+    if (l->leaving) return;
+    l->leaving = true;
+    if (l->phase == PHASE_READY) l->since_ns = os_now_ns();
+    pthread_cond_broadcast(&l->models->changed);
+}
+
+void models_check_alive(struct loaded *l) {
+    if (l->phase != PHASE_READY || l->crashed || gen_alive(l->gen)) return;
+    l->crashed = true;
+    l->models->n_crashes++;
+    log_msg(LOG_WARN, "model %s: its process has ended; the next request loads it again", l->text);
+    models_leave(l);
+}
+
+/* The one that a request for this name gets.  Others of the name leave: the store has another
+ * model under it now. */
+static struct loaded *find(struct models *m, const struct name *name, const struct digest *id) {
+    struct loaded *found = NULL;
+    for (struct loaded *l = m->list; l; l = l->next) {
+        if (!name_eq(&l->name, name)) continue;
+        models_check_alive(l);
+        if (l->leaving) continue;
+        if (digest_eq(&l->id, id))
+            found = l;
+        else
+            models_leave(l);
+    }
+    return found;
+}
+
+int models_n_waiting(const struct models *m) {
+    int n = 0;
+    for (const struct loaded *l = m->list; l; l = l->next) {
+        for (const struct want *w = l->wants; w; w = w->next)
+            n += w->slot;
+        if (l->phase == PHASE_READY && l->n_run > l->n_parallel) n += l->n_run - l->n_parallel;
+    }
+    return n;
+}
+
+/* ---- wants ---- */
+
+static int at_most(int n, int max) {
+    return max > 0 && n > max ? max : n;
+}
+
+bool models_satisfies(const struct loaded *l, const struct want *w) {
+    const struct gen_info *i = gen_info(l->gen);
+    const struct load_key *k = &w->key;
+    if (w->made == l) return true;
+    return at_most(k->num_ctx, i->n_ctx_train) <= i->n_ctx &&
+           (!k->num_batch || k->num_batch == l->key.num_batch) &&
+           (!k->num_thread || k->num_thread == l->key.num_thread);
+}
+
+void models_grant(struct loaded *l, struct want *w) {
+    w->at = l;
+    w->state = WANT_USES;
+    l->n_use++;
+    l->n_run += w->slot;
+    if (w->has_keep_alive) l->keep_alive_ns = w->keep_alive_ns;
+}
+
+static void queue(struct loaded *l, struct want *w) {
+    struct want **at = &l->wants;
+    while (*at)
+        at = &(*at)->next;
+    w->next = NULL;
+    w->at = l;
+    w->state = WANT_WAITS;
+    *at = w;
+    /* Not opened yet: it can still become large enough for both. */
+    if (l->phase == PHASE_WAITING && w->key.num_ctx > l->key.num_ctx)
+        l->key.num_ctx = w->key.num_ctx;
+}
+
+static int admit(struct models *m, const struct want *w, bool waits, struct err *e) {
+    if (!w->slot || !waits || models_n_waiting(m) < m->o.max_queue) return 0;
+    m->n_refused++;
+    return err_set(e, ERR_BUSY,
+                   "server busy, please try again.  maximum pending requests exceeded");
+}
+
+bool models_dispatch(struct models *m, struct want *w, const struct name *name,
+                     const struct digest *id, bool admitted, struct err *e) {
+    struct loaded *l = find(m, name, id);
+    if (l && l->phase == PHASE_READY && !models_satisfies(l, w)) {
+        log_msg(LOG_INFO, "model %s: loaded again with other options", l->text);
+        models_leave(l);
+        l = NULL;
+    }
+    const bool there = l && l->phase == PHASE_READY;
+    if (!admitted && admit(m, w, !there || l->n_run >= l->n_parallel, e) != 0) return false;
+    if (there) {
+        models_grant(l, w);
+        return true;
+    }
+    if (!l) {
+        if (m->draining) return err_set(e, ERR_BUSY, "the server is shutting down"), false;
+        l = loaded_new(m, name, id, &w->key, e);
+        if (!l) return false;
+        w->made = l;
+    }
+    queue(l, w);
+    return false;
+}
+
+static void link_all(struct models *m, struct want *w) {
+    w->all_next = m->all;
+    w->all_at = &m->all;
+    if (m->all) m->all->all_at = &w->all_next;
+    m->all = w;
+}
+
+static void unlink_all(struct want *w) {
+    *w->all_at = w->all_next;
+    if (w->all_next) w->all_next->all_at = w->all_at;
+}
+
+int models_want(struct models *m, struct want *w, struct err *e) {
+    struct name found;
+    struct digest id;
+    struct err why = {0};
+    w->made = NULL;
+    if (models_find(m, &w->name, &found, &id, e) != 0) return -1;
+    pthread_mutex_lock(&m->lock);
+    const bool granted = models_dispatch(m, w, &found, &id, false, &why);
+    const bool failed = !granted && why.code != ERR_NONE;
+    if (!failed) {
+        link_all(m, w);
+        if (w->deadline_ns || w->forgotten) pthread_cond_signal(&m->tick);
+    }
+    pthread_mutex_unlock(&m->lock);
+    if (failed) return err_set(e, why.code, "%s", why.msg);
+    if (granted) w->fn(w, NULL);
+    return 0;
+}
+
+void models_forget(struct models *m, struct want *w) {
+    pthread_mutex_lock(&m->lock);
+    w->forgotten = true;
+    if (w->state == WANT_WAITS) pthread_cond_signal(&m->tick);
+    pthread_mutex_unlock(&m->lock);
+}
+
+void models_done(struct models *m, struct want *w) {
+    pthread_mutex_lock(&m->lock);
+    struct loaded *l = w->state == WANT_USES ? w->at : NULL;
+    unlink_all(w);
+    if (l) {
+        l->n_use--;
+        l->n_run -= w->slot;
+        models_check_alive(l);
+        if (!l->leaving) l->since_ns = os_now_ns();
+    }
+    if ((l && l->n_use == 0) || !m->all) pthread_cond_broadcast(&m->changed);
+    pthread_mutex_unlock(&m->lock);
+}
+
+void wants_tell(struct want *list, const struct err *e) {
+    for (struct want *w = list, *next; w; w = next) {
+        next = w->next; /* w is its owner's afterwards */
+        w->fn(w, e);
+    }
+}
+
+/* ---- unloading, figures ---- */
+
+/* A name without a tag that is none of them stands for the only one of that model. */
+static struct loaded *only_one(struct models *m, const struct name *n) {
+    struct loaded *only = NULL;
+    for (struct loaded *l = m->list; l; l = l->next) {
+        struct name any = *n;
+        memcpy(any.tag, l->name.tag, sizeof any.tag);
+        if (l->leaving || !name_eq(&l->name, &any)) continue;
+        if (only) return NULL;
+        only = l;
+    }
+    return only;
+}
+
+bool models_unload(struct models *m, const struct name *n) {
+    bool found = false;
+    pthread_mutex_lock(&m->lock);
+    for (struct loaded *l = m->list; l; l = l->next) {
+        if (l->leaving || !name_eq(&l->name, n)) continue;
+        models_leave(l);
+        found = true;
+    }
+    struct loaded *only = found || n->has_tag ? NULL : only_one(m, n);
+    if (only) models_leave(only);
+    pthread_mutex_unlock(&m->lock);
+    return found || only;
+}
+
+struct models_stats models_stats(struct models *m) {
+    pthread_mutex_lock(&m->lock);
+    struct models_stats s = {.n_waiting = models_n_waiting(m),
+                             .max_bytes = m->o.max_bytes,
+                             .n_loads = m->n_loads,
+                             .n_evictions = m->n_evictions,
+                             .n_crashes = m->n_crashes,
+                             .n_refused = m->n_refused};
+    for (const struct loaded *l = m->list; l; l = l->next) {
+        s.bytes_planned += l->bytes;
+        if (l->phase != PHASE_READY) continue;
+        s.n_loaded++;
+        s.n_running += l->n_run < l->n_parallel ? l->n_run : l->n_parallel;
+        s.bytes_used += gen_load(l->gen).rss_bytes;
+    }
+    pthread_mutex_unlock(&m->lock);
+    return s;
+}

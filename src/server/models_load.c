@@ -1,0 +1,253 @@
+/* The life of one model, on a thread of its own: wait for room, open, serve, close. */
+#include "server/models_priv.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "base/os.h"
+
+/* ---- room ---- */
+
+/* An older one of this name is still there: its memory is waited for. */
+static bool has_older(const struct loaded *l) {
+    for (const struct loaded *o = l->models->list; o != l; o = o->next)
+        if (name_eq(&o->name, &l->name)) return true;
+    return false;
+}
+
+/* Those that wait for room take it in the order they came, so that a small one cannot keep a large
+ * one waiting for ever. */
+static bool is_first(const struct loaded *l) {
+    for (const struct loaded *o = l->models->list; o != l; o = o->next)
+        if (o->phase == PHASE_WAITING && !has_older(o)) return false;
+    return !has_older(l);
+}
+
+static int give_up(const struct loaded *l, struct err *e) {
+    if (l->models->draining) return err_set(e, ERR_BUSY, "the server is shutting down");
+    if (!l->wants) return err_set(e, ERR_CANCELLED, "nobody waits for it any more");
+    return 0;
+}
+
+static int too_large(const struct loaded *l, const struct room *r, uint64_t file_bytes,
+                     struct err *e) {
+    return err_set(e, ERR_LIMIT,
+                   "model \"%s\" needs at least %llu MiB of memory; %llu MiB may be used", l->text,
+                   (unsigned long long)(file_bytes >> 20) + 1,
+                   (unsigned long long)(room_left(r) >> 20));
+}
+
+/* One try with the room there is.  Lock held, but not while it opens. */
+static int try_open(struct loaded *l, const struct room *r, struct err *e) {
+    struct models *m = l->models;
+    const uint64_t file_bytes = recipe_file_bytes(&l->recipe);
+    if (r->limited && file_bytes > room_left(r)) return too_large(l, r, file_bytes, e);
+    l->phase = PHASE_OPENING;
+    l->since_ns = os_now_ns();
+    l->bytes = m->o.max_bytes ? room_left(r) : file_bytes;
+    pthread_cond_signal(&m->tick);       /* its timeout */
+    pthread_cond_broadcast(&m->changed); /* the next one's turn */
+    pthread_mutex_unlock(&m->lock);
+    const int rc = loaded_open(l, r, e);
+    pthread_mutex_lock(&m->lock);
+    l->bytes = rc == 0 ? gen_info(l->gen)->n_bytes : 0;
+    l->phase = rc == 0 ? PHASE_READY : PHASE_WAITING;
+    if (rc != 0 && l->timed_out)
+        err_set(e, ERR_TIMEOUT, "model \"%s\": loading took longer than %.3g seconds", l->text,
+                (double)m->o.load_timeout_ns * 1e-9);
+    pthread_cond_broadcast(&m->changed);
+    return rc;
+}
+
+/* There is no more than when it was tried last. */
+static bool is_same(const struct room *r, const struct room *before) {
+    return before->limited && room_left(r) <= room_left(before) && r->more == before->more;
+}
+
+/* One step of those below.  0: READY; 1: try again at once; 2: when something has changed; -1. Lock
+ * held. */
+static int open_step(struct loaded *l, struct room *tried, struct err *e) {
+    struct models *m = l->models;
+    struct err why;
+    if (give_up(l, &why) != 0) return err_set(e, why.code, "%s", why.msg);
+    if (!is_first(l)) return 2;
+    struct room r = room_for(l);
+    if (r.n_loaded < m->o.max_loaded && !is_same(&r, tried)) {
+        if (try_open(l, &r, e) == 0) return 0;
+        if (e->code != ERR_LIMIT) return -1;
+        /* Without the others it would be no different. */
+        if (recipe_file_bytes(&l->recipe) > r.limit) return -1;
+        *tried = r;
+        r = room_for(l);
+        if (!is_same(&r, tried)) return 1; /* somebody went while it was tried */
+    }
+    if (room_make(l)) return 2;
+    return e->code ? -1 : err_set(e, ERR_LIMIT, "no model may be loaded");
+}
+
+/* Lock held. */
+static int open_in_turn(struct loaded *l, struct err *e) {
+    struct room tried = {.limited = false};
+    for (;;) {
+        const int rc = open_step(l, &tried, e);
+        if (rc <= 0) return rc;
+        if (rc == 2) pthread_cond_wait(&l->models->changed, &l->models->lock);
+    }
+}
+
+/* ---- the others' turn ---- */
+
+static struct want *take_wants(struct loaded *l) {
+    struct want *list = l->wants;
+    l->wants = NULL;
+    return list;
+}
+
+/* Lock held, but not while they are told. */
+static void serve_wants(struct loaded *l) {
+    struct models *m = l->models;
+    struct want *list = take_wants(l), *granted = NULL, **end = &granted;
+    for (struct want *w = list, *next; w; w = next) {
+        struct err e = {0};
+        next = w->next;
+        w->next = NULL;
+        if (models_satisfies(l, w)) {
+            models_grant(l, w);
+        } else if (!models_dispatch(m, w, &l->name, &l->id, true, &e)) {
+            if (e.code == ERR_NONE) continue; /* it waits for another now */
+            w->state = WANT_OVER;
+            pthread_mutex_unlock(&m->lock);
+            w->fn(w, &e);
+            pthread_mutex_lock(&m->lock);
+            continue;
+        }
+        *end = w;
+        end = &w->next;
+    }
+    pthread_mutex_unlock(&m->lock);
+    wants_tell(granted, NULL);
+    pthread_mutex_lock(&m->lock);
+}
+
+static void fail_wants(struct loaded *l, const struct err *e) {
+    struct want *list = take_wants(l);
+    for (struct want *w = list; w; w = w->next)
+        w->state = WANT_OVER, w->at = NULL;
+    if (e->code != ERR_CANCELLED) log_msg(LOG_WARN, "model %s: %s", l->text, e->msg);
+    pthread_mutex_unlock(&l->models->lock);
+    wants_tell(list, e);
+    pthread_mutex_lock(&l->models->lock);
+}
+
+/* When an idle one ends; INT64_MAX: never. */
+static int64_t expires(const struct loaded *l) {
+    if (l->keep_alive_ns < 0) return INT64_MAX;
+    const int64_t left = INT64_MAX - l->since_ns;
+    return l->keep_alive_ns < left ? l->since_ns + l->keep_alive_ns : INT64_MAX;
+}
+
+/* Until nobody uses it and it shall leave.  Lock held. */
+static void serve(struct loaded *l) {
+    struct models *m = l->models;
+    bool measured = false;
+    while (!l->leaving || l->n_use) {
+        const int64_t end = expires(l);
+        if (l->n_use) {
+            measured = false;
+            pthread_cond_wait(&m->changed, &m->lock);
+        } else if (os_now_ns() >= end) {
+            models_leave(l);
+        } else if (!measured) {
+            measured = true;
+            pthread_mutex_unlock(&m->lock);
+            loaded_measure(l);
+            pthread_mutex_lock(&m->lock);
+        } else if (end == INT64_MAX) {
+            pthread_cond_wait(&m->changed, &m->lock);
+        } else {
+            const struct timespec t = {end / 1000000000, end % 1000000000};
+            pthread_cond_timedwait(&m->changed, &m->lock, &t);
+        }
+    }
+}
+
+/* ---- beginning and end ---- */
+
+static void remove_from_list(struct loaded *l) {
+    struct loaded **at = &l->models->list;
+    while (*at != l)
+        at = &(*at)->next;
+    *at = l->next;
+}
+
+static void loaded_free(struct loaded *l) {
+    recipe_close(&l->recipe);
+    model_config_fini(&l->config);
+    json_decref(l->params);
+    json_decref(l->messages);
+    buf_fini(&l->system);
+    buf_fini(&l->template);
+    free(l);
+}
+
+static void *live(void *arg) {
+    struct loaded *l = arg;
+    struct models *m = l->models;
+    struct err e = {0};
+    int rc = loaded_read(l, &e);
+    pthread_mutex_lock(&m->lock);
+    if (rc == 0) rc = open_in_turn(l, &e);
+    if (rc == 0) {
+        m->n_loads++;
+        l->since_ns = os_now_ns();
+        serve_wants(l);
+        serve(l);
+        l->phase = PHASE_CLOSING;
+        pthread_mutex_unlock(&m->lock);
+        gen_close(l->gen);
+        pthread_mutex_lock(&m->lock);
+    } else {
+        l->leaving = true; /* before they are told: who asks again gets a new one */
+        fail_wants(l, &e);
+    }
+    remove_from_list(l);
+    loaded_free(l);
+    m->n_thread--;
+    pthread_cond_broadcast(&m->changed);
+    pthread_mutex_unlock(&m->lock);
+    return NULL;
+}
+
+struct loaded *loaded_new(struct models *m, const struct name *n, const struct digest *id,
+                          const struct load_key *key, struct err *e) {
+    struct loaded *l = calloc(1, sizeof *l), **at = &m->list;
+    pthread_attr_t a;
+    pthread_t t;
+    if (!l) {
+        err_nomem(e, "model");
+        return NULL;
+    }
+    *l = (struct loaded){.models = m,
+                         .name = *n,
+                         .id = *id,
+                         .key = *key,
+                         .keep_alive_ns = m->o.keep_alive_ns,
+                         .phase = PHASE_WAITING};
+    name_short(n, l->text);
+    pthread_attr_init(&a);
+    pthread_attr_setdetachstate(&a, PTHREAD_CREATE_DETACHED);
+    /* It takes m->lock before it looks at the list. */
+    const int rc = pthread_create(&t, &a, live, l);
+    pthread_attr_destroy(&a);
+    if (rc != 0) {
+        free(l);
+        err_set(e, ERR_IO, "models: a thread cannot be started");
+        return NULL;
+    }
+    while (*at)
+        at = &(*at)->next;
+    *at = l;
+    m->n_thread++;
+    return l;
+}

@@ -1,0 +1,140 @@
+/* How a model is opened: its files and texts from the store, the options that were asked for, the
+ * sizes that fit. */
+#include "server/models_priv.h"
+
+#include <string.h>
+
+#include "base/log.h"
+#include "base/os.h"
+#include "engine/run_options.h"
+#include "server/ask_options.h"
+
+/* ---- what it brings ---- */
+
+/* A parameter that would make every request fail has no effect, as in `cria run`. */
+static int read_params(struct loaded *l, struct err *e) {
+    const char *name;
+    json_t *v;
+    void *tmp;
+    if (recipe_params(&l->recipe, &l->params, e) != 0) return -1;
+    json_object_foreach_safe(l->params, tmp, name, v) {
+        struct err why = {0};
+        json_t *one = json_pack("{s:O}", name, v);
+        struct load_key unused;
+        if (options_check(one, &unused, &why) != 0) {
+            log_msg(LOG_WARN, "model %s: its parameter \"%.60s\" has no effect: %s", l->text, name,
+                    why.msg);
+            json_object_del(l->params, name);
+        }
+        json_decref(one);
+    }
+    return 0;
+}
+
+int loaded_read(struct loaded *l, struct err *e) {
+    if (recipe_open(&l->recipe, l->models->o.store, &l->name, l->text, e) != 0) return -1;
+    struct err unused;
+    /* An odd config is no reason not to run. */
+    if (recipe_config(&l->recipe, &l->config, &unused) != 0)
+        log_msg(LOG_WARN, "model %s: %s", l->text, unused.msg);
+    if (read_params(l, e) != 0 || recipe_messages(&l->recipe, &l->messages, e) != 0 ||
+        recipe_text(&l->recipe, LAYER_SYSTEM, &l->system, e) != 0)
+        return -1;
+    return recipe_text(&l->recipe, LAYER_TEMPLATE, &l->template, e);
+}
+
+/* ---- opening ---- */
+
+struct opening {
+    struct loaded *l;
+    const struct room *room;
+    struct gen_opts o;
+    const char *lora;
+    bool ctx_open; /* nobody asked for a context: it may be made smaller */
+};
+
+static int prepare(struct opening *p, struct load_key *key, struct err *e) {
+    struct loaded *l = p->l;
+    struct engine_opts *o = &p->o.engine;
+    struct load_key own;
+    if (options_check(l->params, &own, e) != 0) return -1;
+    p->ctx_open = key->num_ctx == 0;
+    if (!key->num_ctx) key->num_ctx = own.num_ctx;
+    if (!key->num_batch) key->num_batch = own.num_batch;
+    if (!key->num_thread) key->num_thread = own.num_thread;
+    /* Beyond its training a model makes no sense of positions (COMPAT.md 2.7). */
+    const uint64_t train = l->config.context_length;
+    if (train && (uint64_t)key->num_ctx > train) {
+        log_msg(LOG_WARN, "model %s: num_ctx %d is more than it was trained for: %llu are used",
+                l->text, key->num_ctx, (unsigned long long)train);
+        key->num_ctx = (int)train;
+    }
+    o->n_ctx = key->num_ctx, o->n_batch = key->num_batch, o->n_threads = key->num_thread;
+    if (l->recipe.adapter[0]) p->lora = l->recipe.adapter, o->lora = &p->lora, o->n_lora = 1;
+    o->chat_template = buf_view(&l->template);
+    p->o.draft = l->recipe.draft[0] ? l->recipe.draft : NULL;
+    p->o.renderer = l->config.renderer;
+    p->o.parser = l->config.parser;
+    p->o.max_bytes = p->room->limited ? room_left(p->room) : 0;
+    return engine_user_opts(o, e);
+}
+
+/* A context made smaller is taken only when there is no other way. */
+static int open_once(struct opening *p, bool reduced_will_do, struct err *e) {
+    struct loaded *l = p->l;
+    struct gen *g = gen_open_child(l->recipe.path, &p->o, &l->stop, e);
+    if (!g) return -1;
+    if (!gen_info(g)->ctx_reduced || reduced_will_do) {
+        l->gen = g;
+        return 0;
+    }
+    gen_close(g);
+    return err_set(e, ERR_LIMIT, "model \"%s\" does not fit with its whole context", l->text);
+}
+
+/* NUM_PARALLEL 0: as many as fit, before the context is made smaller. */
+static int open_sizes(struct opening *p, int n_parallel, struct err *e) {
+    const bool last_way = !p->room->more;
+    int n = n_parallel ? n_parallel : 4;
+    for (;; n /= 2) {
+        const bool last = n == 1 || n_parallel;
+        p->o.engine.n_parallel = n;
+        if (open_once(p, last && last_way && p->ctx_open, e) == 0) return 0;
+        if (e->code != ERR_LIMIT) return -1;
+        if (last) break;
+    }
+    /* A context of the settings or the model's parameters is a wish, too. */
+    if (!last_way || !p->ctx_open || !p->o.engine.n_ctx) return -1;
+    p->o.engine.n_ctx = 0;
+    if (open_once(p, true, e) != 0) return -1;
+    p->l->ctx_reduced = true;
+    return 0;
+}
+
+static void say_loaded(const struct loaded *l) {
+    const struct gen_info *i = gen_info(l->gen);
+    log_msg(LOG_INFO, "model %s: loaded in %.2f s, %llu MiB planned, context %d, %d in parallel",
+            l->text, (double)l->load_ns * 1e-9, (unsigned long long)i->n_bytes >> 20, i->n_ctx,
+            i->n_parallel);
+    if (l->ctx_reduced)
+        log_msg(LOG_WARN, "model %s: a context of %d tokens is what fits in memory", l->text,
+                i->n_ctx);
+}
+
+int loaded_open(struct loaded *l, const struct room *r, struct err *e) {
+    struct opening p = {.l = l, .room = r};
+    struct load_key key = l->key;
+    const int64_t t0 = os_now_ns();
+    pthread_mutex_lock(&l->models->lock);
+    const int n_parallel = l->models->o.n_parallel;
+    pthread_mutex_unlock(&l->models->lock);
+    *e = (struct err){0};
+    if (prepare(&p, &key, e) != 0 || open_sizes(&p, n_parallel, e) != 0) return -1;
+    const struct gen_info *i = gen_info(l->gen);
+    l->key = key;
+    l->n_parallel = i->n_parallel > 0 ? i->n_parallel : 1;
+    l->ctx_reduced |= i->ctx_reduced;
+    l->load_ns = os_now_ns() - t0;
+    say_loaded(l);
+    return 0;
+}

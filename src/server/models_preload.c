@@ -1,0 +1,60 @@
+/* The setting MODEL: pulled when it is not there, and loaded, while the server already answers.
+ * That this fails is told in the log and stops nothing. */
+#include "server/models_priv.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "store/registry.h"
+
+static void say(void *ctx, const struct registry_event *ev) {
+    const char **last = ctx;
+    /* Each status once: they are static texts or begin a new blob. */
+    if (ev->completed == 0 && *last != ev->status) log_msg(LOG_INFO, "%s", ev->status);
+    *last = ev->status;
+}
+
+static int fetch(struct models *m, const struct name *n, struct err *e) {
+    struct name found;
+    struct digest id;
+    const char *last = NULL;
+    const struct registry_opts o = {.stop = &m->stop};
+    struct err why = {0};
+    if (models_find(m, n, &found, &id, &why) == 0) return 0;
+    if (why.code != ERR_NOT_FOUND) return err_set(e, why.code, "%s", why.msg);
+    return registry_pull(m->o.store, n, &o, NULL, say, &last, e);
+}
+
+struct preload {
+    struct want w;
+    struct models *m;
+};
+
+static void on_loaded(struct want *w, const struct err *e) {
+    struct preload *p = (struct preload *)(void *)w;
+    struct models *m = p->m;
+    if (e) log_msg(LOG_WARN, "preload: %s", e->msg);
+    models_done(m, w);
+    free(p);
+}
+
+void *models_preload(void *arg) {
+    struct models *m = arg;
+    struct preload *p = calloc(1, sizeof *p);
+    struct err e = {0};
+    pthread_mutex_lock(&m->lock);
+    char *name = m->o.preload ? strdup(m->o.preload) : NULL;
+    pthread_mutex_unlock(&m->lock);
+    if (!p || !name)
+        err_nomem(&e, "out of memory");
+    else if (name_parse(name, &p->w.name, &e) == 0 && fetch(m, &p->w.name, &e) == 0) {
+        p->m = m;
+        p->w.fn = on_loaded;
+        if (models_want(m, &p->w, &e) == 0) p = NULL; /* on_loaded's now */
+    }
+    if (e.code) log_msg(LOG_WARN, "preload of %s: %s", name ? name : "a model", e.msg);
+    free(p);
+    free(name);
+    return NULL;
+}
