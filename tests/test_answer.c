@@ -6,6 +6,7 @@
 
 #include "text/chat/answer.h"
 #include "text/chat/answer_style.h"
+#include "text/grammar/grammar.h"
 
 static const char tools_text[] =
     "[{'type':'function','function':{'name':'get_weather','description':'w','parameters':{'type':"
@@ -31,8 +32,7 @@ static json_t *json_of(const char *text) {
 struct log {
     struct buf out;
     int kind; /* of the last piece, so that neighbours become one */
-    int n_call;
-    bool ids_differ;
+    int n_call, n_text;
     char last_id[32];
 };
 
@@ -60,6 +60,7 @@ static int on_piece(void *ctx, const struct answer_piece *p) {
         log_call(l, p->call);
     } else {
         assert_true(p->text.n > 0);
+        l->n_text++;
         buf_append(&l->out, p->text.p, p->text.n);
     }
     return 0;
@@ -326,13 +327,172 @@ static void harmony(void **state) {
     expect(&off, "Hello.", "T Hello.");
 }
 
+/* ---- Forced calls ---- */
+
+static struct grammar *call_grammar(const char *parser, const char *name, bool parallel) {
+    const struct way w = {.parser = parser};
+    struct err e = {0};
+    struct buf text = {0};
+    json_t *tools = json_of(tools_text);
+    struct answer *a = open_answer(&w);
+    if (answer_call_grammar(a, tools, name, parallel, &text, &e) != 0)
+        fail_msg("%s: %s", parser, e.msg);
+    struct grammar *g = grammar_parse(buf_view(&text), &e);
+    if (!g) fail_msg("%s: %s in\n%s", parser, e.msg, text.p);
+    buf_fini(&text);
+    json_decref(tools);
+    answer_free(a);
+    return g;
+}
+
+static uint32_t dice(uint32_t *seed) {
+    *seed = *seed * 1664525u + 1013904223u;
+    return *seed >> 16;
+}
+
+/* One of the bytes that may come next; most of them are those that close something, so that the
+ * walk ends. */
+static int next_byte(struct acceptor *c, uint32_t *seed) {
+    static const char closing[] = "\"}])\n<></<|,:";
+    struct err e = {0};
+    for (int i = 0; i < 60; i++) {
+        const bool close = dice(seed) % 3 != 0;
+        const int b =
+            close ? closing[dice(seed) % (sizeof closing - 1)] : (int)(' ' + dice(seed) % 95);
+        if (accept_byte(c, (uint8_t)b, &e) == 1) return b;
+    }
+    for (int b = 255; b > 0; b--) {
+        if (b < 32 && b != '\n') continue;
+        if (accept_byte(c, (uint8_t)b, &e) == 1) return b;
+    }
+    return -1;
+}
+
+/* What the grammar lets through is read as calls of its tools, at every length. */
+static void walks_are_calls(const struct way *w, const struct grammar *g, const char *name,
+                            uint32_t seed) {
+    struct err e = {0};
+    struct log l = {.kind = -1};
+    struct buf text = {0};
+    struct acceptor *c = accept_new(g, &e);
+    while (text.n < 900 && !(accept_done(c) && (text.n > 300 || dice(&seed) % 2))) {
+        const int b = next_byte(c, &seed);
+        if (b < 0) break;
+        buf_byte(&text, (char)b);
+    }
+    const bool whole = accept_done(c);
+    accept_free(c);
+    if (whole) {
+        struct answer *a = open_answer(w);
+        assert_int_equal(answer_push(a, buf_view(&text), on_piece, &l), 0);
+        assert_int_equal(answer_finish(a, on_piece, &l), 0);
+        answer_free(a);
+        char want[100];
+        snprintf(want, sizeof want, "C %s", name ? name : "");
+        if (l.n_call == 0 || strncmp(l.out.p, want, strlen(want)) != 0 || l.n_text > 0)
+            fail_msg("%s: read as %s\n  %s", w->parser, l.out.p, text.p);
+    }
+    buf_fini(&text);
+    buf_fini(&l.out);
+}
+
+static const char *const forced[] = {
+    "hermes",    "llama3",      "mistral", "cohere",        "phi4",
+    "granite",   "deepseek-r1", "kimi",    "qwen3-coder",   "glm-4.7",
+    "deepseek3", "lfm2",        "olmo3",   "functiongemma", "gemma4",
+};
+
+static void forced_calls(void **state) {
+    (void)state;
+    for (size_t i = 0; i < sizeof forced / sizeof *forced; i++) {
+        const struct way w = {.parser = forced[i], .no_thinking = true};
+        struct grammar *any = call_grammar(forced[i], NULL, true);
+        struct grammar *one = call_grammar(forced[i], "get_weather", false);
+        for (uint32_t seed = 1; seed < 60; seed++) {
+            walks_are_calls(&w, any, NULL, seed);
+            walks_are_calls(&w, one, "get_weather", seed);
+        }
+        grammar_free(any);
+        grammar_free(one);
+    }
+}
+
+static void takes(const struct grammar *g, const char *text, bool want) {
+    struct err e = {0};
+    struct acceptor *c = accept_new(g, &e);
+    const char *p = text;
+    while (*p && accept_byte(c, (uint8_t)*p, &e) == 1)
+        p++;
+    if ((*p == 0 && accept_done(c)) != want) fail_msg("%s: %s", text, want ? p : "accepted");
+    accept_free(c);
+}
+
+/* The forms that the models' templates have, and what a schema forbids. */
+static void forced_forms(void **state) {
+    (void)state;
+    struct grammar *g = call_grammar("hermes", "get_weather", false);
+    static const char form[] = "<tool_call>\n{\"name\": \"%s\", \"arguments\": %s}\n</tool_call>";
+    static const char *const cases[][2] = {{"{\"city\": \"Paris\"}", "y"},
+                                           {"{\"city\":\"Paris\",\"days\":3}", "y"},
+                                           {"{\"city\": \"Paris\", \"unit\": \"c\"}", "y"},
+                                           {"{\"city\": \"Paris\", \"unit\": \"k\"}", "n"},
+                                           {"{\"days\": 3}", "n"},
+                                           {"{\"city\": 1}", "n"},
+                                           {"{\"city\": \"P\", \"x\": 1}", "n"}};
+    char text[300];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        snprintf(text, sizeof text, form, "get_weather", cases[i][0]);
+        takes(g, text, *cases[i][1] == 'y');
+    }
+    snprintf(text, sizeof text, form, "now", "{}");
+    takes(g, text, false);
+    grammar_free(g);
+    g = call_grammar("qwen3-coder", NULL, false);
+    takes(g,
+          "\n\n<tool_call>\n<function=get_weather>\n<parameter=city>\nParis < x\n</parameter>\n"
+          "<parameter=unit>\nf\n</parameter>\n</function>\n</tool_call>",
+          true);
+    takes(g, "<tool_call>\n<function=get_weather>\n</function>\n</tool_call>", false);
+    takes(g, "<tool_call>\n<function=now>\n</function>\n</tool_call>", true);
+    grammar_free(g);
+    g = call_grammar("lfm2", NULL, true);
+    takes(g, "<|tool_call_start|>[get_weather(city=\"Paris\", unit=\"c\"), now()]<|tool_call_end|>",
+          true);
+    takes(g, "<|tool_call_start|>[get_weather(unit=\"c\")]<|tool_call_end|>", false);
+    grammar_free(g);
+}
+
+static void forced_refusals(void **state) {
+    (void)state;
+    const struct way w = {.parser = "hermes"}, h = {.parser = "harmony"};
+    struct err e = {0};
+    struct buf out = {0};
+    json_t *tools = json_of(tools_text);
+    struct answer *a = open_answer(&w), *b = open_answer(&h);
+    assert_int_equal(answer_call_grammar(a, tools, "nope", false, &out, &e), -1);
+    assert_int_equal(e.code, ERR_USAGE);
+    assert_int_equal(answer_call_grammar(b, tools, NULL, false, &out, &e), -1);
+    assert_int_equal(e.code, ERR_UNSUPPORTED);
+    json_decref(tools);
+    tools = json_of("[{'type':'function','function':{'name':'f','parameters':{'type':'object',"
+                    "'properties':{'x':{'not':{}}}}}}]");
+    assert_int_equal(answer_call_grammar(a, tools, NULL, false, &out, &e), -1);
+    assert_int_equal(e.code, ERR_UNSUPPORTED);
+    assert_non_null(strstr(e.msg, "not"));
+    json_decref(tools);
+    buf_fini(&out);
+    answer_free(a);
+    answer_free(b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(hermes),         cmocka_unit_test(no_calls),
         cmocka_unit_test(thinking),       cmocka_unit_test(llama3),
         cmocka_unit_test(mistral),        cmocka_unit_test(json_families),
         cmocka_unit_test(named_families), cmocka_unit_test(word_families),
-        cmocka_unit_test(harmony),
+        cmocka_unit_test(harmony),        cmocka_unit_test(forced_calls),
+        cmocka_unit_test(forced_forms),   cmocka_unit_test(forced_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
