@@ -327,6 +327,99 @@ static void harmony(void **state) {
     expect(&off, "Hello.", "T Hello.");
 }
 
+/* ---- What templates write is read ---- */
+
+static struct chat_template *golden_template(const char *file) {
+    char rel[300];
+    size_t n;
+    struct err e = {0};
+    snprintf(rel, sizeof rel, "chat/templates/%s", file);
+    char *source = (char *)slurp(golden(rel), &n);
+    struct chat_template *t = chat_template_new((struct str){source, n}, &e);
+    if (!t) fail_msg("%s: %s", file, e.msg);
+    free(source);
+    return t;
+}
+
+/* The last turn of a conversation as the template writes it: what is new against the prompt that
+ * ends where it begins. */
+static char *last_turn(const struct chat_template *t, const char *conversation, const json_t *tools,
+                       struct err *e) {
+    struct chat_prompt before = {0}, whole = {0};
+    json_t *messages = json_of(conversation);
+    struct chat_input in = {.messages = messages,
+                            .tools = tools,
+                            .bos = STR("<s>"),
+                            .eos = STR("</s>"),
+                            .now_s = 1751632496};
+    char *turn = NULL;
+    int rc = chat_render(t, &in, &whole, e);
+    json_array_remove(messages, json_array_size(messages) - 1);
+    in.add_generation_prompt = true;
+    if (rc == 0) rc = chat_render(t, &in, &before, e);
+    if (rc == 0) {
+        size_t n = 0;
+        while (n < before.text.n && n < whole.text.n && before.text.p[n] == whole.text.p[n])
+            n++;
+        const char *open = memrchr(whole.text.p, '<', n), *end = memrchr(whole.text.p, '>', n);
+        if (n < before.text.n && open && (!end || end < open)) n = (size_t)(open - whole.text.p);
+        turn = strdup(whole.text.p + n);
+    }
+    chat_prompt_fini(&before);
+    chat_prompt_fini(&whole);
+    json_decref(messages);
+    return turn;
+}
+
+static const char call_turn[] =
+    "[{'role':'user','content':'Weather?'},{'role':'assistant','content':'','tool_calls':[{'id':"
+    "'call12345','function':{'name':'get_weather','arguments':{'city':'Paris'}}}]}]";
+
+struct round {
+    int n_read, n_template;
+    char last[200];
+};
+
+static void read_back(void *ctx, int line, json_t *c) {
+    (void)line;
+    struct round *r = ctx;
+    struct err e = {0};
+    const char *file = json_string_value(json_object_get(c, "template"));
+    if (strcmp(file, r->last) == 0) return;
+    snprintf(r->last, sizeof r->last, "%s", file);
+    struct chat_template *t = golden_template(file);
+    json_t *tools = json_of(tools_text);
+    if (chat_template_caps(t).tools) {
+        const struct answer_opts o = {.tools = tools, .thinking = true};
+        struct log l = {.kind = -1};
+        char *turn = last_turn(t, call_turn, tools, &e);
+        struct answer *a = answer_new(t, &o, &e);
+        r->n_template++;
+        if (turn && a) {
+            assert_int_equal(answer_push(a, str_of(turn), on_piece, &l), 0);
+            assert_int_equal(answer_finish(a, on_piece, &l), 0);
+        }
+        if (l.out.p && strstr(l.out.p, CALL))
+            r->n_read++;
+        else
+            print_error("%s (%s): %s\n  from %s\n", file, chat_template_style(t)->name,
+                        l.out.p ? l.out.p : e.msg, turn ? turn : "");
+        buf_fini(&l.out);
+        free(turn);
+        answer_free(a);
+    }
+    json_decref(tools);
+    chat_template_free(t);
+}
+
+static void templates_read_back(void **state) {
+    (void)state;
+    struct round r = {0};
+    each_jsonl(golden("chat/chat.jsonl"), read_back, &r);
+    print_message("%d of %d templates\n", r.n_read, r.n_template);
+    assert_true(r.n_read >= (golden_is_full() ? 30 : 3));
+}
+
 /* ---- Forced calls ---- */
 
 static struct grammar *call_grammar(const char *parser, const char *name, bool parallel) {
@@ -487,12 +580,13 @@ static void forced_refusals(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(hermes),         cmocka_unit_test(no_calls),
-        cmocka_unit_test(thinking),       cmocka_unit_test(llama3),
-        cmocka_unit_test(mistral),        cmocka_unit_test(json_families),
-        cmocka_unit_test(named_families), cmocka_unit_test(word_families),
-        cmocka_unit_test(harmony),        cmocka_unit_test(forced_calls),
-        cmocka_unit_test(forced_forms),   cmocka_unit_test(forced_refusals),
+        cmocka_unit_test(hermes),          cmocka_unit_test(no_calls),
+        cmocka_unit_test(thinking),        cmocka_unit_test(llama3),
+        cmocka_unit_test(mistral),         cmocka_unit_test(json_families),
+        cmocka_unit_test(named_families),  cmocka_unit_test(word_families),
+        cmocka_unit_test(harmony),         cmocka_unit_test(templates_read_back),
+        cmocka_unit_test(forced_calls),    cmocka_unit_test(forced_forms),
+        cmocka_unit_test(forced_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,53 +9,12 @@
 #include <stdlib.h>
 
 #include "text/chat/answer_priv.h"
+#include "text/chat/answer_write.h"
 #include "text/grammar/schema.h"
-
-struct writing {
-    const char *style, *first, *before, *mid, *after, *join, *last; /* mid NULL: JSON */
-};
-
-static const struct writing writings[] = {
-    {"hermes", "", "<tool_call>\n", NULL, "\n</tool_call>", "\n", ""},
-    {"llama3", "", "", NULL, "", "; ", ""},
-    {"json", "", "", NULL, "", "\n", ""},
-    {"mistral", "[TOOL_CALLS][", "", NULL, "", ", ", "]"},
-    {"command-r", "<|START_ACTION|>[", "", NULL, "", ", ", "]<|END_ACTION|>"},
-    {"action", "Action: ```json\n[", "", NULL, "", ", ", "]```"},
-    {"phi4", "<|tool_call|>[", "", NULL, "", ", ", "]<|/tool_call|>"},
-    {"granite", "<|tool_call|>[", "", NULL, "", ", ", "]"},
-    {"apriel", "<tool_calls>[", "", NULL, "", ", ", "]</tool_calls>"},
-    {"gigachat", "", "<|function_call|>", NULL, "", "", ""},
-    {"deepseek-r1", "<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>function<｜tool▁sep｜>",
-     "\n```json\n", "\n```<｜tool▁call▁end｜>", "\n", "<｜tool▁calls▁end｜>"},
-    {"deepseek", "<｜tool▁calls▁begin｜>", "<｜tool▁call▁begin｜>", "<｜tool▁sep｜>",
-     "<｜tool▁call▁end｜>", "", "<｜tool▁calls▁end｜>"},
-    {"kimi", "<|tool_calls_section_begin|>", "<|tool_call_begin|>functions.",
-     ":0<|tool_call_argument_begin|>", "<|tool_call_end|>", "", "<|tool_calls_section_end|>"},
-    {"functionary-3.1", "", "<function=", ">", "</function>", "", ""},
-    {"functionary-3.2", "", ">>>", "\n", "", "\n", ""},
-    {"qwen3-coder", "", "<tool_call>\n<function=", ">\n", "</function>\n</tool_call>", "\n", ""},
-    {"glm", "", "<tool_call>", "\n", "</tool_call>", "\n", ""},
-    {"dsml", "<｜DSML｜function_calls>\n", "<｜DSML｜invoke name=\"", "\">\n",
-     "</｜DSML｜invoke>\n", "", "</｜DSML｜function_calls>"},
-    {"minicpm", "", "<function name=\"", "\">", "</function>", "\n", ""},
-    {"lfm2", "<|tool_call_start|>[", "", "(", ")", ", ", "]<|tool_call_end|>"},
-    {"olmo3", "<function_calls>\n", "", "(", ")", "\n", "\n</function_calls>"},
-    {"tool_code", "```tool_code\n", "", "(", ")", "\n", "\n```"},
-    {"functiongemma", "", "<start_function_call>call:", "{", "}<end_function_call>", "", ""},
-    {"gemma4", "", "<|tool_call>call:", "{", "}<tool_call|>", "", ""},
-};
-
-/* How a parameter is written: around its key and its value, what stands between two, and the mark
- * around texts (NULL: texts are plain, up to the next '<'). */
-struct param_form {
-    const char *before, *mid, *after, *join, *quote;
-    bool json_texts;
-};
 
 struct maker {
     const struct answer *a;
-    const struct writing *w;
+    const struct call_writing *w;
     struct buf *out;
     int n_rule; /* of the schemas */
     struct err *e;
@@ -194,40 +153,15 @@ static int joined_params(struct maker *m, const struct param_form *f, int tool,
     return rc;
 }
 
-static struct param_form form_of(const struct answer_style *s) {
-    switch (s->form[0].body) {
-    case BODY_XML:
-        return (struct param_form){"<parameter=", ">\n", "\n</parameter>\n", "", NULL, false};
-    case BODY_KEYS:
-        return (struct param_form){
-            "<arg_key>", "</arg_key>\n<arg_value>", "</arg_value>\n", "", NULL, false};
-    case BODY_INVOKE:
-        if (s->form[0].sep)
-            return (struct param_form){"<param name=\"", "\">", "</param>", "", NULL, false};
-        return (struct param_form){"<｜DSML｜parameter name=\"",
-                                   "\" string=\"false\">",
-                                   "</｜DSML｜parameter>\n",
-                                   "",
-                                   NULL,
-                                   true};
-    case BODY_BRACES: return (struct param_form){"", ":", "", ",", s->form[0].sep, false};
-    default: return (struct param_form){"", "=", "", ", ", NULL, true};
-    }
-}
-
 /* ---- Calls ---- */
-
-static bool has_json_args(const struct answer_style *s) {
-    return s->bare || s->form[0].body == BODY_JSON || s->form[0].body == BODY_NAMED;
-}
 
 static int one_call(struct maker *m, int i, const json_t *tool) {
     const struct answer_style *s = &m->a->style;
     const json_t *name = json_object_get(tool, "name");
     json_t *schema = schema_of(tool);
     int rc = 0, rule = 0;
-    const bool whole = !m->w->mid || has_json_args(s);
-    const struct param_form f = form_of(s);
+    const bool whole = !m->w->mid || answer_args_are_json(s);
+    const struct param_form f = answer_param_form(s);
     if (whole)
         rc = rule = schema_part_to_gbnf(schema, &m->n_rule, m->out, m->e);
     else
@@ -256,15 +190,9 @@ static int one_call(struct maker *m, int i, const json_t *tool) {
     return rc < 0 ? -1 : 0;
 }
 
-static const struct writing *find_writing(const char *style) {
-    for (size_t i = 0; i < sizeof writings / sizeof *writings; i++)
-        if (strcmp(writings[i].style, style) == 0) return &writings[i];
-    return NULL;
-}
-
 int answer_call_grammar(const struct answer *a, const json_t *tools, const char *name,
                         bool parallel, struct buf *out, struct err *e) {
-    struct maker m = {.a = a, .w = find_writing(a->style.name), .out = out, .e = e};
+    struct maker m = {.a = a, .w = answer_writing_of(a->style.name), .out = out, .e = e};
     const json_t *t;
     size_t i;
     int n = 0;

@@ -48,7 +48,7 @@ struct chat_template *chat_template_new(struct str source, struct err *e) {
         t->go = gotmpl_new(source, &why);
     } else if (source.n > 0) {
         t->builtin = builtin_new(source);
-        jinja_chat_init(&t->jinja, source, &t->know, &why);
+        jinja_chat_init(&t->jinja, source, &t->know, &t->style, &why);
     }
     if (t->go || t->builtin || t->jinja.t) return t;
     chat_template_free(t);
@@ -83,7 +83,7 @@ static bool has_switch(const struct chat_template *t) {
 
 struct chat_caps chat_template_caps(const struct chat_template *t) {
     return (struct chat_caps){
-        .tools = t->know.tools && (t->go || t->jinja.t),
+        .tools = t->know.tools && (t->go || t->jinja.t) && answer_style_calls(&t->style),
         .thinking = t->style.think_open || has_switch(t) || t->know.effort ||
                     (t->go && t->know.thinking_field),
         .insert = t->know.prefix_gap,
