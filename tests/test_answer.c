@@ -1,4 +1,5 @@
 /* text/chat/answer*: what comes of answers, and that it does not depend on how they were cut. */
+#include "chat_rig.h"
 #include "support.h"
 
 #include <stdlib.h>
@@ -15,18 +16,6 @@ static const char tools_text[] =
     "'now','parameters':{'type':'object','properties':{}}}},{'type':'function','function':{'name':"
     "'deep','parameters':{'type':'object','properties':{'a':{'type':'object'},'l':{'type':'array'},"
     "'s':{'type':'string'}}}}}]";
-
-/* JSON with ' for ". */
-static json_t *json_of(const char *text) {
-    char *z = strdup(text);
-    json_error_t je;
-    for (char *p = z; *p; p++)
-        if (*p == '\'') *p = '"';
-    json_t *j = json_loads(z, 0, &je);
-    if (!j) fail_msg("%s: %s", je.text, z);
-    free(z);
-    return j;
-}
 
 /* The pieces of an answer in one line: "T(text)", "H(thinking)", "C name {arguments}". */
 struct log {
@@ -329,18 +318,6 @@ static void harmony(void **state) {
 
 /* ---- What templates write is read ---- */
 
-static struct chat_template *golden_template(const char *file) {
-    char rel[300];
-    size_t n;
-    struct err e = {0};
-    snprintf(rel, sizeof rel, "chat/templates/%s", file);
-    char *source = (char *)slurp(golden(rel), &n);
-    struct chat_template *t = chat_template_new((struct str){source, n}, &e);
-    if (!t) fail_msg("%s: %s", file, e.msg);
-    free(source);
-    return t;
-}
-
 /* The last turn of a conversation as the template writes it: what is new against the prompt that
  * ends where it begins. */
 static char *last_turn(const struct chat_template *t, const char *conversation, const json_t *tools,
@@ -387,7 +364,7 @@ static void read_back(void *ctx, int line, json_t *c) {
     const char *file = json_string_value(json_object_get(c, "template"));
     if (strcmp(file, r->last) == 0) return;
     snprintf(r->last, sizeof r->last, "%s", file);
-    struct chat_template *t = golden_template(file);
+    struct chat_template *t = template_of(file);
     json_t *tools = json_of(tools_text);
     if (chat_template_caps(t).tools) {
         const struct answer_opts o = {.tools = tools, .thinking = true};

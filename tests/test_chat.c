@@ -1,4 +1,5 @@
 /* text/chat/: built-in templates against the golden renderings; nobody forges control tokens. */
+#include "chat_rig.h"
 #include "support.h"
 
 #include <stdio.h>
@@ -9,18 +10,6 @@
 #include "text/chat/features.h"
 
 enum { MAX_MESSAGES = 64 };
-
-static struct chat_template *template_of(const char *file) {
-    char rel[300];
-    size_t n;
-    struct err e = {0};
-    snprintf(rel, sizeof rel, "chat/templates/%s", file);
-    char *source = (char *)slurp(golden(rel), &n);
-    struct chat_template *t = chat_template_new((struct str){source, n}, &e);
-    if (!t) assert_int_equal(e.code, ERR_UNSUPPORTED);
-    free(source);
-    return t;
-}
 
 static struct str json_str(const json_t *o, const char *key) {
     const json_t *s = json_object_get(o, key);
@@ -178,13 +167,6 @@ static bool same_variables(const json_t *c) {
            !json_object_get(c, "error");
 }
 
-static int count_of(const struct buf *text, const char *z) {
-    int n = 0;
-    for (const char *at = text->p; (at = strstr(at, z)); at++)
-        n++;
-    return n;
-}
-
 static void check_request(void *ctx, int line, json_t *c) {
     struct tally *y = ctx;
     struct chat_input in = {.tools = json_object_get(c, "tools"),
@@ -301,13 +283,6 @@ static void unknown_role_is_refused(void **state) {
 
 /* ---- Forging -----------------------------------------------------------------------------------
  */
-
-static int count_control(const struct vocab *v, const struct ids *ids) {
-    int n = 0;
-    for (size_t i = 0; i < ids->n; i++)
-        n += vocab_attr(v, ids->v[i]) == TOKEN_CONTROL;
-    return n;
-}
 
 static void ask(const struct chat_template *t, const struct vocab *v, struct str text,
                 struct ids *ids, struct buf *back) {

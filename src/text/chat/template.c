@@ -282,7 +282,7 @@ static void settle_thinking(const struct chat_template *t, const struct chat_inp
     const bool opened = ends_in(p, open), closed = ends_in(p, close);
     if (in->thinking == CHAT_THINK_OFF && (opened || (!closed && !has_switch(t)))) {
         if (!opened) say(p, open);
-        say(p, "\n\n");
+        say(p, p->text.p[p->text.n - 1] == '\n' ? "\n" : "\n\n");
         say(p, close);
         say(p, "\n\n");
         return;
