@@ -45,11 +45,15 @@ void answer_tell_calls(struct answer *a, const json_t *calls) {
 void answer_consume(struct answer *a, size_t n) {
     if (n > 0) a->last = a->held.p[n - 1];
     buf_drop(&a->held, n);
+    a->n_given -= n < a->n_given ? n : a->n_given;
     a->scan = 0;
 }
 
 /* The first n bytes of held, as text. */
 static void tell_text(struct answer *a, size_t n) {
+    const size_t given = n < a->n_given ? n : a->n_given;
+    answer_consume(a, given);
+    n -= given;
     struct str s = {a->held.p, n};
     while (a->drop_blank && s.n > 0 && answer_blank(s.p[0]))
         s.p++, s.n--;
@@ -278,7 +282,7 @@ static int choose_style(struct answer *a, const struct chat_template *t,
     static const struct answer_style none = {.name = "none"};
     if (o->parser && *o->parser) return answer_style_named(o->parser, &a->style, e);
     a->style = t ? *chat_template_style(t) : none;
-    if (a->tools && !a->style.bare && !a->style.form[0].body && !a->style.harmony)
+    if (a->tools && !answer_style_calls(&a->style))
         return err_set(e, ERR_UNSUPPORTED,
                        "this model does not support tools: its template shows no form of calls");
     return 0;
@@ -303,6 +307,10 @@ struct answer *answer_new(const struct chat_template *t, const struct answer_opt
     a->state = o->in_thinking && a->style.think_close ? AT_THINK : AT_START;
     a->drop_blank = a->state == AT_THINK && a->thinking;
     a->last = '\n';
+    if (a->style.starts && a->tools) {
+        a->n_given = strlen(a->style.starts);
+        buf_str(&a->held, a->style.starts);
+    }
     a->channel = o->in_thinking ? ANSWER_THINKING : ANSWER_TEXT;
     a->headed = o->in_thinking;
     return a;
@@ -338,7 +346,8 @@ int answer_finish(struct answer *a, answer_fn *fn, void *ctx) {
 
 bool answer_in_text(const struct answer *a) {
     if (a->style.harmony) return a->headed && !a->callee && a->channel == ANSWER_TEXT;
-    if (a->state == AT_START) return !(a->style.think_open && a->thinking) && a->held.n == 0;
+    if (a->state == AT_START)
+        return !(a->style.think_open && a->thinking) && a->held.n == a->n_given;
     return a->state == AT_TEXT && a->held.n == 0;
 }
 

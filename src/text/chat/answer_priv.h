@@ -39,6 +39,7 @@ struct answer {
     bool thinking; /* told apart */
     enum answer_state state;
     struct buf held; /* not told yet */
+    size_t n_given;  /* of held: not the model's, but the end of the prompt (style.starts) */
     size_t scan;     /* of held: has no mark */
     const struct call_form *form;
     size_t body;

@@ -35,11 +35,17 @@ struct answer_style {
     const char *think_open, *think_close; /* NULL: it does not think */
     struct call_form form[STYLE_FORMS];   /* body BODY_NONE ends it */
     const char *noise[STYLE_NOISE];       /* marks without meaning of their own: left out */
-    bool bare;         /* a call may be plain JSON at the beginning of the answer */
-    bool harmony;      /* channels: answer_harmony.c */
-    const char *args;  /* the key of arguments that the family writes; NULL: "arguments" */
-    const char *title; /* the key of the name; NULL: "name" */
+    const char *starts; /* the prompt ends with this part of the answer's first mark, or NULL */
+    bool bare;          /* a call may be plain JSON at the beginning of the answer */
+    bool harmony;       /* channels: answer_harmony.c */
+    const char *args;   /* the key of arguments that the family writes; NULL: "arguments" */
+    const char *title;  /* the key of the name; NULL: "name" */
 };
+
+/* Calls of this style can be read. */
+static inline bool answer_style_calls(const struct answer_style *s) {
+    return s->bare || s->harmony || s->form[0].body != BODY_NONE;
+}
 
 /* By the words of a template; the last style knows no marks. */
 struct answer_style answer_style_of(struct str source);

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "base/utf8.h"
+#include "text/chat/answer_write.h"
 
 json_t *chat_json_text(struct str s) {
     return json_stringn(s.n ? s.p : "", s.n);
@@ -217,7 +218,19 @@ static void add_thinking(json_t *o, const json_t *m, const struct chat_features 
     }
 }
 
-json_t *chat_json_for_jinja(const json_t *messages, const struct chat_features *f, bool args_text) {
+/* The text of a message with its calls behind it. */
+static void add_calls_as_text(json_t *o, const json_t *m, const struct answer_style *style) {
+    const struct str said = text_of(json_object_get(m, "content"));
+    struct buf text = {0};
+    buf_append(&text, said.p, said.n);
+    if (said.n > 0) buf_str(&text, "\n");
+    answer_write_calls(style, json_object_get(m, "tool_calls"), &text);
+    if (!text.failed) set_text(o, "content", buf_view(&text));
+    buf_fini(&text);
+}
+
+json_t *chat_json_for_jinja(const json_t *messages, const struct chat_features *f,
+                            const struct answer_style *style, bool args_text) {
     json_t *out = json_array();
     const json_t *m;
     size_t i;
@@ -226,7 +239,9 @@ json_t *chat_json_for_jinja(const json_t *messages, const struct chat_features *
         json_object_set(o, "role", json_object_get(m, "role"));
         set_text(o, "content", text_of(json_object_get(m, "content")));
         add_thinking(o, m, f);
-        if (is_set(m, "tool_calls"))
+        if (is_set(m, "tool_calls") && !f->calls)
+            add_calls_as_text(o, m, style);
+        else if (is_set(m, "tool_calls"))
             json_object_set_new(o, "tool_calls",
                                 calls_for_jinja(json_object_get(m, "tool_calls"), args_text));
         copy_text(o, "name", m, "tool_name");
@@ -248,6 +263,41 @@ json_t *chat_json_for_go(const json_t *messages) {
             if (!json_is_object(json_object_get(f, "arguments")))
                 json_object_set_new(f, "arguments", json_object());
         }
+    }
+    return out;
+}
+
+static void set_missing(json_t *o, const char *key, json_t *value) {
+    if (json_object_get(o, key))
+        json_decref(value);
+    else
+        json_object_set_new(o, key, value);
+}
+
+static void describe(json_t *properties, int depth) {
+    const char *key;
+    json_t *p;
+    json_object_foreach(properties, key, p) {
+        if (!json_is_object(p) || depth > 16) continue;
+        set_missing(p, "type", json_string("string"));
+        set_missing(p, "description", json_string(""));
+        describe(json_object_get(p, "properties"), depth + 1);
+    }
+}
+
+json_t *chat_json_described(const json_t *tools) {
+    json_t *out = json_deep_copy(tools), *t;
+    size_t i;
+    json_array_foreach(out, i, t) {
+        json_t *f = json_object_get(t, "function");
+        set_missing(t, "type", json_string("function"));
+        set_missing(f, "description", json_string(""));
+        set_missing(f, "parameters", json_object());
+        json_t *p = json_object_get(f, "parameters");
+        set_missing(p, "type", json_string("object"));
+        set_missing(p, "properties", json_object());
+        set_missing(p, "required", json_array());
+        describe(json_object_get(p, "properties"), 0);
     }
     return out;
 }

@@ -24,6 +24,12 @@ struct chat_message *chat_json_views(const json_t *messages);
 
 /* Messages for a Jinja template as the libraries that run these give them: "reasoning_content" and
  * its other names, "name" of a tool's answer, texts that are always there.  args_text: arguments as
- * JSON text.  For a Go template: calls counted.  NULL: memory is out. */
-json_t *chat_json_for_jinja(const json_t *messages, const struct chat_features *f, bool args_text);
+ * JSON text.  A template that reads no calls gets them in the texts, in the form of the style.  For
+ * a Go template: calls counted.  NULL: memory is out. */
+json_t *chat_json_for_jinja(const json_t *messages, const struct chat_features *f,
+                            const struct answer_style *style, bool args_text);
 json_t *chat_json_for_go(const json_t *messages);
+
+/* A copy of tools in which every function and parameter has a description and a type, and every
+ * function parameters.  NULL: memory is out. */
+json_t *chat_json_described(const json_t *tools);

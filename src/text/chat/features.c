@@ -101,6 +101,7 @@ static bool has(struct str s, const char *z) {
 struct chat_features jinja_features(struct str s) {
     struct chat_features f = {
         .tools = jinja_reads_variable(s, "tools"),
+        .calls = jinja_reads_field(s, "tool_calls"),
         .documents = jinja_reads_variable(s, "documents"),
         .enable_thinking = jinja_reads_variable(s, "enable_thinking"),
         .thinking_var = jinja_reads_variable(s, "thinking"),
@@ -131,6 +132,7 @@ static bool go_reads(struct str s, const char *field) {
 struct chat_features go_features(struct str s) {
     return (struct chat_features){
         .tools = go_reads(s, ".Tools"),
+        .calls = go_reads(s, ".ToolCalls"),
         .prefix_gap = go_reads(s, ".Suffix"),
         .enable_thinking = go_reads(s, ".Think") || go_reads(s, ".IsThinkSet"),
         .effort = go_reads(s, ".ThinkLevel"),

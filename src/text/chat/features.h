@@ -7,6 +7,7 @@
 
 struct chat_features {
     bool tools; /* shows them to the model */
+    bool calls; /* shows earlier calls of them */
     bool documents;
     bool prefix_gap;      /* Go: prompt and suffix */
     bool enable_thinking; /* Jinja: variables by which thinking is switched */

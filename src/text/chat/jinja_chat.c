@@ -54,7 +54,7 @@ static int add_vars(const struct jinja_chat *c, const struct chat_input *in, jso
 static json_t *variables(const struct jinja_chat *c, const struct chat_input *in) {
     json_t *vars = json_object();
     json_object_set_new(vars, "messages",
-                        chat_json_for_jinja(in->messages, &c->know, c->args_text));
+                        chat_json_for_jinja(in->messages, &c->know, c->style, c->args_text));
     json_object_set_new(vars, "tools", or_null(in->tools));
     json_object_set_new(vars, "documents", or_null(in->documents));
     json_object_set_new(vars, "add_generation_prompt", json_boolean(in->add_generation_prompt));
@@ -73,6 +73,13 @@ int jinja_chat_render(const struct jinja_chat *c, const struct chat_input *in,
     int rc = json_object_get(vars, "messages") ? 0 : err_nomem(e, "chat template");
     if (rc == 0) rc = add_vars(c, in, vars, e);
     if (rc == 0) rc = jinja_render(c->t, vars, &o, out, e);
+    if (rc != 0 && e && e->code == ERR_FORMAT && json_array_size(in->tools) > 0) {
+        /* Many templates fail over a tool or parameter without a description. */
+        json_object_set_new(vars, "tools", chat_json_described(in->tools));
+        *e = (struct err){0};
+        chat_prompt_cut(out, 0);
+        rc = jinja_render(c->t, vars, &o, out, e);
+    }
     json_decref(vars);
     return rc;
 }
@@ -106,8 +113,8 @@ static void try_calls(struct jinja_chat *c) {
 }
 
 int jinja_chat_init(struct jinja_chat *c, struct str source, const struct chat_features *f,
-                    struct err *e) {
-    *c = (struct jinja_chat){.know = *f};
+                    const struct answer_style *style, struct err *e) {
+    *c = (struct jinja_chat){.know = *f, .style = style};
     c->t = jinja_new("chat template", source, e);
     c->source = c->t ? malloc(source.n + 1) : NULL;
     if (!c->source) {

@@ -1,6 +1,7 @@
 /* Conversations through a Jinja template. */
 #pragma once
 
+#include "text/chat/answer_style.h"
 #include "text/chat/chat.h"
 #include "text/chat/features.h"
 
@@ -11,12 +12,13 @@ struct jinja_chat {
     char *source;    /* [n_source], owned */
     size_t n_source;
     struct chat_features know;
-    bool args_text; /* it wants the arguments of calls as JSON text */
+    const struct answer_style *style; /* borrowed */
+    bool args_text;                   /* it wants the arguments of calls as JSON text */
 };
 
 /* Reads the template and tries how it takes calls.  -1: t is NULL, e says why. */
 int jinja_chat_init(struct jinja_chat *c, struct str source, const struct chat_features *f,
-                    struct err *e);
+                    const struct answer_style *style, struct err *e);
 void jinja_chat_fini(struct jinja_chat *c);
 
 /* Render in->messages as chat_render does; they have been checked. */

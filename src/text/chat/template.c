@@ -48,7 +48,7 @@ struct chat_template *chat_template_new(struct str source, struct err *e) {
         t->go = gotmpl_new(source, &why);
     } else if (source.n > 0) {
         t->builtin = builtin_new(source);
-        jinja_chat_init(&t->jinja, source, &t->know, &why);
+        jinja_chat_init(&t->jinja, source, &t->know, &t->style, &why);
     }
     if (t->go || t->builtin || t->jinja.t) return t;
     chat_template_free(t);
@@ -83,7 +83,7 @@ static bool has_switch(const struct chat_template *t) {
 
 struct chat_caps chat_template_caps(const struct chat_template *t) {
     return (struct chat_caps){
-        .tools = t->know.tools && (t->go || t->jinja.t),
+        .tools = t->know.tools && (t->go || t->jinja.t) && answer_style_calls(&t->style),
         .thinking = t->style.think_open || has_switch(t) || t->know.effort ||
                     (t->go && t->know.thinking_field),
         .insert = t->know.prefix_gap,
@@ -282,7 +282,7 @@ static void settle_thinking(const struct chat_template *t, const struct chat_inp
     const bool opened = ends_in(p, open), closed = ends_in(p, close);
     if (in->thinking == CHAT_THINK_OFF && (opened || (!closed && !has_switch(t)))) {
         if (!opened) say(p, open);
-        say(p, "\n\n");
+        say(p, p->text.p[p->text.n - 1] == '\n' ? "\n" : "\n\n");
         say(p, close);
         say(p, "\n\n");
         return;
