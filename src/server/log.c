@@ -2,6 +2,7 @@
 #include "server/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,7 +58,8 @@ static void *run(void *arg) {
 struct log *log_open(int fd, bool json, struct err *e) {
     struct log *l = calloc(1, sizeof *l);
     if (l) {
-        l->fd = fd, l->json = json;
+        l->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        l->json = json;
         pthread_mutex_init(&l->lock, NULL);
         pthread_cond_init(&l->more, NULL);
         if (pthread_create(&l->thread, NULL, run, l) == 0) return l;
@@ -74,6 +76,7 @@ void log_close(struct log *l) {
     pthread_cond_signal(&l->more);
     pthread_mutex_unlock(&l->lock);
     pthread_join(l->thread, NULL);
+    if (l->fd >= 0) close(l->fd);
     buf_fini(&l->waiting);
     pthread_cond_destroy(&l->more);
     pthread_mutex_destroy(&l->lock);

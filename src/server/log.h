@@ -15,7 +15,7 @@
 
 struct log;
 
-/* json false: "key=value".  fd is borrowed. */
+/* json false: "key=value".  fd is duplicated. */
 struct log *log_open(int fd, bool json, struct err *e);
 void log_close(struct log *l); /* writes what waits; accepts NULL */
 
