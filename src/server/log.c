@@ -13,7 +13,7 @@
 #include "base/json.h"
 #include "base/os.h"
 
-enum { WAITING_MAX = 4 << 20 };
+enum { WAITING_MAX = 4 << 20, BODY_SHOWN = 256 << 10 };
 
 struct log {
     int fd;
@@ -191,5 +191,14 @@ void log_put_request(struct log *l, const struct log_request *r) {
         set_count(j, "tokens", r->work->n_eval);
         set_count(j, "truncated_tokens", r->work->n_truncated);
     }
+    put(l, j);
+}
+
+void log_put_body(struct log *l, const char *id, struct str body) {
+    if (!l || body.n == 0) return;
+    json_t *j = begin(), *text = json_stringn(body.p, body.n < BODY_SHOWN ? body.n : BODY_SHOWN);
+    set_text(j, "id", id);
+    json_object_set_new(j, "body",
+                        text ? text : json_string("(not UTF-8, or cut inside a character)"));
     put(l, j);
 }
