@@ -139,7 +139,8 @@ static void *run(void *arg) {
 
 static void rig_open(struct rig *g, struct net_server_opts o) {
     struct err e;
-    if (!o.listen) o.listen = "127.0.0.1:0";
+    static const char *const usual[] = {"127.0.0.1:0"};
+    if (!o.n_listen) o.listen = usual, o.n_listen = 1;
     o.head = on_head, o.body = on_body, o.gone = on_gone, o.room = on_room;
     n_gone = n_full = n_room = 0;
     n_taken = 0;
@@ -501,7 +502,7 @@ static void unix_socket(void **state) {
     char *dir = temp_folder(), listen[100];
     snprintf(listen, sizeof listen, "unix:%s/s", dir);
     snprintf(a.sun_path, sizeof a.sun_path, "%s", listen + 5);
-    rig_open(&g, (struct net_server_opts){.listen = listen});
+    rig_open(&g, (struct net_server_opts){.listen = (const char *[]){listen}, .n_listen = 1});
     assert_int_equal(stat(a.sun_path, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
     const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -521,14 +522,15 @@ static void addresses(void **state) {
     struct net_server *s;
     struct err e;
     struct net_server_opts o = {.head = on_head, .body = on_body};
-    o.listen = "0.0.0.0:0";
+    o.n_listen = 1;
+    o.listen = (const char *[]){"0.0.0.0:0"};
     assert_int_equal(net_server_open(&s, &o, &e), -1);
     assert_int_equal(e.code, ERR_LIMIT);
-    o.listen = "localhost";
+    o.listen = (const char *[]){"localhost"};
     assert_int_equal(net_server_open(&s, &o, &e), -1);
     assert_int_equal(e.code, ERR_USAGE);
     struct rig g;
-    rig_open(&g, (struct net_server_opts){.listen = "[::1]:0"});
+    rig_open(&g, (struct net_server_opts){.listen = (const char *[]){"[::1]:0"}, .n_listen = 1});
     assert_true(g.port > 0);
     rig_close(&g);
 }

@@ -14,7 +14,7 @@
 
 static bool allow_remote;
 static struct opt_list listen_on;
-static const char *tls_cert, *tls_key, *key_file, *models;
+static const char *tls_cert, *tls_key, *key_file, *models, *config;
 
 const struct opt *cmd_serve_options(void) {
     static const struct opt table[] = {
@@ -25,6 +25,8 @@ const struct opt *cmd_serve_options(void) {
         {"tls-key", 0, OPT_STR, &tls_key, 0, 0, "FILE", "its private key, PEM"},
         {"api-key-file", 0, OPT_STR, &key_file, 0, 0, "FILE",
          "who may ask: lines NAME KEY [read|use|admin]"},
+        {"config", 0, OPT_STR, &config, 0, 0, "FILE",
+         "more settings: lines NAME=VALUE; default: CRIA_CONFIG"},
         {"allow-remote", 0, OPT_FLAG, &allow_remote, 0, 0, NULL,
          "other machines may ask although there are no keys"},
         {0},
@@ -94,6 +96,7 @@ int cmd_serve(int argc, char **argv, struct err *e) {
                                                          .tls_cert = tls_cert,
                                                          .tls_key = tls_key,
                                                          .api_key_file = key_file,
+                                                         .config = config,
                                                          .wide = allow_remote,
                                                          .store = models},
                                    e);

@@ -1,8 +1,8 @@
-/* One connection: IDLE -> HEAD -> BODY -> REPLY -> IDLE ..., or CLOSING, in which an error's answer
- * is flushed and what the client still sends is drained for 2 s (closing at once would reset the
- * connection and lose the answer).  Reading stays on during a reply: an end of file or an error
- * there is how a leaving client is seen; a half-close counts as leaving, as in Go's server. */
-#include <arpa/inet.h>
+/* One connection: (SHAKE, with TLS ->) IDLE -> HEAD -> BODY -> REPLY -> IDLE ..., or CLOSING, in
+ * which an error's answer is flushed and what the client still sends is drained for 2 s (closing at
+ * once would reset the connection and lose the answer).  Reading stays on during a reply: an end of
+ * file or an error there is how a leaving client is seen; a half-close counts as leaving, as in
+ * Go's server. */
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/os.h"
 #include "net/server_priv.h"
 
 static void set_timer(struct conn *c, int ms) {
@@ -19,7 +20,7 @@ static void set_timer(struct conn *c, int ms) {
 
 static void enter(struct conn *c, enum conn_state state) {
     const struct net_server_opts *o = &c->server->o;
-    const int ms[] = {o->idle_ms, o->head_ms, o->body_ms, o->write_ms, 2000};
+    const int ms[] = {o->head_ms, o->idle_ms, o->head_ms, o->body_ms, o->write_ms, 2000};
     c->state = state;
     c->n_window = 0;
     set_timer(c, ms[state]);
@@ -57,8 +58,15 @@ void conn_free(struct conn *c) {
     if (c->next) c->next->prev = c->prev;
     event_free(c->timer);
     bufferevent_free(c->bev);
+    peer_unref(s, c->peer);
     free(c);
-    if (s->n_conn-- == s->o.n_conn_max && s->listener) evconnlistener_enable(s->listener);
+    if (s->n_conn-- == s->o.n_conn_max) listeners_enable(s, true);
+}
+
+/* The client sees that no more comes. */
+static void end_output(struct conn *c) {
+    if (c->tls) tls_say_goodbye(c->tls);
+    shutdown(bufferevent_getfd(c->bev), SHUT_WR);
 }
 
 /* Nothing more is read as a request; what is in the output goes out first. */
@@ -67,8 +75,7 @@ static void start_closing(struct conn *c) {
     enter(c, CONN_CLOSING);
     bufferevent_enable(c->bev, EV_READ);
     evbuffer_drain(bufferevent_get_input(c->bev), (size_t)-1);
-    if (evbuffer_get_length(bufferevent_get_output(c->bev)) == 0)
-        shutdown(bufferevent_getfd(c->bev), SHUT_WR);
+    if (evbuffer_get_length(bufferevent_get_output(c->bev)) == 0) end_output(c);
 }
 
 /* The application has answered in head_fn: the body is not wanted. */
@@ -148,6 +155,7 @@ static bool take_head(struct conn *c) {
         return refuse(c, (int)-rc, why), false;
     }
     r->n_limit = rc;
+    c->body_start_ns = os_now_ns();
     enter(c, CONN_BODY);
     if (r->head.expect_continue && r->head.n_body_bytes && !is_started(r) &&
         evbuffer_get_length(in) == 0)
@@ -213,6 +221,7 @@ static void read_input(struct conn *c) {
     bool more = true;
     while (more) {
         switch (c->state) {
+        case CONN_SHAKE:
         case CONN_IDLE:
         case CONN_HEAD: more = read_head(c); break;
         case CONN_BODY: more = read_body(c); break;
@@ -278,15 +287,18 @@ static void on_read(struct bufferevent *bev, void *arg) {
 
 static void on_write(struct bufferevent *bev, void *arg) { /* the output is empty */
     struct conn *c = arg;
+    (void)bev;
     if (c->state == CONN_CLOSING)
-        shutdown(bufferevent_getfd(bev), SHUT_WR);
+        end_output(c);
     else
         conn_pump(c);
 }
 
 static void on_event(struct bufferevent *bev, short what, void *arg) {
+    struct conn *c = arg;
     (void)bev;
-    if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) conn_free(arg);
+    if ((what & BEV_EVENT_CONNECTED) && c->state == CONN_SHAKE) enter(c, CONN_IDLE);
+    if (what & (BEV_EVENT_EOF | BEV_EVENT_ERROR)) conn_free(c);
 }
 
 /* Bytes left the output: a reader that reads, however slowly, may go on. */
@@ -296,12 +308,20 @@ static void on_output(struct evbuffer *out, const struct evbuffer_cb_info *info,
     if (info->n_deleted && c->state == CONN_REPLY) set_timer(c, c->server->o.write_ms);
 }
 
+/* Has the whole body had its time? A paused one waits for us. */
+static bool is_late(struct conn *c) {
+    const int64_t now = os_now_ns(), window = (int64_t)c->server->o.body_ms * 1000000;
+    if (is_paused(c)) c->body_start_ns += window;
+    const int64_t ms = c->server->o.total_ms + c->req->n_body / 64; /* bytes / 64: 1 s for 64 KiB */
+    return now - c->body_start_ns > ms * 1000000;
+}
+
 static void on_timer(evutil_socket_t fd, short what, void *arg) {
     struct conn *c = arg;
     (void)fd, (void)what;
     if (c->state == CONN_HEAD) {
         refuse(c, 408, "the request head took too long");
-    } else if (c->state == CONN_BODY && (c->n_window >= 1024 || is_paused(c))) {
+    } else if (c->state == CONN_BODY && !is_late(c) && (c->n_window >= 1024 || is_paused(c))) {
         enter(c, CONN_BODY);
     } else if (c->state == CONN_BODY) {
         refuse(c, 408, "the body took too long");
@@ -312,39 +332,45 @@ static void on_timer(evutil_socket_t fd, short what, void *arg) {
     }
 }
 
-static void name_peer(struct conn *c, int fd, const struct sockaddr *a) {
-    struct ucred u = {0};
-    socklen_t n = sizeof u;
-    if (a->sa_family == AF_INET)
-        inet_ntop(AF_INET, &((const struct sockaddr_in *)a)->sin_addr, c->peer, sizeof c->peer);
-    else if (a->sa_family == AF_INET6)
-        inet_ntop(AF_INET6, &((const struct sockaddr_in6 *)a)->sin6_addr, c->peer, sizeof c->peer);
-    else if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &u, &n) == 0)
-        snprintf(c->peer, sizeof c->peer, "unix:%lu", (unsigned long)u.uid);
+/* The bufferevent of a new connection; it owns fd. */
+static struct bufferevent *open_bev(struct listener *l, int fd, struct ssl_st **ssl) {
+    struct net_server *s = l->server;
+    struct bufferevent *bev;
+    pthread_mutex_lock(&s->lock);
+    const bool tls = l->tls && s->tls;
+    if (tls)
+        bev = tls_accept(s->base, s->tls, fd, ssl);
+    else
+        bev = bufferevent_socket_new(s->base, fd, BEV_OPT_CLOSE_ON_FREE);
+    pthread_mutex_unlock(&s->lock);
+    return bev;
 }
 
-void conn_new(struct net_server *s, int fd, const struct sockaddr *a) {
+void conn_new(struct listener *l, int fd, const struct sockaddr *a) {
     const int one = 1;
-    struct conn *c = calloc(1, sizeof *c);
-    struct bufferevent *bev = bufferevent_socket_new(s->base, fd, BEV_OPT_CLOSE_ON_FREE);
+    struct net_server *s = l->server;
+    struct ssl_st *ssl = NULL;
+    struct peer *peer = peer_ref(s, fd, a);
+    struct conn *c = peer ? calloc(1, sizeof *c) : NULL;
     struct event *timer = c ? evtimer_new(s->base, on_timer, c) : NULL;
-    if (!c || !bev || !timer) {
-        if (bev) bufferevent_free(bev);
-        if (!bev) close(fd);
+    struct bufferevent *bev = timer ? open_bev(l, fd, &ssl) : NULL;
+    if (!bev) {
+        close(fd);
         if (timer) event_free(timer);
+        peer_unref(s, peer);
         free(c);
         return;
     }
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one,
                sizeof one); /* fails on Unix sockets: no matter */
     c->server = s, c->bev = bev, c->timer = timer;
-    name_peer(c, fd, a);
+    c->peer = peer, c->loopback = l->loopback, c->tls = ssl;
     c->next = s->conns;
     if (c->next) c->next->prev = c;
     s->conns = c;
-    if (++s->n_conn >= s->o.n_conn_max) evconnlistener_disable(s->listener);
+    if (++s->n_conn >= s->o.n_conn_max) listeners_enable(s, false);
     bufferevent_setcb(bev, on_read, on_write, on_event, c);
     evbuffer_add_cb(bufferevent_get_output(bev), on_output, c);
-    enter(c, CONN_IDLE);
+    enter(c, ssl ? CONN_SHAKE : CONN_IDLE);
     bufferevent_enable(bev, EV_READ | EV_WRITE);
 }

@@ -1,19 +1,13 @@
-/* The listener, the queue from other threads, the drain: net/server.h. */
+/* The queue from other threads, the drain, beginning and end: net/server.h. */
 #include "net/server.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netdb.h>
 #include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#include "net/address.h"
 #include "net/server_priv.h"
 
 const struct http_head *net_req_head(const struct net_req *r) {
@@ -29,7 +23,11 @@ void *net_req_ctx(const struct net_req *r) {
 }
 
 const char *net_req_peer(const struct net_req *r) {
-    return r->conn ? r->conn->peer : "";
+    return r->conn ? r->conn->peer->name : "";
+}
+
+bool net_req_is_loopback(const struct net_req *r) {
+    return r->conn && r->conn->loopback;
 }
 
 int net_server_port(const struct net_server *s) {
@@ -69,11 +67,10 @@ static void cut_all(evutil_socket_t fd, short what, void *arg) {
 
 static void start_drain(struct net_server *s, int ms) {
     const struct timeval tv = {ms / 1000, (ms % 1000) * 1000};
-    if (s->listener) evconnlistener_free(s->listener);
-    s->listener = NULL;
+    listeners_close(s);
     for (struct conn *c = s->conns, *next; c; c = next) {
         next = c->next;
-        if (c->state == CONN_IDLE) conn_free(c);
+        if (c->state == CONN_IDLE || c->state == CONN_SHAKE) conn_free(c);
     }
     evtimer_add(s->grace, &tv);
 }
@@ -104,85 +101,18 @@ static void on_wake(evutil_socket_t fd, short what, void *arg) {
     }
 }
 
-/* ---- listening ---- */
-
-static void on_accept(struct evconnlistener *l, evutil_socket_t fd, struct sockaddr *a, int n,
-                      void *arg) {
-    (void)l, (void)n;
-    conn_new(arg, fd, a);
-}
-
-/* Out of descriptors, say: rest for 100 ms instead of spinning. */
-static void on_accept_error(struct evconnlistener *l, void *arg) {
-    const struct timeval tv = {0, 100000};
-    struct net_server *s = arg;
-    evconnlistener_disable(l);
-    evtimer_add(s->pause, &tv);
-}
+/* ---- opening ---- */
 
 static void on_pause_over(evutil_socket_t fd, short what, void *arg) {
     struct net_server *s = arg;
     (void)fd, (void)what;
-    if (s->listener && s->n_conn < s->o.n_conn_max) evconnlistener_enable(s->listener);
-}
-
-static int bind_unix(struct net_server *s, const char *path, struct err *e) {
-    struct sockaddr_un a = {.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof a.sun_path)
-        return err_set(e, ERR_USAGE, "%s: too long for a Unix socket", path);
-    strcpy(a.sun_path, path);
-    const mode_t old = umask(0177); /* never open to others, not even at first */
-    s->listener = evconnlistener_new_bind(s->base, on_accept, s,
-                                          LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, -1,
-                                          (struct sockaddr *)&a, sizeof a);
-    umask(old);
-    if (!s->listener) return err_errno(e, path);
-    s->unix_path = strdup(path);
-    return s->unix_path ? 0 : err_nomem(e, path);
-}
-
-/* "ADDRESS:PORT" or "[IPv6]:PORT", both as numbers. */
-static bool parse_address(const char *text, struct sockaddr_storage *a, socklen_t *n) {
-    const struct addrinfo hints = {.ai_flags = AI_NUMERICHOST | AI_NUMERICSERV,
-                                   .ai_socktype = SOCK_STREAM};
-    struct addrinfo *found = NULL;
-    const char *colon = strrchr(text, ':');
-    char host[64];
-    size_t n_host = colon ? (size_t)(colon - text) : 0;
-    const bool brackets = n_host > 2 && text[0] == '[' && text[n_host - 1] == ']';
-    if (n_host == 0 || n_host >= sizeof host || !colon[1]) return false;
-    if (brackets) text++, n_host -= 2;
-    memcpy(host, text, n_host);
-    host[n_host] = 0;
-    if (getaddrinfo(host, colon + 1, &hints, &found) != 0) return false;
-    const bool good = brackets == (found->ai_family == AF_INET6);
-    memcpy(a, found->ai_addr, found->ai_addrlen);
-    *n = found->ai_addrlen;
-    freeaddrinfo(found);
-    return good;
-}
-
-static int bind_tcp(struct net_server *s, const char *text, struct err *e) {
-    struct sockaddr_storage a;
-    socklen_t n = 0, n_name = sizeof a;
-    if (!parse_address(text, &a, &n))
-        return err_set(e, ERR_USAGE, "%s: ADDRESS:PORT, [IPv6]:PORT or unix:PATH is accepted",
-                       text);
-    if (!s->o.wide && net_class_of((struct sockaddr *)&a) != NET_LOOPBACK)
-        return err_set(e, ERR_LIMIT, "%s: not a loopback address; it would be open to others",
-                       text);
-    s->listener = evconnlistener_new_bind(
-        s->base, on_accept, s, LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_REUSEABLE,
-        1024, (struct sockaddr *)&a, (int)n);
-    if (!s->listener) return err_errno(e, text);
-    if (getsockname(evconnlistener_get_fd(s->listener), (struct sockaddr *)&a, &n_name) == 0)
-        s->port = ntohs(a.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&a)->sin6_port
-                                                : ((struct sockaddr_in *)&a)->sin_port);
-    return 0;
+    if (s->n_conn < s->o.n_conn_max) listeners_enable(s, true);
 }
 
 static void set_defaults(struct net_server_opts *o) {
-    if (!o->listen) o->listen = "127.0.0.1:11434";
+    static const char *const usual[] = {"127.0.0.1:11434"};
+    if (!o->n_listen) o->listen = usual, o->n_listen = 1;
+    if (!o->total_ms) o->total_ms = 300000;
     if (!o->n_conn_max) o->n_conn_max = 12000;
     if (!o->idle_ms) o->idle_ms = 75000;
     if (!o->head_ms) o->head_ms = 10000;
@@ -206,18 +136,35 @@ int net_server_open(struct net_server **out, const struct net_server_opts *o, st
         s->grace = evtimer_new(s->base, cut_all, s);
     }
     int rc = 0;
-    if (!s->wake || !s->pause || !s->grace || event_add(s->wake, NULL) < 0)
+    if (s->o.n_listen > NET_LISTEN_MAX)
+        rc = err_set(e, ERR_USAGE, "server: %d addresses; %d are accepted", s->o.n_listen,
+                     NET_LISTEN_MAX);
+    else if (!s->wake || !s->pause || !s->grace || event_add(s->wake, NULL) < 0)
         rc = err_nomem(e, "server");
-    else if (strncmp(s->o.listen, "unix:", 5) == 0)
-        rc = bind_unix(s, s->o.listen + 5, e);
-    else
-        rc = bind_tcp(s, s->o.listen, e);
+    else if (s->o.tls_cert && !(s->tls = tls_new(s->o.tls_cert, s->o.tls_key, e)))
+        rc = -1;
+    for (int i = 0; rc == 0 && i < s->o.n_listen; i++)
+        rc = listener_open(s, s->o.listen[i], e);
     if (rc < 0) {
         net_server_close(s);
         return -1;
     }
-    evconnlistener_set_error_cb(s->listener, on_accept_error);
     *out = s;
+    return 0;
+}
+
+const char *net_server_address(const struct net_server *s, int i) {
+    return i < s->n_listener ? s->listener[i].address : NULL;
+}
+
+int net_server_tls(struct net_server *s, const char *cert, const char *key, struct err *e) {
+    struct ssl_ctx_st *new = tls_new(cert, key, e);
+    if (!new) return -1;
+    pthread_mutex_lock(&s->lock);
+    struct ssl_ctx_st *old = s->tls;
+    s->tls = new;
+    pthread_mutex_unlock(&s->lock);
+    tls_free(old); /* connections hold it as long as they need it */
     return 0;
 }
 
@@ -235,14 +182,13 @@ void net_server_close(struct net_server *s) {
     if (!s) return;
     while (s->conns)
         conn_free(s->conns);
-    if (s->listener) evconnlistener_free(s->listener);
+    listeners_close(s);
+    tls_free(s->tls);
     if (s->wake) event_free(s->wake);
     if (s->pause) event_free(s->pause);
     if (s->grace) event_free(s->grace);
     if (s->base) event_base_free(s->base);
     if (s->wake_fd >= 0) close(s->wake_fd);
-    if (s->unix_path) unlink(s->unix_path);
-    free(s->unix_path);
     pthread_mutex_destroy(&s->lock);
     free(s);
 }

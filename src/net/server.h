@@ -1,6 +1,6 @@
-/* An HTTP/1.1 server on loopback or wider.  One net thread runs all sockets and all callbacks;
- * replies come from any thread.  No routes and no JSON here: ndjson, SSE and plain bodies are all
- * writes.
+/* An HTTP/1.1 server, plain or over TLS, on loopback or wider.  One net thread runs all sockets and
+ * all callbacks; replies come from any thread.  No routes and no JSON here: ndjson, SSE and plain
+ * bodies are all writes.
  *
  * Data flow: socket -> http_head, http_chunk -> head_fn -> body_fn -> net_reply_*() from any thread
  * -> the request's queue -> eventfd -> net thread -> socket. */
@@ -38,25 +38,38 @@ typedef void net_done_fn(void *ctx, struct net_req *r);
 
 /* Zero is the default everywhere; times in ms. */
 struct net_server_opts {
-    const char *listen; /* "127.0.0.1:11434" (default), "[::1]:0", "unix:/path" */
-    bool wide;          /* an address other than loopback may be bound */
+    /* [n_listen] "127.0.0.1:11434" (default), "[::1]:0", "unix:/path", "fd:3": a listening socket
+     * that was inherited */
+    const char *const *listen;
+    int n_listen;
+    bool wide; /* an address other than loopback may be bound */
     void *ctx;
     net_head_fn *head; /* required, as is body */
     net_body_fn *body;
     net_gone_fn *gone;
     net_room_fn *room;
     net_done_fn *done;
-    int n_conn_max; /* 12,000; more wait in the kernel's queue */
+    const char *tls_cert, *tls_key; /* PEM files: TLS on all listeners but Unix sockets */
+    int n_conn_max;                 /* 12,000; more wait in the kernel's queue */
+    int n_peer_max; /* of one address; more are closed; 0: as many as there may be */
     int idle_ms;    /* 75,000 between requests */
-    int head_ms;    /* 10,000 from a head's first byte to its end */
+    int head_ms;    /* 10,000 from a head's first byte to its end, and for a TLS handshake */
     int body_ms;    /* 30,000: in each such window a body brings 1 KiB or its end */
+    int total_ms;   /* 300,000 for a body, and a second more for each 64 KiB that came */
     int write_ms;   /* 30,000 without the client taking a byte of what waits */
 };
 
+enum { NET_LISTEN_MAX = 16 };
+
 /* Binds and listens.  ERR_USAGE: no such address form; ERR_LIMIT: wider than loopback without
- * `wide`; ERR_IO. */
+ * `wide`, or a Unix socket that a server still answers on; ERR_IO. */
 int net_server_open(struct net_server **out, const struct net_server_opts *o, struct err *e);
-int net_server_port(const struct net_server *s); /* 0 for a Unix socket */
+int net_server_port(const struct net_server *s); /* of the first listener; 0 for a Unix socket */
+/* Where it listens, as `listen` says it with the port that was found; NULL behind the last. */
+const char *net_server_address(const struct net_server *s, int i);
+/* Certificate and key again, for connections from now on; any thread.  The old ones stay when it
+ * fails. */
+int net_server_tls(struct net_server *s, const char *cert, const char *key, struct err *e);
 /* Serves; this is the net thread.  Returns when drained. */
 void net_server_run(struct net_server *s);
 /* Any thread, but no signal handler: take no new connections, answer new requests on kept ones with
@@ -72,6 +85,8 @@ void *net_req_ctx(const struct net_req *r);
 /* Who is at the other end: an address without its port, or "unix:" and the user's number.  Borrowed
  * from r; to be copied in head_fn, for later the client may be gone. */
 const char *net_req_peer(const struct net_req *r);
+/* It came in at a listener on loopback: any page in a browser of this machine may have sent it. */
+bool net_req_is_loopback(const struct net_req *r);
 
 /* In body_fn: no more of the body until net_req_resume() (any thread; not after net_reply_end), nor
  * its end.  A client that leaves meanwhile is seen after that. */

@@ -11,9 +11,16 @@
 #include "net/http_chunk.h"
 #include "net/server.h"
 
-enum { NET_QUEUE_MAX = 65536, NET_OUT_MAX = 16384, NET_INPUT_MAX = 65536, NET_PEER_MAX = 48 };
+enum { NET_QUEUE_MAX = 65536, NET_OUT_MAX = 16384, NET_INPUT_MAX = 65536 };
 
-enum conn_state { CONN_IDLE, CONN_HEAD, CONN_BODY, CONN_REPLY, CONN_CLOSING };
+enum conn_state { CONN_SHAKE, CONN_IDLE, CONN_HEAD, CONN_BODY, CONN_REPLY, CONN_CLOSING };
+
+/* Who is connected, shared by the connections of one address; net thread. */
+struct peer {
+    struct peer *next;
+    int n_conn;
+    char name[]; /* an address, or "unix:" and a user */
+};
 
 /* Fields below `lock` are under the server's lock; the rest is the net thread's. */
 struct net_req {
@@ -44,19 +51,33 @@ struct conn {
     size_t n_window; /* body bytes since the timer was set */
     bool no_body;    /* the request is a HEAD */
     bool body_over;  /* all of the body was handed on but its end */
-    char peer[NET_PEER_MAX];
+    bool loopback;
+    struct peer *peer;     /* counted */
+    struct ssl_st *tls;    /* owned by bev; or NULL */
+    int64_t body_start_ns; /* of the body; moved on while it is paused */
+};
+
+struct listener {
+    struct net_server *server;
+    struct evconnlistener *ev; /* NULL: closed */
+    bool loopback, tls;
+    char address[192];
+    char *unix_path; /* owned; unlinked at the end while it is ours */
+    uint64_t unix_ino;
 };
 
 struct net_server {
     struct net_server_opts o;
     struct event_base *base;
-    struct evconnlistener *listener;
+    struct listener listener[NET_LISTEN_MAX];
+    int n_listener;
     struct event *wake, *pause, *grace;
     struct conn *conns;
+    struct peer *peers[256];
     int n_conn, n_req, port, wake_fd;
-    char *unix_path; /* owned; unlinked at the end */
     pthread_mutex_t lock;
     /* ---- lock ---- */
+    struct ssl_ctx_st *tls; /* owned, counted; or NULL */
     struct net_req *posted;
     int drain_ms; /* -1: none was asked for */
     bool draining;
@@ -64,6 +85,24 @@ struct net_server {
 
 void net_post(struct net_req *r); /* with the lock held */
 void net_req_free(struct net_req *r);
-void conn_new(struct net_server *s, int fd, const struct sockaddr *a);
+void conn_new(struct listener *l, int fd, const struct sockaddr *a);
 void conn_free(struct conn *c); /* the request, if any, is told that the client is gone */
 void conn_pump(struct conn *c); /* move what waits to the socket; go on when a reply is over */
+
+/* ---- listen.c ---- */
+int listener_open(struct net_server *s, const char *where, struct err *e);
+void listeners_enable(struct net_server *s, bool on);
+void listeners_close(struct net_server *s);
+
+/* ---- peer.c ---- */
+/* NULL: it has as many connections as it may, or no memory. */
+struct peer *peer_ref(struct net_server *s, int fd, const struct sockaddr *a);
+void peer_unref(struct net_server *s, struct peer *p);
+
+/* ---- tls.c ---- */
+struct ssl_ctx_st *tls_new(const char *cert, const char *key, struct err *e);
+void tls_free(struct ssl_ctx_st *t);
+/* A bufferevent that shakes hands; *ssl is owned by it.  NULL: no memory. */
+struct bufferevent *tls_accept(struct event_base *base, struct ssl_ctx_st *t, int fd,
+                               struct ssl_st **ssl);
+void tls_say_goodbye(struct ssl_st *ssl);

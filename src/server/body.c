@@ -26,8 +26,24 @@ static void show(struct request *r) {
     r->body_ns = os_now_ns();
 }
 
+/* Decompress what was gathered.  False: answered. */
+static bool decode(struct request *r) {
+    struct buf plain = {0};
+    struct err e;
+    const int rc =
+        decode_body(r->coding, buf_view(&r->body), (size_t)r->route->max_body, &plain, &e);
+    atomic_fetch_add(&r->server->n_gathered, (long long)plain.n - (long long)r->body.n);
+    buf_fini(&r->body);
+    r->body = plain;
+    if (rc == 0) return true;
+    reply_error(r, e.code == ERR_LIMIT ? 413 : status_of(&e), "%s", e.msg);
+    return false;
+}
+
 static void handle(void *arg) {
     struct request *r = arg;
+    if (r->coding != CODING_NONE && r->body.n && !decode(r)) return;
+    if (r->server->log_bodies) log_put_body(r->server->log, r->id, request_body(r));
     r->route->handler(r);
 }
 
@@ -111,7 +127,10 @@ void body_refuse(struct request *r, int status, const char *why) {
     show(r);
     r->refused = true;
     pthread_mutex_unlock(&r->lock);
-    reply_error(r, status, "%s", why);
+    if (status < 300)
+        reply_status(r, status);
+    else
+        reply_error(r, status, "%s", why);
 }
 
 /* Room for n more bytes of this body?  If not, it is answered. */

@@ -11,6 +11,8 @@
 
 #include "base/buf.h"
 #include "net/server.h"
+#include "server/decode.h"
+#include "server/keys.h"
 #include "server/log.h"
 #include "server/metrics.h"
 #include "server/models.h"
@@ -37,8 +39,10 @@ struct server {
     atomic_ullong n_id;
     atomic_llong n_gathered; /* bytes of bodies in memory */
     atomic_int n_drain;
+    atomic_bool log_bodies;
     pthread_mutex_t lock; /* of what follows */
     struct settings settings;
+    struct keys *keys; /* owned; NULL: everybody may do everything */
 };
 
 /* Where a request is.  Before SHOWN no handler has it and the front owes its end. */
@@ -57,6 +61,7 @@ struct request {
     json_t *json;       /* owned, made when asked for */
     void *sink;
     bool sink_open;
+    enum coding coding;
     int deny_status; /* not 0: the front answers, with deny_why */
     const char *deny_why;
     int64_t n_body, start_ns, body_ns, first_ns; /* first_ns: of the answer; 0: none */
@@ -93,6 +98,10 @@ void request_finish(struct request *r, bool complete);
 void request_send(struct request *r, int status, const char *content_type, struct str text);
 /* The error in the request's dialect, new. */
 json_t *error_json(enum dialect d, int status, const char *message);
+
+/* ---- guard.c ---- */
+/* Fills path, route, user, headers; deny_status and deny_why if the front answers itself. */
+void guard_judge(struct request *r);
 
 /* ---- body.c ---- */
 /* The next bytes, `last` once: net/server.h. */

@@ -2,6 +2,7 @@
 #include "server/log.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,7 +13,7 @@
 #include "base/json.h"
 #include "base/os.h"
 
-enum { WAITING_MAX = 4 << 20 };
+enum { WAITING_MAX = 4 << 20, BODY_SHOWN = 256 << 10 };
 
 struct log {
     int fd;
@@ -57,7 +58,8 @@ static void *run(void *arg) {
 struct log *log_open(int fd, bool json, struct err *e) {
     struct log *l = calloc(1, sizeof *l);
     if (l) {
-        l->fd = fd, l->json = json;
+        l->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        l->json = json;
         pthread_mutex_init(&l->lock, NULL);
         pthread_cond_init(&l->more, NULL);
         if (pthread_create(&l->thread, NULL, run, l) == 0) return l;
@@ -74,6 +76,7 @@ void log_close(struct log *l) {
     pthread_cond_signal(&l->more);
     pthread_mutex_unlock(&l->lock);
     pthread_join(l->thread, NULL);
+    if (l->fd >= 0) close(l->fd);
     buf_fini(&l->waiting);
     pthread_cond_destroy(&l->more);
     pthread_mutex_destroy(&l->lock);
@@ -188,5 +191,14 @@ void log_put_request(struct log *l, const struct log_request *r) {
         set_count(j, "tokens", r->work->n_eval);
         set_count(j, "truncated_tokens", r->work->n_truncated);
     }
+    put(l, j);
+}
+
+void log_put_body(struct log *l, const char *id, struct str body) {
+    if (!l || body.n == 0) return;
+    json_t *j = begin(), *text = json_stringn(body.p, body.n < BODY_SHOWN ? body.n : BODY_SHOWN);
+    set_text(j, "id", id);
+    json_object_set_new(j, "body",
+                        text ? text : json_string("(not UTF-8, or cut inside a character)"));
     put(l, j);
 }

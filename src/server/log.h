@@ -15,7 +15,7 @@
 
 struct log;
 
-/* json false: "key=value".  fd is borrowed. */
+/* json false: "key=value".  fd is duplicated. */
 struct log *log_open(int fd, bool json, struct err *e);
 void log_close(struct log *l); /* writes what waits; accepts NULL */
 
@@ -33,3 +33,5 @@ struct log_request {
     const struct gen_stats *work; /* NULL: no model worked for it */
 };
 void log_put_request(struct log *l, const struct log_request *r);
+/* What was asked, when the setting LOG_PROMPTS wants it; its first 256 KiB. */
+void log_put_body(struct log *l, const char *id, struct str body);

@@ -8,37 +8,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/os.h"
 #include "server/front_priv.h"
 #include "store/store.h"
 
 /* ---- the net's callbacks ---- */
-
-/* What the front has against a request: 0, or a status with *why. */
-static int judge(struct request *r, const char **why) {
-    const struct http_head *h = net_req_head(r->net);
-    struct buf path = {0};
-    if (!http_decode(h->path, false, &path) || path.failed) {
-        buf_fini(&path);
-        *why = "the path is not decodable UTF-8 text";
-        return 400;
-    }
-    r->path = path.p;
-    const struct found f = route_find(h->method, r->path);
-    r->route = f.route;
-    r->dialect = f.route ? f.route->dialect : f.other ? f.other->dialect : route_dialect(r->path);
-    if (f.route && f.param) r->param = r->path + f.param;
-    if (!f.route && f.other) {
-        buf_str(&r->headers, "Allow: ");
-        route_allow(r->path, &r->headers);
-        buf_str(&r->headers, "\r\n");
-        *why = "method not allowed";
-        return 405;
-    }
-    *why = "no such route";
-    return f.route ? 0 : 404;
-}
 
 static int64_t on_head(void *ctx, struct net_req *net) {
     struct server *s = ctx;
@@ -46,12 +23,7 @@ static int64_t on_head(void *ctx, struct net_req *net) {
     struct request *r = request_new(s, net);
     net_req_set_ctx(net, r);
     if (!r) return -503;
-    r->deny_status = judge(r, &r->deny_why);
-    if (!r->deny_status && r->headers.failed) r->deny_status = 503, r->deny_why = "out of memory";
-    if (!r->deny_status && h->n_body_bytes > r->route->max_body) {
-        r->deny_status = 413;
-        r->deny_why = "the request body is larger than this route takes";
-    }
+    guard_judge(r);
     /* With a body: at once, so that it is not sent in vain; the connection closes.  Without: when
      * the net says that the request is over, so that the connection is kept. */
     if (r->deny_status && h->n_body_bytes != 0) body_refuse(r, r->deny_status, r->deny_why);
@@ -95,28 +67,98 @@ static struct models_opts models_opts(const struct server *s) {
     };
 }
 
+static int read_settings(const struct server *s, struct settings *t, struct err *e) {
+    char v[SETTING_TEXT];
+    return settings_read(t, s->o.config ? s->o.config : os_setting("CONFIG", v, sizeof v), e);
+}
+
+static const char *tls_cert(const struct server *s) {
+    return s->o.tls_cert ? s->o.tls_cert : *s->settings.tls_cert ? s->settings.tls_cert : NULL;
+}
+
+static const char *tls_key(const struct server *s) {
+    return s->o.tls_key ? s->o.tls_key : *s->settings.tls_key ? s->settings.tls_key : NULL;
+}
+
+struct listeners {
+    char text[NET_LISTEN_MAX][SETTING_TEXT];
+    const char *at[NET_LISTEN_MAX];
+    int n;
+};
+
+/* Descriptors that systemd passed in: "fd:3", ... into list.  Returns how many. */
+static int inherited(char list[NET_LISTEN_MAX][16]) {
+    const char *pid = getenv("LISTEN_PID"), *fds = getenv("LISTEN_FDS");
+    int n = pid && fds && atol(pid) == (long)getpid() ? atoi(fds) : 0;
+    unsetenv("LISTEN_PID"), unsetenv("LISTEN_FDS"), unsetenv("LISTEN_FDNAMES");
+    if (n < 0 || n > NET_LISTEN_MAX) n = 0;
+    for (int i = 0; i < n; i++)
+        snprintf(list[i], sizeof list[i], "fd:%d", 3 + i);
+    return n;
+}
+
+/* What the command line says, else what was inherited, else the setting HOST. */
+static int find_listeners(struct server *s, struct listeners *l, struct err *e) {
+    static char fds[NET_LISTEN_MAX][16];
+    const int n_fd = inherited(fds);
+    l->n = s->o.n_listen ? s->o.n_listen : n_fd ? n_fd : 1;
+    if (l->n > NET_LISTEN_MAX)
+        return err_set(e, ERR_USAGE, "--listen: %d addresses; %d are accepted", l->n,
+                       NET_LISTEN_MAX);
+    for (int i = 0; i < l->n; i++) {
+        l->at[i] = l->text[i];
+        if (s->o.n_listen) {
+            if (settings_host(s->o.listen[i], l->text[i], e) != 0) return -1;
+        } else {
+            snprintf(l->text[i], SETTING_TEXT, "%s", n_fd ? fds[i] : s->settings.host);
+        }
+    }
+    return 0;
+}
+
 static int open_net(struct server *s, struct err *e) {
-    char listen[SETTING_TEXT];
+    struct listeners l;
     const struct settings *t = &s->settings;
-    struct net_server_opts o = {
-        .listen = t->host,
-        .wide = s->o.wide || t->wide,
+    if (find_listeners(s, &l, e) != 0) return -1;
+    const struct net_server_opts o = {
+        .listen = l.at,
+        .n_listen = l.n,
+        .wide = s->keys || s->o.wide || t->wide,
         .ctx = s,
         .head = on_head,
         .body = on_body,
         .gone = on_gone,
         .room = on_room,
         .done = on_done,
+        .tls_cert = tls_cert(s),
+        .tls_key = tls_key(s),
         .n_conn_max = (int)t->max_connections,
+        .n_peer_max = (int)t->max_peer_connections,
     };
-    if (s->o.n_listen) {
-        if (settings_host(s->o.listen[0], listen, e) != 0) return -1;
-        o.listen = listen;
+    if (net_server_open(&s->net, &o, e) != 0) {
+        if (e && e->code == ERR_LIMIT && !o.wide)
+            err_set(e, ERR_LIMIT, "%s; --api-key-file, or --allow-remote, permits it", e->msg);
+        return -1;
     }
-    if (net_server_open(&s->net, &o, e) != 0) return -1;
-    log_line(s->log, LOG_INFO, "listening on %.*s:%d", (int)(strrchr(o.listen, ':') - o.listen),
-             o.listen, net_server_port(s->net));
+    const char *at;
+    for (int i = 0; (at = net_server_address(s->net, i)); i++)
+        log_line(s->log, LOG_INFO, "listening on %s", at);
+    if (o.wide && !s->keys)
+        log_line(s->log, LOG_WARN, "no API keys: whoever reaches this server may use it");
     return 0;
+}
+
+/* Keys as the file has them now; *out NULL without a file. */
+static int read_keys(const struct server *s, const struct settings *t, struct keys **out,
+                     struct err *e) {
+    const char *path = s->o.api_key_file ? s->o.api_key_file : t->api_key_file;
+    struct stat st;
+    *out = NULL;
+    if (!*path) return 0;
+    *out = keys_read(path, e);
+    if (*out && stat(path, &st) == 0 && (st.st_mode & 077))
+        log_line(s->log, LOG_WARN, "%s: others may read it (mode %o)", path, st.st_mode & 0777);
+    return *out ? 0 : -1;
 }
 
 static bool log_is_json(const struct settings *t) {
@@ -132,8 +174,10 @@ struct server *server_open(const struct server_opts *o, struct err *e) {
     s->o = *o;
     pthread_mutex_init(&s->lock, NULL);
     if (getrandom(&s->id_key, sizeof s->id_key, 0) != sizeof s->id_key) s->id_key = (uintptr_t)s;
-    if (settings_read(&s->settings, e) != 0) goto fail;
+    if (read_settings(s, &s->settings, e) != 0) goto fail;
     if (!(s->log = log_open(STDERR_FILENO, log_is_json(&s->settings), e))) goto fail;
+    s->log_bodies = s->settings.log_prompts;
+    if (read_keys(s, &s->settings, &s->keys, e) != 0) goto fail;
     if (!(s->store = store_open(o->store, e))) goto fail;
     if (!(s->metrics = metrics_new(e)) || !(s->workers = workers_new(e))) goto fail;
     if (open_net(s, e) != 0) goto fail;
@@ -164,19 +208,33 @@ void server_drain(struct server *s) {
                                                     : (int)grace_ms);
 }
 
+/* All of it or, when something is wrong, nothing.  Addresses and limits of connections stay as they
+ * were at the start. */
 void server_reload(struct server *s) {
     struct settings t;
-    struct err e;
-    if (settings_read(&t, &e) != 0) {
-        log_line(s->log, LOG_ERROR, "settings were not read again: %s", e.msg);
-        return;
+    struct keys *keys = NULL, *old = NULL;
+    struct err e = {0};
+    int rc = read_settings(s, &t, &e);
+    if (rc == 0) rc = read_keys(s, &t, &keys, &e);
+    if (rc == 0 && !keys && s->keys) rc = err_set(&e, ERR_USAGE, "there were API keys");
+    if (rc == 0 && tls_cert(s)) rc = net_server_tls(s->net, tls_cert(s), tls_key(s), &e);
+    if (rc == 0) {
+        pthread_mutex_lock(&s->lock);
+        old = s->keys;
+        s->settings = t;
+        s->keys = keys;
+        s->log_bodies = t.log_prompts;
+        pthread_mutex_unlock(&s->lock);
+        const struct models_opts m = models_opts(s);
+        models_configure(s->models, &m);
+    } else {
+        old = keys;
     }
-    pthread_mutex_lock(&s->lock);
-    s->settings = t;
-    const struct models_opts m = models_opts(s);
-    models_configure(s->models, &m);
-    pthread_mutex_unlock(&s->lock);
-    log_line(s->log, LOG_INFO, "settings were read again");
+    keys_free(old);
+    if (rc == 0)
+        log_line(s->log, LOG_INFO, "settings were read again");
+    else
+        log_line(s->log, LOG_ERROR, "settings stay as they were: %s", e.msg);
 }
 
 void server_close(struct server *s) {
@@ -186,6 +244,7 @@ void server_close(struct server *s) {
     net_server_close(s->net);
     store_close(s->store);
     metrics_free(s->metrics);
+    keys_free(s->keys);
     log_close(s->log);
     pthread_mutex_destroy(&s->lock);
     free(s);

@@ -17,8 +17,9 @@ struct server_opts {
     int n_listen;
     const char *tls_cert, *tls_key; /* PEM files */
     const char *api_key_file;
-    bool wide;         /* bind wider than loopback without a key */
-    const char *store; /* NULL: the setting MODELS */
+    const char *config; /* file with settings; NULL: the setting CONFIG, else none */
+    bool wide;          /* bind wider than loopback without a key */
+    const char *store;  /* NULL: the setting MODELS */
 };
 
 /* Binds, reads settings and keys.  ERR_USAGE for a setting that does not parse, ERR_LIMIT for an

@@ -32,6 +32,7 @@ const struct setting settings_table[] = {
     {"GRACE", SETTING_IS_TIME, AT(grace_ns), "30s", "for answers under way when the server is told to stop", 0, 0},
     {"MAX_CONNECTIONS", SETTING_IS_INT, AT(max_connections), "12000", "at once", 1, 1000000},
     {"MAX_PEER_CONNECTIONS", SETTING_IS_INT, AT(max_peer_connections), "0", "of one address; 0: as many as there may be", 0, 1000000},
+    {"CONFIG", SETTING_IS_TEXT, AT(config), "", "file with more of these, read again on SIGHUP: lines NAME=VALUE", 0, 0},
     {"LOG_FORMAT", SETTING_IS_TEXT, AT(log_format), "", "json or text; default: text on a terminal, else json", 0, 0},
     {"LOG_PROMPTS", SETTING_IS_BOOL, AT(log_prompts), "0", "1: bodies of requests are in the log", 0, 0},
     {0},
@@ -147,17 +148,71 @@ static int parse(const struct setting *t, const char *text, struct settings *s, 
     }
 }
 
-int settings_read(struct settings *s, struct err *e) {
+/* ---- the file ---- */
+
+enum { FILE_MAX = 1 << 20, N_SETTING = sizeof settings_table / sizeof *settings_table };
+
+static int index_of(const char *name) {
+    if (strncmp(name, "CRIA_", 5) == 0) name += 5;
+    if (strncmp(name, "OLLAMA_", 7) == 0) name += 7;
+    for (int i = 0; i < N_SETTING - 1; i++)
+        if (strcmp(settings_table[i].name, name) == 0) return i;
+    return -1;
+}
+
+/* Without blanks, and quotes that stand on both ends. */
+static char *trim(char *text) {
+    text += strspn(text, " \t\r");
+    size_t n = strlen(text);
+    while (n && strchr(" \t\r", text[n - 1]))
+        text[--n] = 0;
+    if (n > 1 && (*text == '"' || *text == '\'') && text[n - 1] == *text) {
+        text[n - 1] = 0;
+        text++;
+    }
+    return text;
+}
+
+/* value[i]: what the file says of the i-th setting, within b; or NULL. */
+static int read_file(const char *file, struct buf *b, char *value[N_SETTING], struct err *e) {
+    int n_line = 0;
+    if (os_read_file(file, FILE_MAX, b, e) != 0) return -1;
+    for (char *rest = b->p, *line; rest && (line = strsep(&rest, "\n"));) {
+        n_line++;
+        line = trim(line);
+        if (!*line || *line == '#') continue;
+        char *equals = strchr(line, '=');
+        if (!equals)
+            return err_set(e, ERR_USAGE, "%s, line %d: NAME=VALUE is accepted", file, n_line);
+        *equals = 0;
+        const int i = index_of(trim(line));
+        if (i < 0)
+            return err_set(e, ERR_USAGE,
+                           "%s, line %d: \"%s\" is no setting; `cria serve --help` lists them",
+                           file, n_line, line);
+        value[i] = trim(equals + 1);
+    }
+    return 0;
+}
+
+int settings_read(struct settings *s, const char *file, struct err *e) {
+    char *value[N_SETTING] = {0};
+    struct buf b = {0};
     *s = (struct settings){0};
-    for (const struct setting *t = settings_table; t->name; t++) {
+    int rc = file && *file ? read_file(file, &b, value, e) : 0;
+    for (int i = 0; rc == 0 && settings_table[i].name; i++) {
+        const struct setting *t = &settings_table[i];
         char v[4096], where[64];
         const char *text = os_setting(t->name, v, sizeof v);
-        if (parse(t, text ? text : t->usual, s, e) == 0) continue;
+        if (!text) text = value[i] && *value[i] ? value[i] : t->usual;
+        rc = parse(t, text, s, e);
+        if (rc == 0) continue;
         snprintf(where, sizeof where, "setting CRIA_%s", t->name);
-        return err_prefix(e, where);
+        err_prefix(e, where);
     }
+    buf_fini(&b);
     const char *f = s->log_format;
-    if (*f && strcmp(f, "json") != 0 && strcmp(f, "text") != 0)
-        return reject("setting CRIA_LOG_FORMAT", f, "json or text", e);
-    return 0;
+    if (rc == 0 && *f && strcmp(f, "json") != 0 && strcmp(f, "text") != 0)
+        rc = reject("setting CRIA_LOG_FORMAT", f, "json or text", e);
+    return rc;
 }

@@ -13,6 +13,7 @@ struct settings {
     char host[SETTING_TEXT]; /* as net/server.h takes it */
     char model[SETTING_TEXT], origins[SETTING_TEXT], hosts[SETTING_TEXT];
     char api_key_file[SETTING_TEXT], tls_cert[SETTING_TEXT], tls_key[SETTING_TEXT];
+    char config[SETTING_TEXT];
     char log_format[SETTING_TEXT]; /* json, text, or empty */
     uint64_t memory_bytes;
     int64_t num_parallel, max_loaded_models, max_queue, max_connections, max_peer_connections;
@@ -40,8 +41,11 @@ struct setting {
 
 extern const struct setting settings_table[];
 
-/* ERR_USAGE: "setting CRIA_X: found ...; ... is accepted". */
-int settings_read(struct settings *s, struct err *e);
+/* From the environment, and where it has none from `file` (NULL: none): lines NAME=VALUE, with or
+ * without CRIA_ or OLLAMA_ before the name, "#" begins a comment line.  The environment of a
+ * running process stays as it is; the file is what can be changed and read again.  ERR_USAGE:
+ * "setting CRIA_X: found ...; ... is accepted", also for a name that is none. */
+int settings_read(struct settings *s, const char *file, struct err *e);
 
 /* What HOST may be: an address with or without a port, "localhost", ":PORT", "[IPv6]:PORT", a URL
  * (http: port 80, https: 443 when it names none), "unix:PATH".  out [SETTING_TEXT]: ADDRESS:PORT.

@@ -1,4 +1,5 @@
-/* Empty tables and models for what is not written yet: each part replaces its own here. */
+/* Empty tables and models for what is not written yet: each part replaces its own here.  (The word
+ * __TIME__ keeps ccache, which does not see __has_include, from taking an older object.) */
 #include "server/models.h"
 #include "server/route.h"
 
