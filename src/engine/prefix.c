@@ -13,6 +13,7 @@ enum { ROOT = -1, NONE = -1 };
 struct node {
     uint8_t *page; /* one reference is ours; NULL: the node is free */
     int32_t tok[KV_PAGE];
+    uint64_t scope;
     int32_t parent; /* or ROOT */
     int32_t n_child;
     int32_t next; /* in its bucket, or in the list of free nodes */
@@ -40,25 +41,31 @@ struct prefix {
 
 /* ---- the table ---- */
 
-static uint32_t bucket_of(const struct prefix *x, int32_t parent, const int32_t *tok) {
-    return (uint32_t)hash64(tok, KV_PAGE * sizeof *tok, (uint64_t)(parent + 1)) & x->mask;
+static uint32_t bucket_of(const struct prefix *x, uint64_t scope, int32_t parent,
+                          const int32_t *tok) {
+    return (uint32_t)hash64(tok, KV_PAGE * sizeof *tok, scope ^ (uint64_t)(parent + 1)) & x->mask;
 }
 
-static int32_t look_up(const struct prefix *x, int32_t parent, const int32_t *tok) {
-    for (int32_t i = x->bucket[bucket_of(x, parent, tok)]; i != NONE; i = x->node[i].next)
-        if (x->node[i].parent == parent && memcmp(x->node[i].tok, tok, KV_PAGE * sizeof *tok) == 0)
+static int32_t look_up(const struct prefix *x, uint64_t scope, int32_t parent, const int32_t *tok) {
+    for (int32_t i = x->bucket[bucket_of(x, scope, parent, tok)]; i != NONE; i = x->node[i].next) {
+        const struct node *n = &x->node[i];
+        if (n->parent == parent && n->scope == scope &&
+            memcmp(n->tok, tok, KV_PAGE * sizeof *tok) == 0)
             return i;
+    }
     return NONE;
 }
 
 /* There are as many nodes as pages, so one is free. */
-static int32_t insert(struct prefix *x, int32_t parent, const int32_t *tok, uint8_t *page) {
+static int32_t insert(struct prefix *x, uint64_t scope, int32_t parent, const int32_t *tok,
+                      uint8_t *page) {
     const int32_t i = x->free_node;
     assert(i != NONE);
     struct node *n = &x->node[i];
     x->free_node = n->next;
-    int32_t *bucket = &x->bucket[bucket_of(x, parent, tok)];
-    *n = (struct node){.page = page, .parent = parent, .next = *bucket, .used = x->clock};
+    int32_t *bucket = &x->bucket[bucket_of(x, scope, parent, tok)];
+    *n = (struct node){
+        .page = page, .scope = scope, .parent = parent, .next = *bucket, .used = x->clock};
     memcpy(n->tok, tok, sizeof n->tok);
     *bucket = i;
     if (parent != ROOT) x->node[parent].n_child++;
@@ -69,7 +76,7 @@ static int32_t insert(struct prefix *x, int32_t parent, const int32_t *tok, uint
 
 static void drop(struct prefix *x, int32_t i) {
     struct node *n = &x->node[i];
-    int32_t *at = &x->bucket[bucket_of(x, n->parent, n->tok)];
+    int32_t *at = &x->bucket[bucket_of(x, n->scope, n->parent, n->tok)];
     while (*at != i)
         at = &x->node[*at].next;
     *at = n->next;
@@ -162,13 +169,13 @@ void prefix_free(struct prefix *x) {
     free(x);
 }
 
-void prefix_add(struct prefix *x, const struct kv_seq *s, const int32_t *tok) {
+void prefix_add(struct prefix *x, uint64_t scope, const struct kv_seq *s, const int32_t *tok) {
     const int n = kv_seq_n_whole(s);
     int32_t at = ROOT;
     x->clock++;
     for (int i = 0; i < n; i++, tok += KV_PAGE) {
-        const int32_t child = look_up(x, at, tok);
-        at = child != NONE ? child : insert(x, at, tok, s->span[i].page);
+        const int32_t child = look_up(x, scope, at, tok);
+        at = child != NONE ? child : insert(x, scope, at, tok, s->span[i].page);
         x->node[at].used = x->clock;
     }
 }
@@ -184,7 +191,7 @@ static void load_more(struct prefix *x, const int32_t *tok, int n_page) {
             if (!page) return;
             const bool good = prefix_disk_load(x->disk, chain, i, tok, page);
             if (good) {
-                x->path[i] = insert(x, i ? x->path[i - 1] : ROOT, tok, page);
+                x->path[i] = insert(x, PREFIX_COMMON, i ? x->path[i - 1] : ROOT, tok, page);
                 x->n_path = i + 1;
                 x->stats.n_loaded++;
             }
@@ -195,18 +202,18 @@ static void load_more(struct prefix *x, const int32_t *tok, int n_page) {
     }
 }
 
-int prefix_find(struct prefix *x, const int32_t *tok, int n_page) {
+int prefix_find(struct prefix *x, uint64_t scope, const int32_t *tok, int n_page) {
     if (n_page > x->n_node) n_page = x->n_node;
     x->clock++;
     x->n_path = 0;
     int32_t at = ROOT;
     while (x->n_path < n_page) {
-        at = look_up(x, at, tok + (size_t)x->n_path * KV_PAGE);
+        at = look_up(x, scope, at, tok + (size_t)x->n_path * KV_PAGE);
         if (at == NONE) break;
         x->node[at].used = x->clock;
         x->path[x->n_path++] = at;
     }
-    if (x->disk && x->n_path < n_page) {
+    if (x->disk && scope == PREFIX_COMMON && x->n_path < n_page) {
         x->finding = true;
         load_more(x, tok, n_page);
         x->finding = false;
@@ -229,7 +236,7 @@ void prefix_save(struct prefix *x, const int32_t *tok, int n_page) {
     x->job.tok = malloc(((size_t)n_page + 1) * KV_PAGE * sizeof *tok);
     int32_t at = ROOT;
     while (x->job.page && x->job.tok && x->job.n < n_page) {
-        at = look_up(x, at, tok + (size_t)x->job.n * KV_PAGE);
+        at = look_up(x, PREFIX_COMMON, at, tok + (size_t)x->job.n * KV_PAGE);
         if (at == NONE) break;
         kv_page_ref(x->pool, x->node[at].page);
         x->job.page[x->job.n++] = x->node[at].page;

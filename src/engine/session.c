@@ -10,6 +10,8 @@ struct session {
     int32_t *tok; /* [n_ctx], owned; kv.n_tok of them are in the cache */
     int n_exact;  /* tokens computed in sight of exactly the tokens before them: all,
                    * until a context shift */
+    const struct adapter *adapter; /* borrowed, or NULL */
+    uint64_t scope;
 };
 
 struct session *session_new(struct engine *g, struct err *e) {
@@ -26,6 +28,8 @@ struct session *session_new(struct engine *g, struct err *e) {
     }
     s->engine = g;
     s->n_exact = engine_n_ctx(g);
+    s->adapter = engine_adapter(g);
+    s->scope = PREFIX_COMMON;
     kv_seq_init(&s->kv, engine_kv(g));
     return s;
 }
@@ -41,6 +45,16 @@ struct engine *session_engine(const struct session *s) {
     return s->engine;
 }
 
+void session_reset(struct session *s, const struct adapter *adapter, uint64_t scope) {
+    session_truncate(s, 0);
+    s->adapter = adapter;
+    s->scope = scope;
+}
+
+uint64_t session_scope(const struct session *s) {
+    return s->scope;
+}
+
 static int check_tokens(const struct session *s, const int32_t *tok, int n, struct err *e) {
     const int n_vocab = engine_n_vocab(s->engine), n_ctx = engine_n_ctx(s->engine);
     for (int i = 0; i < n; i++)
@@ -54,16 +68,28 @@ static int check_tokens(const struct session *s, const int32_t *tok, int n, stru
     return 0;
 }
 
+static int push(struct session *s, const int32_t *tok, int n, int n_out, struct batch_seq *out,
+                struct err *e) {
+    if (kv_seq_extend(&s->kv, n, e) != 0) return -1;
+    int32_t *own = s->tok + s->kv.n_tok - n;
+    memmove(own, tok, (size_t)n * sizeof *tok);
+    *out =
+        (struct batch_seq){.kv = &s->kv, .tok = own, .n = n, .adapter = s->adapter, .n_out = n_out};
+    return 0;
+}
+
+int session_push(struct session *s, const int32_t *tok, int n, int n_out, struct batch_seq *out,
+                 struct err *e) {
+    return check_tokens(s, tok, n, e) == 0 ? push(s, tok, n, n_out, out, e) : -1;
+}
+
 typedef const float *run_fn(struct forward *f, const struct batch_seq *seq, int n_seq);
 
 /* One batch; n_out rows of output, or NULL with e set. */
 static const float *run_chunk(struct session *s, run_fn *run, const int32_t *tok, int n, int n_out,
                               struct err *e) {
-    if (kv_seq_extend(&s->kv, n, e) != 0) return NULL;
-    memcpy(s->tok + s->kv.n_tok - n, tok, (size_t)n * sizeof *tok);
-    const struct batch_seq b = {
-        .kv = &s->kv, .tok = tok, .n = n, .adapter = engine_adapter(s->engine), .n_out = n_out};
-    return run(engine_forward(s->engine), &b, 1);
+    struct batch_seq b;
+    return push(s, tok, n, n_out, &b, e) == 0 ? run(engine_forward(s->engine), &b, 1) : NULL;
 }
 
 int session_feed(struct session *s, const int32_t *tok, int n, const float **logits,
@@ -165,23 +191,34 @@ int session_recall(struct session *s, const int32_t *tok, int n) {
     struct prefix *x = engine_prefix(s->engine);
     if (!x) return same;
     session_remember(s); /* what it holds itself is not looked for on disk */
-    const int n_page = prefix_find(x, tok, (n - 1) / KV_PAGE);
+    const int n_page = prefix_find(x, s->scope, tok, (n - 1) / KV_PAGE);
     if (n_page * KV_PAGE <= same) return same;
     session_truncate(s, kv_seq_n_whole(&s->kv) * KV_PAGE);
     struct err lost; /* out of memory: what has been attached stays */
     (void)prefix_attach(x, &s->kv, &lost);
-    memcpy(s->tok, tok, (size_t)s->kv.n_tok * sizeof *tok);
+    memmove(s->tok, tok, (size_t)s->kv.n_tok * sizeof *tok);
     return s->kv.n_tok;
 }
 
 void session_remember(struct session *s) {
     struct prefix *x = engine_prefix(s->engine);
-    if (x) prefix_add(x, &s->kv, s->tok);
+    if (x) prefix_add(x, s->scope, &s->kv, s->tok);
 }
 
 void session_save(struct session *s, const int32_t *tok, int n) {
     struct prefix *x = engine_prefix(s->engine);
-    if (x) prefix_save(x, tok, n / KV_PAGE);
+    if (x && s->scope == PREFIX_COMMON) prefix_save(x, tok, n / KV_PAGE);
+}
+
+int session_fork(struct session *s, const struct session *of, int n, struct err *e) {
+    session_truncate(s, 0);
+    if (kv_seq_share(&s->kv, &of->kv, n, e) != 0) return -1;
+    memcpy(s->tok, of->tok, (size_t)n * sizeof *s->tok);
+    return 0;
+}
+
+bool session_exact(const struct session *s, int n) {
+    return n <= s->kv.n_tok && n <= s->n_exact;
 }
 
 int session_shift(struct session *s, int keep, int drop, struct err *e) {

@@ -11,6 +11,11 @@ void session_free(struct session *s);
 
 struct engine *session_engine(const struct session *s);
 
+/* Empty it and let it work with this adapter (NULL: none) and find and leave prefixes in this scope
+ * (prefix.h).  A new session has the engine's adapter and the common scope. */
+void session_reset(struct session *s, const struct adapter *adapter, uint64_t scope);
+uint64_t session_scope(const struct session *s);
+
 /* Feed n tokens in chunks of n_batch.  logits: NULL for none, else *logits is set to the last
  * token's [n_vocab], valid until the next call.  ERR_LIMIT when the context is full,
  * ERR_FORMAT for an id outside the vocabulary, ERR_CANCELLED when *stop became nonzero between
@@ -22,6 +27,12 @@ int session_feed(struct session *s, const int32_t *tok, int n, const float **log
  * to the logits of all of them, [n][model_n_vocab], valid until the next call. */
 int session_feed_batch(struct session *s, const int32_t *tok, int n, const float **rows,
                        struct err *e);
+
+/* The same for whoever runs the batch himself, with other sequences in it: the session goes on by
+ * tok, *out says what forward_run must compute.  When that is not done, session_truncate.  tok may
+ * be session_tokens() itself.  n_out as in batch_seq. */
+int session_push(struct session *s, const int32_t *tok, int n, int n_out, struct batch_seq *out,
+                 struct err *e);
 
 /* As session_feed, calling `row` for each token's logits (embedding models: final rows) in order:
  * perplexity, --all.  i counts from 0 over this call. */
@@ -51,6 +62,11 @@ int session_reuse(struct session *s, const int32_t *tok, int n);
 int session_recall(struct session *s, const int32_t *tok, int n);
 void session_remember(struct session *s);
 void session_save(struct session *s, const int32_t *tok, int n);
+
+/* s, which is emptied, shares the first n tokens of `of`, which has the same scope and adapter. */
+int session_fork(struct session *s, const struct session *of, int n, struct err *e);
+/* The first n tokens were computed in sight of exactly those before them. */
+bool session_exact(const struct session *s, int n);
 
 /* Forget tokens [keep, keep + drop); see kv_seq_shift. */
 int session_shift(struct session *s, int keep, int drop, struct err *e);
