@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
 #include "base/os.h"
 #include "sample/scan.h"
 #include "engine/ngram.h"
@@ -23,9 +22,6 @@ enum {
     REST_MAX = 256,
 };
 
-/* What each further row costs before it is measured: that of 1B Q4_K_M on two cores with AVX-512
- * (bench/NOTES.md). */
-static const double row_guess = 0.12;
 /* What a try must promise over a plain step: it also costs what is not measured here, such as a
  * page of cache taken and given back. */
 static const double worth_trying = 1.05;
@@ -44,63 +40,6 @@ struct speculator {
     double tok, cost;                /* of its tries lately */
     int rest, next_rest;             /* tokens to rest; how many the next time */
 };
-
-/* ---- costs ---- */
-
-/* The next number of rows below or above w that is measured, or 0. */
-static int nearest(const struct step_cost *c, int w, int step) {
-    for (w += step; w > 1 && w <= SPECULATE_MAX + 1; w += step)
-        if (c->ratio[w] > 0) return w;
-    return 0;
-}
-
-/* Between what is known of fewer rows, at least of one, and of more. */
-static double estimate(const struct step_cost *c, int w) {
-    const int lo = nearest(c, w, -1), hi = nearest(c, w, 1);
-    const double at = lo ? lo : 1, cost = lo ? c->ratio[lo] : 1;
-    double slope = lo ? (cost - 1) / (lo - 1) : row_guess;
-    if (hi) slope = (c->ratio[hi] - cost) / (hi - at);
-    return cost + (w - at) * (slope > 0 ? slope : 0);
-}
-
-double step_cost(const struct step_cost *c, int w) {
-    if (w <= 1) return 1;
-    return c->ratio[w] > 0 ? c->ratio[w] : estimate(c, w);
-}
-
-static double clamp(double x, double lo, double hi) {
-    return x < lo ? lo : x > hi ? hi : x;
-}
-
-/* A step that was interrupted counts no more than twice what was expected.  What is not measured
- * for long becomes a guess again: a figure that is too high would keep itself from being corrected.
- */
-void step_cost_add(struct step_cost *c, int w, int64_t ns) {
-    if (w == 1) {
-        const double weight = c->n_one < 8 ? 1.0 / (c->n_one + 1) : 1.0 / 8;
-        const double t = c->n_one ? clamp((double)ns, c->one_ns / 2, c->one_ns * 2) : (double)ns;
-        c->one_ns += (t - c->one_ns) * weight;
-        c->n_one += c->n_one < 8;
-        for (int i = 2; i <= SPECULATE_MAX + 1; i++)
-            if (c->ratio[i] > 0) c->ratio[i] += (1 + row_guess * (i - 1) - c->ratio[i]) / 512;
-        return;
-    }
-    if (c->one_ns <= 0 || w > SPECULATE_MAX + 1) return;
-    const double expected = step_cost(c, w);
-    const double seen = clamp((double)ns / c->one_ns, expected / 2, expected * 2);
-    c->ratio[w] = expected + (seen - expected) / 3;
-}
-
-void step_cost_log(const struct step_cost *c) {
-    char line[256];
-    int n = 0;
-    for (int w = 2; w <= SPECULATE_MAX + 1; w++)
-        if (c->ratio[w] > 0)
-            n += snprintf(line + n, sizeof line - (size_t)n, " %d:%.2f", w, c->ratio[w]);
-    if (n > 0)
-        log_msg(LOG_DEBUG, "a step of one row: %.2f ms; of more, times that:%s", c->one_ns * 1e-6,
-                line);
-}
 
 /* ---- the speculator ---- */
 
@@ -151,16 +90,18 @@ void speculator_accept(struct speculator *sp, int32_t id) {
 
 /* ---- guesses from the text ---- */
 
-/* Of n guesses of likelihood p[], how many are best tried?  *rate: tokens for the time of a plain
- * step. */
-static int best_width(const struct step_cost *c, const float *p, int n, double *rate) {
-    double tok = 1, all_right = 1;
+/* Of n guesses of likelihood p[] beside n_other rows, how many are best tried?  *rate: tokens of
+ * all for the time of a plain step, in those that it gives. */
+static int best_width(const struct step_cost *c, const float *p, int n, int n_other, double *rate) {
+    const int w = n_other + 1; /* tokens and rows of a plain step */
+    const double plain = step_cost(c, w);
+    double tok = w, all_right = 1;
     int best = 0;
-    *rate = worth_trying;
+    *rate = 1 + (worth_trying - 1) / w;
     for (int k = 1; k <= n; k++) {
         all_right *= (double)p[k - 1];
         tok += all_right;
-        const double r = tok / step_cost(c, k + 1);
+        const double r = tok / w * plain / step_cost(c, w + k);
         if (r > *rate) *rate = r, best = k;
     }
     return best;
@@ -274,15 +215,16 @@ static bool draft_pays(struct speculator *sp, double rate) {
     return sp->tok / sp->cost > rate;
 }
 
-int speculator_guess(struct speculator *sp, int n_room, int32_t *id, const volatile int *stop) {
+int speculator_guess(struct speculator *sp, int n_room, int n_other, int32_t *id,
+                     const volatile int *stop) {
     const struct step_cost *c = engine_step_cost(session_engine(sp->s));
     float p[SPECULATE_MAX];
     double rate;
     sp->n_id = sp->n_known = sp->n_seen = 0;
     if (n_room > sp->n_max) n_room = sp->n_max;
     if (n_room < 1 || c->one_ns <= 0) return 0; /* an engine's first step is a plain one */
-    const int n = best_width(c, p, ngram_guess(sp->text, n_room, id, p), &rate);
-    if (!draft_pays(sp, rate) || guess_by_draft(sp, n_room, stop) == 0) return n;
+    const int n = best_width(c, p, ngram_guess(sp->text, n_room, id, p), n_other, &rate);
+    if (n_other > 0 || !draft_pays(sp, rate) || guess_by_draft(sp, n_room, stop) == 0) return n;
     memcpy(id, sp->id, (size_t)sp->n_id * sizeof *id);
     return sp->n_id;
 }

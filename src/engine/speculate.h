@@ -13,19 +13,9 @@
 #pragma once
 
 #include "engine/session.h"
+#include "engine/step_cost.h"
 
 enum { SPECULATE_MAX = 16 /* tokens guessed at once */ };
-
-/* What a forward of w rows costs, in forwards of one, learned from an engine's own steps.  The zero
- * value is ready. */
-struct step_cost {
-    double one_ns;                   /* a forward of one row; 0: not known yet */
-    double ratio[SPECULATE_MAX + 2]; /* [w]; 0: not measured */
-    int n_one;                       /* steps in one_ns */
-};
-void step_cost_add(struct step_cost *c, int w, int64_t ns);
-double step_cost(const struct step_cost *c, int w); /* 1 <= w <= SPECULATE_MAX + 1 */
-void step_cost_log(const struct step_cost *c);      /* at the debug level */
 
 struct speculator;
 
@@ -39,9 +29,11 @@ void speculator_free(struct speculator *sp);
 void speculator_accept(struct speculator *sp, int32_t id);
 
 /* Guess up to n_room tokens after the last accepted one, which is not in the cache of s yet, into
- * id[SPECULATE_MAX].  Returns how many are worth trying, often 0.  *stop (may be NULL) ends the
- * draft model's reading of the text. */
-int speculator_guess(struct speculator *sp, int n_room, int32_t *id, const volatile int *stop);
+ * id[SPECULATE_MAX].  n_other: rows of other sequences in the same forward: they gain nothing, so
+ * a guess must pay for the time of all; the draft model is not asked then.  Returns how many are
+ * worth trying, often 0.  *stop (may be NULL) ends the draft model's reading of the text. */
+int speculator_guess(struct speculator *sp, int n_room, int n_other, int32_t *id,
+                     const volatile int *stop);
 
 /* Can guesses of this model's be tokens of the other?  ERR_USAGE, ERR_UNSUPPORTED with both files
  * named when the vocabularies differ, or one is no language model. */
