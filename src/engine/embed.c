@@ -5,19 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-struct pool {
-    enum pooling kind;
-    int n_embd, n; /* rows seen */
-    double *sum;   /* [n_embd], owned: the mean in the making, or the one row */
-};
-
-static void pool_row(void *ctx, int i, const float *row, int n_col) {
-    struct pool *p = ctx;
-    (void)i;
-    const bool first = p->n++ == 0;
-    if (p->kind == POOL_CLS && !first) return;
-    for (int j = 0; j < n_col; j++)
-        p->sum[j] = (double)row[j] + (p->kind == POOL_MEAN ? p->sum[j] : 0.0);
+static void take_row(struct embedding *x, const float *row) {
+    const bool first = x->n_seen++ == 0;
+    if (x->kind == POOL_CLS && !first) return;
+    for (int j = 0; j < x->n_embd; j++)
+        x->sum[j] = (double)row[j] + (x->kind == POOL_MEAN ? x->sum[j] : 0.0);
 }
 
 static int choose_pooling(const struct model *m, enum pooling *kind, struct err *e) {
@@ -46,26 +38,89 @@ int embed_truncate(const struct engine *g, struct ids *text) {
     return (int)(n - n_ctx);
 }
 
-int embed_tokens(struct session *s, const int32_t *tok, int n, enum pooling pooling, bool normalize,
-                 float *out, struct err *e) {
-    struct engine *g = session_engine(s);
-    struct pool p = {.kind = pooling, .n_embd = model_n_embd(engine_model(g))};
-    if (pooling == POOL_MODEL && choose_pooling(engine_model(g), &p.kind, e) != 0) return -1;
+/* How to pool, and where to. */
+static int prepare(struct embedding *x, const struct model *m, int n, enum pooling pooling,
+                   struct err *e) {
+    *x = (struct embedding){.kind = pooling, .n_embd = model_n_embd(m), .n = n};
+    if (pooling == POOL_MODEL && choose_pooling(m, &x->kind, e) != 0) return -1;
     if (n <= 0) return err_set(e, ERR_USAGE, "embed: an empty text; at least one token is needed");
-    p.sum = calloc((size_t)p.n_embd, sizeof *p.sum);
-    if (!p.sum) return err_nomem(e, "embed");
-    session_truncate(s, 0);
+    x->sum = calloc((size_t)x->n_embd, sizeof *x->sum);
     /* An encoder sees the whole text at once; of other models only the rows that count go through
      * the last layer's feed-forward. */
-    const int from = p.kind == POOL_LAST ? n - 1 : 0;
-    const int rc = session_feed_states(s, tok, n, from, pool_row, &p, e);
+    x->from = x->kind == POOL_LAST ? n - 1 : 0;
+    return x->sum ? 0 : err_nomem(e, "embed");
+}
+
+int embedding_init(struct embedding *x, struct engine *g, const int32_t *tok, int n,
+                   enum pooling pooling, struct err *e) {
+    const int n_vocab = engine_n_vocab(g), n_ctx = engine_n_ctx(g);
+    if (prepare(x, engine_model(g), n, pooling, e) != 0) return -1;
+    kv_seq_init(&x->kv, engine_kv(g));
+    x->tok = tok;
+    x->whole = model_is_embedding(engine_model(g));
+    x->adapter = engine_adapter(g);
+    if (n > n_ctx)
+        return err_set(e, ERR_LIMIT, "input: %d tokens; the context holds %d (option num_ctx)", n,
+                       n_ctx);
+    for (int i = 0; i < n; i++)
+        if (tok[i] < 0 || tok[i] >= n_vocab)
+            return err_set(e, ERR_FORMAT, "token %d: id %d; the vocabulary has 0 to %d", i,
+                           (int)tok[i], n_vocab - 1);
+    return 0;
+}
+
+void embedding_fini(struct embedding *x) {
+    if (x->kv.pool) kv_seq_fini(&x->kv);
+    free(x->sum);
+    x->sum = NULL;
+}
+
+int embedding_next(struct embedding *x, int n_max, int n_out, struct batch_seq *b, struct err *e) {
+    int n = x->n - x->at < n_max ? x->n - x->at : n_max;
+    const int first = x->at > x->from ? x->at : x->from; /* row */
+    if (x->at + n - first > n_out) n = first + n_out - x->at;
+    if (n <= 0 || (x->whole && n < x->n)) return 0;
+    if (kv_seq_extend(&x->kv, n, e) != 0) return -1;
+    const int rows = x->at + n > first ? x->at + n - first : 0;
+    *b = (struct batch_seq){
+        .kv = &x->kv, .tok = x->tok + x->at, .n = n, .adapter = x->adapter, .n_out = rows};
+    x->at += n;
+    return n;
+}
+
+void embedding_take(struct embedding *x, const float *rows, int n_rows) {
+    for (int i = 0; i < n_rows; i++)
+        take_row(x, rows + (size_t)i * (size_t)x->n_embd);
+}
+
+bool embedding_done(const struct embedding *x) {
+    return x->at == x->n;
+}
+
+void embedding_vector(const struct embedding *x, bool normalize, float *out) {
     double sq = 0.0;
-    const double share = p.kind == POOL_MEAN && p.n > 0 ? 1.0 / p.n : 1.0;
-    for (int j = 0; j < p.n_embd; j++)
-        sq += p.sum[j] * share * p.sum[j] * share;
+    const double share = x->kind == POOL_MEAN && x->n_seen > 0 ? 1.0 / x->n_seen : 1.0;
+    for (int j = 0; j < x->n_embd; j++)
+        sq += x->sum[j] * share * x->sum[j] * share;
     const double scale = normalize && sq > 0.0 ? share / sqrt(sq) : share;
-    for (int j = 0; j < p.n_embd; j++)
-        out[j] = (float)(p.sum[j] * scale);
-    free(p.sum);
+    for (int j = 0; j < x->n_embd; j++)
+        out[j] = (float)(x->sum[j] * scale);
+}
+
+static void session_row(void *ctx, int i, const float *row, int n_col) {
+    (void)i, (void)n_col;
+    take_row(ctx, row);
+}
+
+int embed_tokens(struct session *s, const int32_t *tok, int n, enum pooling pooling, bool normalize,
+                 float *out, struct err *e) {
+    struct embedding x;
+    int rc = prepare(&x, engine_model(session_engine(s)), n, pooling, e);
+    if (rc == 0) {
+        session_truncate(s, 0);
+        rc = session_feed_states(s, tok, n, x.from, session_row, &x, e);
+    }
+    if (rc == 0) embedding_vector(&x, normalize, out);
+    free(x.sum);
     return rc;
 }

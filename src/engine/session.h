@@ -30,7 +30,7 @@ int session_feed_batch(struct session *s, const int32_t *tok, int n, const float
 
 /* The same for whoever runs the batch himself, with other sequences in it: the session goes on by
  * tok, *out says what forward_run must compute.  When that is not done, session_truncate.  tok may
- * be session_tokens() itself.  n_out as in batch_seq. */
+ * be session_tokens() itself, from where the session ends.  n_out as in batch_seq. */
 int session_push(struct session *s, const int32_t *tok, int n, int n_out, struct batch_seq *out,
                  struct err *e);
 

@@ -128,6 +128,18 @@ static void final_norm(struct worker *w, const struct pass *p) {
     forward_point(w, p, "out_norm", -1, p->x, p->n, n_embd);
 }
 
+/* All workers come to the same answer: what they read was written before the last barrier. */
+static bool halt(struct worker *w, struct forward *f, int il) {
+    if (__atomic_load_n(&f->halt[il & 1], __ATOMIC_RELAXED)) {
+        if (w->id == 0) f->halted = true;
+        return true;
+    }
+    if (w->id == 0)
+        __atomic_store_n(&f->halt[(il + 1) & 1],
+                         f->stop && __atomic_load_n(f->stop, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
+    return false;
+}
+
 static void run(struct worker *w, void *arg) {
     struct forward *f = arg;
     const struct layer *first = f->m->layer, *last = first + f->m->hp.n_layer - 1;
@@ -136,6 +148,7 @@ static void run(struct worker *w, void *arg) {
     fill_rope(w, f);
     embed(w, &p);
     for (const struct layer *l = first; l <= last; l++) {
+        if (halt(w, f, (int)(l - first))) return;
         p.cache_only = l == last && early && f->n_out == 0;
         l->mix(w, &p, l);
         if (l == last && early) {
@@ -176,7 +189,8 @@ static void add_sequence(struct forward *f, const struct batch_seq *s) {
 static void run_batch(struct forward *f, const struct batch_seq *seq, int n_seq) {
     assert(n_seq > 0 && n_seq <= f->o.max_rows);
     f->n = f->n_seq = f->n_out = f->n_out_seq = 0;
-    f->adapters = false;
+    f->adapters = f->halted = false;
+    f->halt[0] = f->halt[1] = 0;
     f->pool = seq[0].kv->pool;
     for (int i = 0; i < n_seq; i++)
         add_sequence(f, &seq[i]);
@@ -186,13 +200,17 @@ static void run_batch(struct forward *f, const struct batch_seq *seq, int n_seq)
 const float *forward_run(struct forward *f, const struct batch_seq *seq, int n_seq) {
     f->states = false;
     run_batch(f, seq, n_seq);
-    return f->m->arch->encoder ? f->xo : f->logits;
+    return f->halted ? NULL : f->m->arch->encoder ? f->xo : f->logits;
 }
 
 const float *forward_run_states(struct forward *f, const struct batch_seq *seq, int n_seq) {
     f->states = true;
     run_batch(f, seq, n_seq);
-    return f->xo;
+    return f->halted ? NULL : f->xo;
+}
+
+void forward_set_stop(struct forward *f, const volatile int *stop) {
+    f->stop = stop;
 }
 
 void forward_set_tap(struct forward *f, forward_tap *tap, void *ctx) {

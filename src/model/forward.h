@@ -49,6 +49,10 @@ struct batch_seq {
  * the vocabulary (asserted; callers check). */
 const float *forward_run(struct forward *f, const struct batch_seq *seq, int n_seq);
 
+/* The next runs look at *stop (NULL: no more) between layers: when it is nonzero they end early and
+ * return NULL, and what the batch put in the cache is worth nothing. */
+void forward_set_stop(struct forward *f, const volatile int *stop);
+
 /* The same without the head, for every model: the final rows [sum n_out][n_embd], after the last
  * norm. */
 const float *forward_run_states(struct forward *f, const struct batch_seq *seq, int n_seq);

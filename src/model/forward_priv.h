@@ -11,6 +11,10 @@ struct forward {
     struct forward_opts o;
     forward_tap *tap;
     void *tap_ctx;
+    const volatile int *stop; /* borrowed, or NULL */
+    int halt[2]; /* by parity of the layer: worker 0 writes the next one's while all read this one's
+                  */
+    bool halted; /* the last run ended early; worker 0's */
 
     /* The batch of this run; written before the team starts, read by all. */
     int n, n_seq, n_out;
