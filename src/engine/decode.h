@@ -29,6 +29,7 @@ enum decode_why { DECODE_STOP, DECODE_LENGTH, DECODE_CANCELLED };
 
 struct decode_stats {
     enum decode_why why;
+    int stop;                      /* which stop text ended it, or -1 */
     int n_prompt, n_prompt_cached; /* prompt tokens; how many were in the cache already */
     int n_eval;                    /* tokens generated, the end token not counted */
     int64_t prompt_ns, eval_ns;

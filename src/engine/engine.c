@@ -31,8 +31,10 @@ struct engine {
     struct team *team;
     struct kv_pool *kv;
     struct forward *forward;
-    struct prefix *prefix;         /* or NULL */
-    struct model_adapter *adapter; /* or NULL */
+    struct prefix *prefix;                          /* or NULL */
+    struct model_adapter *adapter[ENGINE_MAX_LORA]; /* [n_adapter] */
+    char *adapter_path[ENGINE_MAX_LORA];            /* owned, as they were given */
+    int n_adapter;
     struct memory_sizes sizes;
     struct step_cost step_cost;
     double load_s;
@@ -92,8 +94,9 @@ static int check_opts(const struct engine_opts *o, struct err *e) {
     if (check_count("num_batch", o->n_batch, 1, 1 << 16, e) != 0) return -1;
     if (check_count("num_thread", o->n_threads, 1, 512, e) != 0) return -1;
     if (check_count("num_parallel", o->n_parallel, 1, MAX_PARALLEL, e) != 0) return -1;
-    if (o->n_lora > 1)
-        return err_set(e, ERR_UNSUPPORTED, "lora: %d adapters; one is accepted", o->n_lora);
+    if (o->n_lora > ENGINE_MAX_LORA)
+        return err_set(e, ERR_LIMIT, "lora: %d adapters; at most %d are accepted", o->n_lora,
+                       ENGINE_MAX_LORA);
     return 0;
 }
 
@@ -112,11 +115,16 @@ static int choose_sizes(struct engine *g, const struct engine_opts *o, struct er
     return memory_sizes(&m, o, &g->sizes, e);
 }
 
-static int open_adapter(struct engine *g, const struct engine_opts *o, struct err *e) {
-    if (o->n_lora == 0) return 0;
-    const float scale = o->lora_scale ? o->lora_scale[0] : 1.0f;
-    g->adapter = model_adapter_open(g->model, o->lora[0], scale, e);
-    return g->adapter ? 0 : -1;
+static int open_adapters(struct engine *g, const struct engine_opts *o, struct err *e) {
+    for (int i = 0; i < o->n_lora; i++) {
+        const float scale = o->lora_scale ? o->lora_scale[i] : 1.0f;
+        g->adapter_path[i] = strdup(o->lora[i]);
+        if (!g->adapter_path[i]) return err_nomem(e, o->lora[i]);
+        g->adapter[i] = model_adapter_open(g->model, o->lora[i], scale, e);
+        if (!g->adapter[i]) return -1;
+        g->n_adapter++;
+    }
+    return 0;
 }
 
 /* The cache on disk is a help: where it cannot be had, that is said and the rest works. */
@@ -124,7 +132,7 @@ static struct prefix_disk *open_disk(const struct engine *g, const struct engine
     if (!o->cache) return NULL;
     const struct identity_opts who = {
         .model = g->gguf,
-        .adapter = g->adapter ? model_adapter_gguf(g->adapter) : NULL,
+        .adapter = g->n_adapter ? model_adapter_gguf(g->adapter[0]) : NULL,
         .adapter_scale = o->lora_scale ? o->lora_scale[0] : 1.0f,
         .pool = g->kv,
         .weights = g->model,
@@ -164,12 +172,16 @@ static int open_team(struct engine *g, const struct engine_opts *o, struct err *
 
 static int open_weights(struct engine *g, const struct engine_opts *o, struct err *e) {
     g->model = model_open(g->gguf, cpu_ops(), e);
-    if (!g->model || open_adapter(g, o, e) != 0) return -1;
+    if (!g->model || open_adapters(g, o, e) != 0) return -1;
     if (choose_sizes(g, o, e) != 0) return -1;
     if (open_team(g, o, e) != 0) return -1;
     g->kv = kv_pool_new(g->model, &g->sizes.kv, e);
     if (!g->kv) return -1;
-    const int max_rank = g->adapter ? model_adapter_get(g->adapter)->max_rank : 0;
+    int max_rank = 0;
+    for (int i = 0; i < g->n_adapter; i++) {
+        const int rank = model_adapter_get(g->adapter[i])->max_rank;
+        if (rank > max_rank) max_rank = rank;
+    }
     const struct forward_opts f = memory_forward_opts(&g->sizes, max_rank);
     g->forward = forward_new(g->model, g->team, &f, e);
     return g->forward ? open_prefix(g, o, e) : -1;
@@ -227,7 +239,10 @@ void engine_close(struct engine *g) {
     if (g->forward) forward_free(g->forward);
     if (g->kv) kv_pool_free(g->kv);
     if (g->team) team_free(g->team);
-    if (g->adapter) model_adapter_free(g->adapter);
+    for (int i = 0; i < ENGINE_MAX_LORA; i++) {
+        if (g->adapter[i]) model_adapter_free(g->adapter[i]);
+        free(g->adapter_path[i]);
+    }
     if (g->model) model_free(g->model);
     if (g->chat) chat_template_free(g->chat);
     if (g->vocab) vocab_free(g->vocab);
@@ -269,7 +284,28 @@ struct prefix *engine_prefix(struct engine *g) {
 }
 
 const struct adapter *engine_adapter(const struct engine *g) {
-    return g->adapter ? model_adapter_get(g->adapter) : NULL;
+    return g->n_adapter ? model_adapter_get(g->adapter[0]) : NULL;
+}
+
+static bool is_named(const char *path, struct str name) {
+    const char *slash = strrchr(path, '/');
+    struct str file = str_of(slash ? slash + 1 : path);
+    if (str_eq(str_of(path), name) || str_eq(file, name)) return true;
+    if (file.n < 5 || memcmp(file.p + file.n - 5, ".gguf", 5) != 0) return false;
+    return str_eq((struct str){file.p, file.n - 5}, name);
+}
+
+int engine_adapter_named(const struct engine *g, struct str name, const struct adapter **out,
+                         struct err *e) {
+    *out = NULL;
+    if (name.n == 0) return 0;
+    for (int i = 0; i < g->n_adapter; i++)
+        if (is_named(g->adapter_path[i], name)) {
+            *out = model_adapter_get(g->adapter[i]);
+            return 0;
+        }
+    return err_set(e, ERR_NOT_FOUND, "adapter: none has the name \"%.*s\"",
+                   (int)(name.n < 80 ? name.n : 80), name.p);
 }
 
 int engine_n_ctx(const struct engine *g) {

@@ -13,17 +13,21 @@ struct engine_opts {
                      * of learned positions where a model has those */
     int n_batch;    /* prefill chunk; 0: 512 */
     int n_threads;  /* 0: cores_default_threads() */
-    int n_parallel; /* sequences that will run at once; 0: 1.  KV capacity = n_ctx each */
+    int n_parallel; /* sequences that will run at once; 0: 1 */
+    int n_kv;       /* tokens that the KV cache holds over all of them; 0: n_ctx each; at least that
+                     * of one */
     enum qtype k_type,
         v_type;               /* zero value F32; engine_user_opts() gives the user's default, F16 */
-    const char *const *lora;  /* [n_lora] adapter files, applied to every sequence; or NULL */
+    const char *const *lora;  /* [n_lora] adapter files, or NULL: the first is applied to every
+                               * sequence that names none (engine_adapter_named) */
     const float *lora_scale;  /* [n_lora], NULL: ones */
-    int n_lora;               /* 0 or 1 today */
+    int n_lora;               /* at most ENGINE_MAX_LORA */
     struct str chat_template; /* instead of the file's own; empty: the file's */
     bool vocab_only;          /* tokenize and show: no weights are bound */
     const char *cache;        /* folder of the prefix cache on disk, or NULL: in memory only */
     uint64_t cache_bytes;     /* that its files may take; 0: DEFAULT_CACHE_BYTES */
 };
+enum { ENGINE_MAX_LORA = 16 };
 #define DEFAULT_CACHE_BYTES ((uint64_t)2 << 30)
 
 struct engine;
@@ -48,7 +52,11 @@ struct team *engine_team(struct engine *g);
 struct kv_pool *engine_kv(struct engine *g);
 struct prefix *
 engine_prefix(struct engine *g); /* NULL: an embedding model, which looks both ways */
-const struct adapter *engine_adapter(const struct engine *g); /* or NULL */
+const struct adapter *engine_adapter(const struct engine *g); /* the first, or NULL */
+/* The one of this name: its path as it was given, or the file's name with or without .gguf; empty:
+ * none (*out NULL).  ERR_NOT_FOUND. */
+int engine_adapter_named(const struct engine *g, struct str name, const struct adapter **out,
+                         struct err *e);
 int engine_n_ctx(const struct engine *g);
 int engine_n_batch(const struct engine *g);
 int engine_n_out(const struct engine *g);   /* rows whose logits one batch may return */

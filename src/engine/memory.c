@@ -37,7 +37,9 @@ int memory_sizes(const struct memory_model *m, const struct engine_opts *o, stru
     s->n_out = at_least(s->n_out, n_parallel);
 
     /* Two pages more than the tokens: a context shift leaves two that are partly used. */
-    const int64_t max_tokens = ((int64_t)s->n_ctx + 2 * KV_PAGE) * n_parallel;
+    const int64_t one = (int64_t)s->n_ctx + 2 * KV_PAGE;
+    int64_t max_tokens = one * n_parallel;
+    if (o->n_kv > 0 && o->n_kv < max_tokens) max_tokens = o->n_kv > one ? o->n_kv : one;
     if (max_tokens > INT32_MAX / 2)
         return err_set(e, ERR_USAGE, "num_ctx %d times num_parallel %d: too many tokens", s->n_ctx,
                        n_parallel);

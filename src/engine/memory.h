@@ -3,7 +3,7 @@
  *
  *     weights   the file, mapped: tensors and metadata
  *     vocab     the program, and the tables made of the vocabulary
- *     kv        pages for (n_ctx + 2 pages) * n_parallel tokens
+ *     kv        pages for (n_ctx + 2 pages) * n_parallel tokens, or n_kv
  *     compute   row buffers for n_batch tokens, logits, the workers' scratch
  *
  * kv and compute are reserved: an answer shorter than the context touches less of them. */

@@ -143,6 +143,7 @@ struct sequence *sequence_new(struct session *s, const struct decode_request *r,
         err_nomem(e, "sequence");
         return NULL;
     }
+    q->st.stop = -1;
     q->s = s, q->r = *r, q->fn = fn, q->ctx = ctx, q->stop = stop, q->next = -1;
     q->vocab = engine_vocab(engine_of(q));
     q->detok = (struct detok){.vocab = q->vocab, .special = r->special};
@@ -166,13 +167,12 @@ void sequence_free(struct sequence *q) {
 
 void sequence_begin(struct sequence *q) {
     const struct sequence_text *r = &q->read;
-    const bool first = q->begin_ns == 0;
-    if (first) q->begin_ns = os_now_ns();
+    if (q->begin_ns == 0) q->begin_ns = os_now_ns();
     int cached = session_recall(q->s, r->tok, r->n);
     /* The last token is fed again: its logits were not kept. */
     if (cached == r->n && q->next < 0) session_truncate(q->s, --cached);
     if (cached == r->n) q->state = SEQ_WRITES;
-    if (!first) return;
+    if (q->st.n_eval > 0 || q->next >= 0) return;
     q->st.n_prompt = r->n;
     q->st.n_prompt_cached = cached;
 }
@@ -352,6 +352,7 @@ static int step(struct sequence *q, struct err *e) {
     if (emit(q, id) != 0) return end(q, DECODE_CANCELLED), 0;
     if (stopped) {
         detok_finish(&q->detok, &q->piece); /* nothing after a stop string is shown */
+        q->st.stop = q->stopper.hit;
         return end(q, DECODE_STOP), 0;
     }
     if (q->st.n_eval >= token_limit(q)) return end(q, DECODE_LENGTH), 0;

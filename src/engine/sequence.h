@@ -25,7 +25,7 @@ struct sequence *sequence_new(struct session *s, const struct decode_request *r,
                               struct err *e);
 void sequence_free(struct sequence *q); /* accepts NULL */
 
-/* Looks for the prompt in the caches. */
+/* Looks for what it reads in the caches; again, when somebody else may have left more there. */
 void sequence_begin(struct sequence *q);
 
 enum sequence_state sequence_state(const struct sequence *q);

@@ -5,7 +5,7 @@
 #include <string.h>
 
 int stopper_init(struct stopper *s, const struct str *stop, int n_stop, struct err *e) {
-    *s = (struct stopper){.stop = stop, .n_stop = n_stop};
+    *s = (struct stopper){.stop = stop, .n_stop = n_stop, .hit = -1};
     for (int i = 0; i < n_stop; i++)
         if (stop[i].n == 0)
             return err_set(e, ERR_USAGE, "stop: an empty text; accepted: at least one character");
@@ -17,11 +17,11 @@ void stopper_fini(struct stopper *s) {
 }
 
 /* Where the earliest complete stop string begins, or SIZE_MAX. */
-static size_t find_stop(const struct stopper *s) {
+static size_t find_stop(struct stopper *s) {
     size_t first = SIZE_MAX;
     for (int i = 0; i < s->n_stop; i++) {
         const char *at = memmem(s->held.p, s->held.n, s->stop[i].p, s->stop[i].n);
-        if (at && (size_t)(at - s->held.p) < first) first = (size_t)(at - s->held.p);
+        if (at && (size_t)(at - s->held.p) < first) first = (size_t)(at - s->held.p), s->hit = i;
     }
     return first;
 }

@@ -9,6 +9,7 @@
 struct stopper {
     const struct str *stop; /* [n_stop], borrowed */
     int n_stop;
+    int hit;         /* which of them was found, or -1 */
     struct buf held; /* owned: text that may be the beginning of a stop string */
 };
 
