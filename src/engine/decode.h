@@ -7,6 +7,11 @@
 #include "engine/session.h"
 #include "sample/sampler.h"
 
+/* Chooses among what may come, with the sampler, and takes note of it: 1 with *id; 0: nothing may
+ * come, the answer ends; -1. */
+typedef int decode_choose_fn(void *ctx, struct sampler *s, const float *logits, int32_t *id,
+                             struct err *e);
+
 struct decode_request {
     const int32_t *prompt; /* [n_prompt] tokens, borrowed during the call */
     int n_prompt;
@@ -16,7 +21,10 @@ struct decode_request {
     bool no_shift;          /* true: a full context ends the answer (DECODE_LENGTH) */
     const struct str *stop; /* [n_stop] texts that end the answer and are not part of it */
     int n_stop;
-    bool special; /* show control tokens in the text */
+    bool special;             /* show control tokens in the text */
+    const uint32_t *shown;    /* or NULL: [(n_vocab + 31) / 32] bits of those that show anyway */
+    decode_choose_fn *choose; /* or NULL: sampler_choose */
+    void *choose_ctx;
     bool ignore_eos;
     bool spare_newline; /* line feeds take no repetition penalty */
     int n_logprobs;     /* 0: none; else top candidates with each token, <= 20 */

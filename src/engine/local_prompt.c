@@ -10,56 +10,79 @@ static struct str text_of(const json_t *v) {
     return json_is_string(v) ? (struct str){json_string_value(v), json_string_length(v)} : STR("");
 }
 
+const struct chat_template *local_template(const struct local *g, const struct task *t,
+                                           struct err *e) {
+    return t->own_template ? t->own_template : engine_template(g->engine, e);
+}
+
 /* ---- conversations ---- */
 
 struct talk {
-    const struct engine *engine;
-    struct chat_message *m; /* [n], owned */
-    int n, n_system;        /* system messages at the start */
+    const struct local *g;
+    struct task *t;
+    struct chat_input in;
+    json_t *made;    /* owned, or NULL */
+    json_t *list;    /* borrowed: the messages, or NULL */
+    size_t n_system; /* system messages at the start */
 };
 
-static int talk_init(struct talk *c, const struct local *g, const struct gen_request *q,
-                     struct err *e) {
-    *c = (struct talk){.engine = g->engine, .n = (int)json_array_size(q->messages)};
-    c->m = calloc((size_t)c->n + 1, sizeof *c->m);
-    if (!c->m) return err_nomem(e, "messages");
-    for (int i = 0; i < c->n; i++) {
-        const json_t *j = json_array_get(q->messages, (size_t)i);
-        c->m[i].role = text_of(json_object_get(j, "role"));
-        c->m[i].content = text_of(json_object_get(j, "content"));
-        if (c->n_system == i && str_is(c->m[i].role, "system")) c->n_system++;
-    }
+static bool is_system(const json_t *m) {
+    const char *role = json_string_value(json_object_get(m, "role"));
+    return role && strcmp(role, "system") == 0;
+}
+
+static int talk_init(struct talk *c, const struct local *g, struct task *t, struct err *e) {
+    *c = (struct talk){.g = g, .t = t};
+    if (prompt_input(g->engine, &t->q, &c->in, &c->made, e) != 0) return -1;
+    c->in.open_thinking = local_is_ruled(&t->q) && t->q.think != GEN_THINK_OFF;
+    c->list = (json_t *)(uintptr_t)c->in.messages;
+    while (c->n_system < json_array_size(c->list) &&
+           is_system(json_array_get(c->list, c->n_system)))
+        c->n_system++;
     return 0;
 }
 
-/* The conversation without the `drop` messages behind the system's. */
-static int talk_render(const struct talk *c, int drop, struct ids *out, struct err *e) {
-    const int n = c->n - drop;
-    struct chat_message *m = calloc((size_t)n + 1, sizeof *m);
-    if (!m) return err_nomem(e, "messages");
-    memcpy(m, c->m, (size_t)c->n_system * sizeof *m);
-    memcpy(m + c->n_system, c->m + c->n_system + drop, (size_t)(n - c->n_system) * sizeof *m);
+/* The conversation without the `drop` messages behind the system's, behind t's own tokens. */
+static int talk_render(struct talk *c, size_t drop, struct ids *out, struct err *e) {
+    struct task *t = c->t;
+    struct chat_prompt p = {0};
+    json_t *list = NULL;
+    if (drop > 0) {
+        list = json_array();
+        for (size_t i = 0; i < json_array_size(c->list); i++)
+            if (i < c->n_system || i >= c->n_system + drop)
+                json_array_append(list, json_array_get(c->list, i));
+    }
+    struct chat_input in = c->in;
+    if (list) in.messages = list;
     out->n = 0;
-    const int rc = prompt_chat(c->engine, m, n, out, e);
-    free(m);
+    const int rc = prompt_render(c->g->engine, local_template(c->g, t, e), &in, &p, out, e);
+    t->in_thinking = p.in_thinking;
+    chat_prompt_fini(&p);
+    json_decref(list);
     return rc;
 }
 
-/* Drop as few messages as must be: between `lo`, which are too few, and all but the last. */
-static int talk_cut(const struct talk *c, int n_fit, struct ids *out, struct err *e) {
-    const int most = c->n - c->n_system - 1;
-    int lo = 0, hi = most;
-    while (hi - lo > 1) { /* lo: does not fit, hi: not tried or fits */
-        const int mid = lo + (hi - lo) / 2;
-        if (talk_render(c, mid, out, NULL) == 0 && (int)out->n <= n_fit)
+static size_t most_drop(const struct talk *c) {
+    const size_t n = json_array_size(c->list);
+    return n > c->n_system + 1 ? n - c->n_system - 1 : 0;
+}
+
+/* Drop as few messages as must be: the last stays. */
+static int talk_cut(struct talk *c, size_t n_fit, struct ids *out, struct err *e) {
+    const size_t most = most_drop(c);
+    size_t lo = 0, hi = most;
+    while (hi > lo + 1) { /* lo: does not fit; hi: fits, or is all that can go */
+        const size_t mid = lo + (hi - lo) / 2;
+        if (talk_render(c, mid, out, NULL) == 0 && out->n <= n_fit)
             hi = mid;
         else
             lo = mid;
     }
     /* A template may refuse a conversation that begins with an answer. */
-    for (int drop = hi; drop < most; drop++)
-        if (talk_render(c, drop, out, NULL) == 0 && (int)out->n <= n_fit) return 0;
-    return talk_render(c, most > 0 ? most : 0, out, e);
+    for (size_t drop = hi; drop < most; drop++)
+        if (talk_render(c, drop, out, NULL) == 0 && out->n <= n_fit) return 0;
+    return talk_render(c, most, out, e);
 }
 
 /* ---- the rules of length ---- */
@@ -87,6 +110,7 @@ static void keep_ends(const struct local *g, const struct gen_request *q, struct
 static int fit(const struct local *g, struct task *t, size_t n_whole, struct err *e) {
     const struct gen_request *q = &t->q;
     struct ids *p = &t->prompt;
+    if (p->n == 0) return err_set(e, ERR_USAGE, "prompt: empty; at least one token");
     if (p->n > (size_t)engine_n_ctx(g->engine)) {
         if (q->no_truncate || !q->options.shift) return too_long(g, p->n, e);
         keep_ends(g, q, p);
@@ -95,38 +119,55 @@ static int fit(const struct local *g, struct task *t, size_t n_whole, struct err
     return 0;
 }
 
+/* Through the template. */
 static int chat_prompt(struct local *g, struct task *t, struct err *e) {
-    const int n_ctx = engine_n_ctx(g->engine);
+    const size_t n_ctx = (size_t)engine_n_ctx(g->engine);
+    struct ids own = t->prompt; /* Ollama's context */
     struct talk c;
-    if (talk_init(&c, g, &t->q, e) != 0) return -1;
-    int rc = talk_render(&c, 0, &t->prompt, e);
-    const size_t n_whole = t->prompt.n;
-    if (rc == 0 && n_whole > (size_t)n_ctx && !t->q.no_truncate)
+    t->prompt = (struct ids){0};
+    int rc = talk_init(&c, g, t, e);
+    if (rc == 0) rc = talk_render(&c, 0, &t->prompt, e);
+    size_t n_whole = t->prompt.n + own.n;
+    if (rc == 0 && n_whole > n_ctx && own.n == 0 && most_drop(&c) > 0 && !t->q.no_truncate)
         rc = talk_cut(&c, n_ctx, &t->prompt, e);
-    free(c.m);
+    json_decref(c.made);
+    const int32_t bos = vocab_special(engine_vocab(g->engine))->bos;
+    for (size_t i = 0; own.n > 0 && i < t->prompt.n; i++)
+        if (i > 0 || t->prompt.v[i] != bos) ids_push(&own, t->prompt.v[i]);
+    if (own.n > 0) {
+        ids_fini(&t->prompt);
+        t->prompt = own;
+    } else {
+        ids_fini(&own);
+    }
     return rc == 0 ? fit(g, t, n_whole, e) : -1;
 }
 
 /* A text: as it is, or what the template makes of it as the user's message. */
 static int text_prompt(struct local *g, struct task *t, struct err *e) {
     const struct gen_request *q = &t->q;
-    const struct vocab *v = engine_vocab(g->engine);
+    struct err none;
     for (int i = 0; i < q->n_token; i++)
         ids_push(&t->prompt, q->token[i]);
     if (t->prompt.failed) return err_nomem(e, "prompt");
-    if (!q->prompt.p) return fit(g, t, t->prompt.n, e);
-    struct err none;
-    if (q->raw || !engine_template(g->engine, &none)) {
-        if (prompt_encode(v, q->prompt, &t->prompt, e) != 0) return -1;
-    } else {
-        const struct chat_message m[2] = {{STR("system"), q->system}, {STR("user"), q->prompt}};
-        const int n = q->system.p ? 2 : 1;
-        if (prompt_chat(g->engine, m + 2 - n, n, &t->prompt, e) != 0) return -1;
-    }
+    if (!q->prompt.p && !q->suffix.p) return fit(g, t, t->prompt.n, e);
+    if (!q->raw && local_template(g, t, &none)) return chat_prompt(g, t, e);
+    if (q->suffix.p)
+        return err_set(e, ERR_UNSUPPORTED, "key \"suffix\": this model does not fill in gaps");
+    if (q->system.p && q->system.n)
+        return err_set(e, ERR_UNSUPPORTED, "key \"system\": this model has no chat template");
+    if (prompt_encode(engine_vocab(g->engine), q->prompt, &t->prompt, e) != 0) return -1;
     return fit(g, t, t->prompt.n, e);
 }
 
+static int own_template(struct task *t, struct err *e) {
+    if (!t->q.template.p) return 0;
+    t->own_template = chat_template_new(t->q.template, e);
+    return t->own_template ? 0 : err_prefix(e, "key \"template\"");
+}
+
 int local_prompt(struct local *g, struct task *t, struct err *e) {
+    if (own_template(t, e) != 0) return -1;
     if ((t->q.op == GEN_OP_TEXT ? text_prompt : chat_prompt)(g, t, e) != 0) return -1;
     return t->prompt.failed ? err_nomem(e, "prompt") : 0;
 }

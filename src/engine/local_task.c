@@ -7,11 +7,7 @@
 #include "base/sha256.h"
 #include "engine/local.h"
 
-static struct local *gen_of(const struct task *t) {
-    return (struct local *)(uintptr_t)t->base.gen;
-}
-
-static struct task *task_of(struct sched_job *j) {
+struct task *local_task_of(struct sched_job *j) {
     return (struct task *)(void *)((char *)j - offsetof(struct task, job));
 }
 
@@ -27,7 +23,12 @@ struct task *local_task_new(struct local *g, const json_t *request, gen_event_fn
 
 static void task_free(struct task *t) {
     for (int i = 0; t->choice && i < t->q.n; i++)
-        json_decref(t->choice[i].logprobs);
+        local_choice_fini(&t->choice[i]);
+    for (int i = 0; i < LOCAL_RULES; i++)
+        grammar_free(t->grammar[i]);
+    if (t->own_template) chat_template_free(t->own_template);
+    free(t->shown);
+    free(t->mask);
     for (int i = 0; t->input && i < t->n_input; i++)
         ids_fini(&t->input[i]);
     ids_fini(&t->prompt);
@@ -41,17 +42,17 @@ static void task_free(struct task *t) {
     free(t);
 }
 
-static void tell(struct task *t, const struct gen_event *ev) {
+void local_tell(struct task *t, const struct gen_event *ev) {
     t->fn(t->ctx, ev);
 }
 
-void local_task_end(struct local *g, struct task *t, const struct err *e) {
+/* GEN_END, and free it. */
+static void task_end(struct task *t, const struct err *e) {
     struct gen_event ev = {.kind = GEN_END, .err = *e};
-    (void)g;
     ev.why = e->code == ERR_CANCELLED ? GEN_CANCELLED : GEN_STOP;
     if (!t->all.queue_ns) t->all.queue_ns = os_now_ns() - t->start_ns;
     ev.stats = t->all;
-    tell(t, &ev);
+    local_tell(t, &ev);
     task_free(t);
 }
 
@@ -60,124 +61,19 @@ static bool answers(const struct task *t) {
 }
 
 /* Of one that the scheduler has not seen. */
-void local_task_cancelled(struct local *g, struct task *t) {
+void local_task_cancelled(struct task *t) {
     struct err e;
     err_set(&e, ERR_CANCELLED, "cancelled");
     for (int i = 0; answers(t) && i < t->q.n; i++)
-        tell(t, &(struct gen_event){.kind = GEN_FINISH, .choice = i, .why = GEN_CANCELLED});
-    local_task_end(g, t, &e);
-}
-
-/* ---- events of answers ---- */
-
-static struct gen_stats stats_of(const struct task *t, const struct decode_stats *st) {
-    return (struct gen_stats){.n_prompt = st->n_prompt,
-                              .n_cached = st->n_prompt_cached,
-                              .n_eval = st->n_eval,
-                              .n_truncated = t->all.n_truncated,
-                              .n_shift = st->n_shift,
-                              .n_drafted = st->n_drafted,
-                              .n_accepted = st->n_accepted,
-                              .queue_ns = t->job.begin_ns ? t->job.begin_ns - t->start_ns : 0,
-                              .prompt_ns = st->prompt_ns,
-                              .eval_ns = st->eval_ns};
-}
-
-/* The first answer's prompt has been read. */
-static void tell_prompt(struct task *t, const struct decode_stats *st) {
-    if (t->prompt_told) return;
-    t->prompt_told = true;
-    t->all = stats_of(t, st);
-    t->all.n_eval = t->all.n_shift = t->all.n_drafted = t->all.n_accepted = 0;
-    t->all.eval_ns = 0;
-    tell(t, &(struct gen_event){.kind = GEN_PROMPT, .stats = t->all});
-    if (!t->q.echo || !t->q.prompt.p) return;
-    for (int i = 0; i < t->q.n; i++)
-        tell(t, &(struct gen_event){.kind = GEN_TEXT, .choice = i, .text = t->q.prompt});
-}
-
-/* {"token", "logprob", "bytes"} */
-static json_t *candidate_json(const struct vocab *v, const struct candidate *c) {
-    struct buf piece = {0};
-    tok_piece(v, c->id, true, &piece);
-    json_t *bytes = json_array(), *text = json_stringn(piece.p ? piece.p : "", piece.n);
-    for (size_t i = 0; i < piece.n; i++)
-        json_array_append_new(bytes, json_integer((unsigned char)piece.p[i]));
-    if (!text) { /* part of a character */
-        buf_reset(&piece);
-        text = json_string("\xef\xbf\xbd");
-    }
-    buf_fini(&piece);
-    const double p = c->p > 0 ? log((double)c->p) : -9999.0; /* JSON has no -infinity */
-    return json_pack("{s:o, s:f, s:o}", "token", text, "logprob", p, "bytes", bytes);
-}
-
-static void add_logprobs(struct task *t, struct choice *c, const struct decode_event *ev) {
-    const struct vocab *v = engine_vocab(gen_of(t)->engine);
-    json_t *one = candidate_json(v, &ev->chosen), *top = json_array();
-    for (int i = 0; i < ev->n_top && i < t->q.top_logprobs; i++)
-        json_array_append_new(top, candidate_json(v, &ev->top[i]));
-    json_object_set_new(one, "top_logprobs", top);
-    if (!c->logprobs) c->logprobs = json_array();
-    json_array_append_new(c->logprobs, one);
-}
-
-static int on_event(struct sched_job *j, int choice, const struct decode_event *ev,
-                    const struct decode_stats *st) {
-    struct task *t = task_of(j);
-    struct choice *c = &t->choice[choice];
-    tell_prompt(t, st);
-    if (ev->token >= 0) {
-        c->id[c->n_id++] = ev->token;
-        if (t->q.logprobs) add_logprobs(t, c, ev);
-    }
-    if (ev->text.n == 0 && c->n_id < PENDING_IDS) return 0;
-    tell(t, &(struct gen_event){.kind = GEN_TEXT,
-                                .choice = choice,
-                                .text = ev->text,
-                                .data = c->logprobs,
-                                .token = c->id,
-                                .n_token = c->n_id});
-    c->n_id = 0;
-    json_decref(c->logprobs);
-    c->logprobs = NULL;
-    return 0;
-}
-
-static void add_stats(struct gen_stats *all, const struct gen_stats *st) {
-    all->n_eval += st->n_eval;
-    all->n_shift += st->n_shift;
-    all->n_drafted += st->n_drafted;
-    all->n_accepted += st->n_accepted;
-    if (st->eval_ns > all->eval_ns) all->eval_ns = st->eval_ns; /* they run side by side */
-}
-
-static void on_finish(struct sched_job *j, int choice, const struct decode_stats *st) {
-    struct task *t = task_of(j);
-    struct choice *c = &t->choice[choice];
-    struct gen_event ev = {.kind = GEN_FINISH, .choice = choice, .stats = stats_of(t, st)};
-    if (st->n_prompt > 0) tell_prompt(t, st);
-    if (c->n_id > 0) /* the last tokens had no text */
-        tell(t, &(struct gen_event){.kind = GEN_TEXT,
-                                    .choice = choice,
-                                    .text = STR(""),
-                                    .data = c->logprobs,
-                                    .token = c->id,
-                                    .n_token = c->n_id});
-    c->n_id = 0;
-    ev.why = st->why == DECODE_STOP     ? GEN_STOP
-             : st->why == DECODE_LENGTH ? GEN_LENGTH
-                                        : GEN_CANCELLED;
-    if (st->stop >= 0) ev.stop = t->answer[choice].stop[st->stop];
-    add_stats(&t->all, &ev.stats);
-    tell(t, &ev);
+        local_tell(t, &(struct gen_event){.kind = GEN_FINISH, .choice = i, .why = GEN_CANCELLED});
+    task_end(t, &e);
 }
 
 /* ---- of vectors ---- */
 
 static void tell_vector(struct task *t, int i, const float *v, int n, const struct gen_stats *st) {
-    tell(t, &(struct gen_event){
-                .kind = GEN_VECTOR, .choice = i, .vector = v, .n_vector = n, .stats = *st});
+    local_tell(t, &(struct gen_event){
+                      .kind = GEN_VECTOR, .choice = i, .vector = v, .n_vector = n, .stats = *st});
 }
 
 /* The first dimensions, of length 1 again. */
@@ -192,7 +88,7 @@ static const float *fewer(struct task *t, const float *v, int n) {
 }
 
 static void on_vector(struct sched_job *j, int i, const float *v, int n_embd) {
-    struct task *t = task_of(j);
+    struct task *t = local_task_of(j);
     const struct gen_stats st = {.n_prompt = t->text[i].n, .n_truncated = t->truncated[i]};
     t->all.n_prompt += st.n_prompt, t->all.n_truncated += st.n_truncated;
     if (t->q.op == GEN_OP_RERANK)
@@ -204,20 +100,20 @@ static void on_vector(struct sched_job *j, int i, const float *v, int n_embd) {
 }
 
 static void on_done(struct sched_job *j, const struct err *e) {
-    struct task *t = task_of(j);
-    struct local *g = gen_of(t);
+    struct task *t = local_task_of(j);
+    struct local *g = local_of(t->base.gen);
     t->all.queue_ns = j->begin_ns ? j->begin_ns - t->start_ns : os_now_ns() - t->start_ns;
     if (!answers(t) && j->begin_ns) t->all.prompt_ns = os_now_ns() - j->begin_ns;
     if (t->q.op == GEN_OP_RERANK && e->code == ERR_NONE) {
         json_t *data = local_rank(t->vector, t->n_input, g->base.info.n_embd);
-        tell(t, &(struct gen_event){.kind = GEN_RESULT, .data = data});
+        local_tell(t, &(struct gen_event){.kind = GEN_RESULT, .data = data});
         json_decref(data);
     }
-    local_task_end(g, t, e);
+    task_end(t, e);
 }
 
 static const struct sched_events events = {
-    .event = on_event, .finish = on_finish, .vector = on_vector, .done = on_done};
+    .event = local_event, .finish = local_finish, .vector = on_vector, .done = on_done};
 
 /* ---- jobs ---- */
 
@@ -260,10 +156,12 @@ static int make_answers(struct local *g, struct task *t, struct err *e) {
     t->answer = calloc((size_t)q->n, sizeof *t->answer);
     t->choice = calloc((size_t)q->n, sizeof *t->choice);
     if (!t->answer || !t->choice) return err_nomem(e, "choices");
+    if (local_answers(g, t, &r, e) != 0) return -1;
     r.prompt = t->prompt.v, r.n_prompt = (int)t->prompt.n;
     if (q->logprobs) r.n_logprobs = q->top_logprobs > 0 ? q->top_logprobs : 1;
     for (int i = 0; i < q->n; i++) {
         t->answer[i] = r;
+        t->answer[i].choose_ctx = &t->choice[i];
         if (r.sampler.seed >= 0) t->answer[i].sampler.seed = r.sampler.seed + i;
     }
     t->job.answer = t->answer;
@@ -287,24 +185,6 @@ static int make_vectors(struct local *g, struct task *t, struct err *e) {
     return 0;
 }
 
-static int refuse(const char *what, struct err *e) {
-    return err_set(e, ERR_UNSUPPORTED, "key \"%s\": not supported by this build", what);
-}
-
-/* What this build does not do yet. */
-static int check_known(const struct gen_request *q, struct err *e) {
-    const bool talks = q->op == GEN_OP_CHAT || q->op == GEN_OP_RENDER;
-    if (json_array_size(q->tools)) return refuse("tools", e);
-    if (talks && q->documents) return refuse("documents", e);
-    if (q->vars) return refuse("template_vars", e);
-    if (q->go_on) return refuse("continue", e);
-    if (q->suffix.p) return refuse("suffix", e);
-    if (q->images) return refuse("images", e);
-    if (q->format) return refuse("format", e);
-    if (q->template.p) return refuse("template", e);
-    return 0;
-}
-
 static json_t *run_here(struct local *g, struct task *t, struct err *e) {
     switch (t->q.op) {
     case GEN_OP_TOKENIZE: return local_tokenize(g, &t->q, e);
@@ -318,7 +198,9 @@ static int prepare(struct local *g, struct task *t, struct err *e) {
         *e = t->err;
         return -1;
     }
-    if (check_known(&t->q, e) != 0 || choose_scope(g, t, e) != 0) return -1;
+    if (json_array_size(t->q.images) > 0)
+        return err_set(e, ERR_UNSUPPORTED, "key \"images\": this model reads text only");
+    if (choose_scope(g, t, e) != 0) return -1;
     t->job.on = &events;
     if (name_of(t->q.user, &t->job.user, e) != 0) return -1;
     switch (t->q.op) {
@@ -330,7 +212,7 @@ static int prepare(struct local *g, struct task *t, struct err *e) {
     }
     json_t *data = run_here(g, t, e);
     if (!data) return -1;
-    tell(t, &(struct gen_event){.kind = GEN_RESULT, .data = data});
+    local_tell(t, &(struct gen_event){.kind = GEN_RESULT, .data = data});
     json_decref(data);
     return 0;
 }
@@ -338,9 +220,9 @@ static int prepare(struct local *g, struct task *t, struct err *e) {
 int local_task_prepare(struct local *g, struct task *t) {
     struct err e = {0};
     if (prepare(g, t, &e) != 0)
-        local_task_end(g, t, &e);
+        task_end(t, &e);
     else if (t->job.n == 0) /* answered at once, or nothing to embed */
-        local_task_end(g, t, &(struct err){0});
+        task_end(t, &(struct err){0});
     else
         return 1;
     return 0;

@@ -335,16 +335,27 @@ static void advance(struct sequence *q, int32_t id) {
     q->next = id;
 }
 
+static int choose(struct sequence *q, int32_t *id, struct err *e) {
+    const struct decode_request *r = &q->r;
+    if (r->choose) return r->choose(r->choose_ctx, q->sampler, q->logits, id, e);
+    *id = sampler_choose(q->sampler, q->logits);
+    return 1;
+}
+
 /* Choose and show one token. */
 static int step(struct sequence *q, struct err *e) {
     if (q->st.n_eval >= token_limit(q)) return end(q, DECODE_LENGTH), 0;
     if (cancelled(q)) return end(q, DECODE_CANCELLED), 0;
-    const int32_t id = sampler_choose(q->sampler, q->logits);
+    int32_t id = -1;
+    const int rc = choose(q, &id, e);
+    if (rc < 0) return -1;
+    if (rc == 0) return end(q, DECODE_STOP), 0;
     accept(q, id);
     if (vocab_is_eog(q->vocab, id) && !q->r.ignore_eos) return end(q, DECODE_STOP), 0;
     q->st.n_eval++;
 
     buf_reset(&q->piece);
+    q->detok.special = q->r.special || (q->r.shown && q->r.shown[id / 32] >> (id % 32) & 1);
     detok_push(&q->detok, id, &q->piece);
     const bool stopped = stopper_push(&q->stopper, buf_view(&q->piece), &q->text);
     if (q->piece.failed || q->text.failed || q->stopper.held.failed)
