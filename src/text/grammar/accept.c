@@ -127,7 +127,15 @@ static void allow(uint32_t *bits, int32_t id) {
     bits[id / 32] |= 1u << id % 32;
 }
 
-/* DFA_FULL or how many. */
+/* The others with a token's text; how many. */
+static int allow_twins(const struct grammar_vocab *gv, uint32_t *bits, int32_t id) {
+    int n = 0;
+    while ((id = gv->twin[id]) >= 0)
+        allow(bits, id), n++;
+    return n;
+}
+
+/* DFA_FULL or how many.  Whether a node has a token is as good as random: no branch asks for it. */
 static int walk(struct dfa *d, int32_t from, const struct grammar_vocab *gv, uint32_t *bits) {
     int32_t state[VOCAB_TREE_MAX_TEXT + 1] = {from};
     int n = 0;
@@ -140,9 +148,11 @@ static int walk(struct dfa *d, int32_t from, const struct grammar_vocab *gv, uin
             continue;
         }
         state[level + 1] = to;
-        for (int32_t id = gv->token[i]; id >= 0; id = gv->twin[id], n++)
-            allow(bits, id);
-        i++;
+        const int32_t token = gv->token[i++];
+        const uint32_t has = token >= 0, id = has ? (uint32_t)token & ~(uint32_t)VOCAB_TREE_TWIN : 0;
+        bits[id / 32] |= has << id % 32;
+        n += (int)has;
+        if (token >= VOCAB_TREE_TWIN) n += allow_twins(gv, bits, (int32_t)id);
     }
     for (int i = 0; d->state[from].done && i < gv->n_end; i++, n++)
         allow(bits, gv->end[i]);

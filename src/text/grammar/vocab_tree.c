@@ -83,8 +83,9 @@ static void fill(struct grammar_vocab *gv, const struct key *k, int n) {
             gv->token[at] = -1;
         }
         if (level > gv->depth) gv->depth = level;
-        gv->twin[k[i].id] = gv->token[open[level - 1]];
-        gv->token[open[level - 1]] = k[i].id;
+        int32_t *token = &gv->token[open[level - 1]];
+        gv->twin[k[i].id] = *token < 0 ? -1 : *token & ~VOCAB_TREE_TWIN;
+        *token = *token < 0 ? k[i].id : k[i].id | VOCAB_TREE_TWIN;
     }
     while (level > 0)
         gv->skip[open[--level]] = at;

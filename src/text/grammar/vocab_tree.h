@@ -5,7 +5,10 @@
 
 #include "text/grammar/grammar.h"
 
-enum { VOCAB_TREE_MAX_TEXT = 1024 }; /* bytes; longer tokens are never allowed */
+enum {
+    VOCAB_TREE_MAX_TEXT = 1024, /* bytes; longer tokens are never allowed */
+    VOCAB_TREE_TWIN = 1 << 30,
+};
 
 struct grammar_vocab {
     int n_vocab, n_node, depth; /* depth: of the deepest node, from 1 */
@@ -13,7 +16,7 @@ struct grammar_vocab {
     uint8_t *byte;              /* [n_node] */
     uint16_t *level;            /* [n_node] from 0 */
     int32_t *skip;              /* [n_node] the next node that is not below */
-    int32_t *token;             /* [n_node] one that ends here, or -1 */
+    int32_t *token;             /* [n_node] one that ends here, with _TWIN when others do; or -1 */
     int32_t *twin;              /* [n_vocab] another one with the same text, or -1 */
     uint32_t *at;               /* [n_vocab + 1] where a token's text begins in text */
     char *text;
