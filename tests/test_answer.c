@@ -397,6 +397,31 @@ static void templates_read_back(void **state) {
     assert_true(r.n_read >= (golden_is_full() ? 30 : 3));
 }
 
+/* So is what the built-in renderers write. */
+static void renderers_read_back(void **state) {
+    (void)state;
+    static const char *const names[] = {"qwen3",     "qwen3-coder", "lfm2",
+                                        "deepseek3", "ministral",   "glm-4.7"};
+    json_t *tools = json_of(tools_text);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct err e = {0};
+        struct log l = {.kind = -1};
+        struct chat_template *t = chat_template_named(names[i], STR(""), &e);
+        const struct answer_opts o = {.tools = tools, .thinking = true};
+        char *turn = last_turn(t, call_turn, tools, &e);
+        struct answer *a = answer_new(t, &o, &e);
+        if (!turn || !a) fail_msg("%s: %s", names[i], e.msg);
+        assert_int_equal(answer_push(a, str_of(turn), on_piece, &l), 0);
+        assert_int_equal(answer_finish(a, on_piece, &l), 0);
+        if (!l.out.p || !strstr(l.out.p, CALL)) fail_msg("%s: %s", names[i], turn);
+        buf_fini(&l.out);
+        free(turn);
+        answer_free(a);
+        chat_template_free(t);
+    }
+    json_decref(tools);
+}
+
 /* ---- Forced calls ---- */
 
 static struct grammar *call_grammar(const char *parser, const char *name, bool parallel) {
@@ -557,12 +582,19 @@ static void forced_refusals(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(hermes),          cmocka_unit_test(no_calls),
-        cmocka_unit_test(thinking),        cmocka_unit_test(llama3),
-        cmocka_unit_test(mistral),         cmocka_unit_test(json_families),
-        cmocka_unit_test(named_families),  cmocka_unit_test(word_families),
-        cmocka_unit_test(harmony),         cmocka_unit_test(templates_read_back),
-        cmocka_unit_test(forced_calls),    cmocka_unit_test(forced_forms),
+        cmocka_unit_test(hermes),
+        cmocka_unit_test(no_calls),
+        cmocka_unit_test(thinking),
+        cmocka_unit_test(llama3),
+        cmocka_unit_test(mistral),
+        cmocka_unit_test(json_families),
+        cmocka_unit_test(named_families),
+        cmocka_unit_test(word_families),
+        cmocka_unit_test(harmony),
+        cmocka_unit_test(templates_read_back),
+        cmocka_unit_test(renderers_read_back),
+        cmocka_unit_test(forced_calls),
+        cmocka_unit_test(forced_forms),
         cmocka_unit_test(forced_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -26,6 +26,7 @@ struct engine {
     struct gguf *gguf;
     struct vocab *vocab;
     struct chat_template *chat; /* or NULL: chat_err says why */
+    bool has_chat;
     struct err chat_err;
     struct model *model; /* NULL when vocab_only, like all below */
     struct team *team;
@@ -188,17 +189,17 @@ static int open_weights(struct engine *g, const struct engine_opts *o, struct er
 }
 
 /* A model without a usable template still completes raw prompts: the error is kept for whoever
- * wants to chat. */
-static void open_template(struct engine *g, struct str other) {
-    static const char key[] = "tokenizer.chat_template";
-    struct str source = {0};
+ * wants to chat.  It names no path: it is told to clients of a server, too. */
+static void open_template(struct engine *g, const struct engine_opts *o) {
+    struct str source = o->chat_template;
     struct err *e = &g->chat_err;
-    if (other.n) {
-        g->chat = chat_template_new(other, e);
-        return;
-    }
-    if (gguf_get_str(g->gguf, key, &source, e) >= 0) g->chat = chat_template_new(source, e);
-    if (!g->chat) err_prefix(e, gguf_path(g->gguf));
+    if (source.n == 0 && gguf_get_str(g->gguf, "tokenizer.chat_template", &source, e) < 0)
+        source = STR("");
+    g->has_chat = source.n > 0 || (o->renderer && *o->renderer);
+    if (o->renderer && *o->renderer)
+        g->chat = chat_template_named(o->renderer, source, e);
+    else
+        g->chat = chat_template_new(source, e);
 }
 
 /* The layers below know the file's tensors and keys but not all its name.  An adapter's errors
@@ -223,7 +224,7 @@ struct engine *engine_open(const char *path, const struct engine_opts *o, struct
     g->vocab = vocab_load(g->gguf, e);
     if (!g->vocab) goto fail;
     g->sizes.n_vocab = vocab_size(g->vocab);
-    open_template(g, o->chat_template);
+    open_template(g, o);
     if (!o->vocab_only && open_weights(g, o, e) != 0) goto fail;
     g->load_s = (double)(os_now_ns() - t0) * 1e-9;
     return g;
@@ -261,6 +262,10 @@ const struct vocab *engine_vocab(const struct engine *g) {
 const struct chat_template *engine_template(const struct engine *g, struct err *e) {
     if (!g->chat && e) *e = g->chat_err;
     return g->chat;
+}
+
+bool engine_has_template(const struct engine *g) {
+    return g->has_chat;
 }
 
 const struct model *engine_model(const struct engine *g) {

@@ -23,6 +23,7 @@ struct engine_opts {
     const float *lora_scale;  /* [n_lora], NULL: ones */
     int n_lora;               /* at most ENGINE_MAX_LORA */
     struct str chat_template; /* instead of the file's own; empty: the file's */
+    const char *renderer;     /* a built-in one (Modelfile RENDERER) instead; or NULL */
     bool vocab_only;          /* tokenize and show: no weights are bound */
     const char *cache;        /* folder of the prefix cache on disk, or NULL: in memory only */
     uint64_t cache_bytes;     /* that its files may take; 0: DEFAULT_CACHE_BYTES */
@@ -43,8 +44,9 @@ void engine_close(struct engine *g);
 
 const struct gguf *engine_gguf(const struct engine *g);
 const struct vocab *engine_vocab(const struct engine *g);
-/* The file's chat template, or that of the options; NULL with ERR_UNSUPPORTED when it has none or
- * an unknown one. */
+/* The file's chat template, or that of the options; NULL with ERR_UNSUPPORTED when it has none
+ * (engine_has_template false) or an unknown one. */
+bool engine_has_template(const struct engine *g);
 const struct chat_template *engine_template(const struct engine *g, struct err *e);
 const struct model *engine_model(const struct engine *g); /* NULL when vocab_only */
 struct forward *engine_forward(struct engine *g);

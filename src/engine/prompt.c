@@ -18,18 +18,24 @@ static struct chat_input input_of(const struct engine *g) {
 int prompt_render(const struct engine *g, const struct chat_template *t,
                   const struct chat_input *in, struct chat_prompt *p, struct ids *out,
                   struct err *e) {
-    if (!t) t = engine_template(g, e);
-    if (!t || chat_render(t, in, p, e) != 0) return -1;
-    return chat_encode(engine_vocab(g), p, out, e);
+    struct chat_template *plain = NULL;
+    if (!t && !engine_has_template(g)) t = plain = chat_template_plain(e);
+    if (!t && !plain) t = engine_template(g, e);
+    int rc = t ? chat_render(t, in, p, e) : -1;
+    if (rc == 0) rc = chat_encode(engine_vocab(g), p, out, e);
+    chat_template_free(plain);
+    return rc;
 }
 
 int prompt_chat(const struct engine *g, const struct chat_message *m, int n, struct ids *out,
                 struct err *e) {
     struct chat_input in = input_of(g);
     struct chat_prompt p = {0};
+    const struct chat_template *t = engine_template(g, e);
+    if (!t) return -1;
     in.message = m;
     in.n = n;
-    const int rc = prompt_render(g, NULL, &in, &p, out, e);
+    const int rc = prompt_render(g, t, &in, &p, out, e);
     chat_prompt_fini(&p);
     return rc;
 }

@@ -18,7 +18,7 @@ int prompt_input(const struct engine *g, const struct gen_request *q, struct cha
                  json_t **made, struct err *e);
 
 /* Render and append the tokens; *p, all-zero, keeps the text and in_thinking: chat_prompt_fini it.
- * t NULL: the model's own template. */
+ * t NULL: the model's own template; one that has none gets the texts as they are, as in Ollama. */
 int prompt_render(const struct engine *g, const struct chat_template *t,
                   const struct chat_input *in, struct chat_prompt *p, struct ids *out,
                   struct err *e);

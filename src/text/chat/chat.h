@@ -60,6 +60,12 @@ struct chat_template; /* immutable: use from any thread */
 /* The renderer for a template text (tokenizer.chat_template, or a Modelfile's TEMPLATE); borrows
  * nothing.  ERR_UNSUPPORTED for an empty or unknown one; the message says what to do instead. */
 struct chat_template *chat_template_new(struct str source, struct err *e);
+/* The template that a Modelfile's RENDERER names, for a file with this template of its own (may be
+ * empty).  ERR_UNSUPPORTED lists the names that are known. */
+struct chat_template *chat_template_named(const char *renderer, struct str file, struct err *e);
+/* For models without any: the system's text and the prompt, nothing around them, as Ollama has it.
+ */
+struct chat_template *chat_template_plain(struct err *e);
 void chat_template_free(struct chat_template *t);
 const char *chat_template_name(const struct chat_template *t); /* "llama3", "chatml", "jinja" */
 

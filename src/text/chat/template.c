@@ -12,6 +12,7 @@
 #include "text/chat/gotmpl_chat.h"
 #include "text/chat/jinja.h"
 #include "text/chat/jinja_chat.h"
+#include "text/chat/renderers.h"
 
 struct chat_template {
     struct builtin *builtin; /* owned, or NULL; with it the same template as jinja, or none */
@@ -33,7 +34,7 @@ static bool is_go(struct str source) {
 }
 
 struct chat_template *chat_template_new(struct str source, struct err *e) {
-    static const char raw[] = "use --raw and write the prompt in full";
+    static const char raw[] = "use --raw (\"raw\": true) and write the prompt in full";
     struct err why = {0};
     struct chat_template *t = calloc(1, sizeof *t);
     if (!t) {
@@ -57,6 +58,16 @@ struct chat_template *chat_template_new(struct str source, struct err *e) {
     else
         err_set(e, ERR_UNSUPPORTED, "the file's %s; %s", why.msg, raw);
     return NULL;
+}
+
+struct chat_template *chat_template_named(const char *renderer, struct str file, struct err *e) {
+    struct str source;
+    return renderer_source(renderer, file, &source, e) == 0 ? chat_template_new(source, e) : NULL;
+}
+
+struct chat_template *chat_template_plain(struct err *e) {
+    return chat_template_new(
+        STR("{{ if .System }}{{ .System }}\n\n{{ end }}{{ .Prompt }}{{ .Response }}"), e);
 }
 
 void chat_template_free(struct chat_template *t) {
