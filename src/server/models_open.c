@@ -45,6 +45,21 @@ int loaded_read(struct loaded *l, struct err *e) {
 
 /* ---- opening ---- */
 
+/* Put the model's name where a path is in an error. */
+static void hide_path(const char *path, const char *name, struct err *e) {
+    const char *at = *path ? strstr(e->msg, path) : NULL;
+    if (!at) return;
+    const struct err was = *e;
+    err_set(e, was.code, "%.*s%s%s", (int)(at - e->msg), was.msg, name,
+            was.msg + (at - e->msg) + strlen(path));
+}
+
+void loaded_hide_paths(const struct loaded *l, struct err *e) {
+    hide_path(l->recipe.path, l->text, e);
+    hide_path(l->recipe.adapter, l->text, e);
+    hide_path(l->recipe.draft, l->text, e);
+}
+
 struct opening {
     struct loaded *l;
     const struct room *room;
@@ -129,7 +144,10 @@ int loaded_open(struct loaded *l, const struct room *r, struct err *e) {
     const int n_parallel = l->models->o.n_parallel;
     pthread_mutex_unlock(&l->models->lock);
     *e = (struct err){0};
-    if (prepare(&p, &key, e) != 0 || open_sizes(&p, n_parallel, e) != 0) return -1;
+    if (prepare(&p, &key, e) != 0 || open_sizes(&p, n_parallel, e) != 0) {
+        loaded_hide_paths(l, e);
+        return -1;
+    }
     const struct gen_info *i = gen_info(l->gen);
     l->key = key;
     l->n_parallel = i->n_parallel > 0 ? i->n_parallel : 1;

@@ -154,6 +154,8 @@ int loaded_read(struct loaded *l, struct err *e);
 /* Open l->gen within the room.  ERR_LIMIT: it does not fit, or only with a smaller context although
  * there could be more room.  Without the lock. */
 int loaded_open(struct loaded *l, const struct room *r, struct err *e);
+/* Clients learn a model's name, not where its files are. */
+void loaded_hide_paths(const struct loaded *l, struct err *e);
 
 /* ---- models_preload.c ---- */
 void *models_preload(void *models);
