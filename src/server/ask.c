@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
 #include "base/os.h"
 #include "server/ask_options.h"
 #include "server/request_priv.h"

@@ -14,6 +14,7 @@
 
 #include <pthread.h>
 
+#include "server/log.h"
 #include "server/models.h"
 #include "store/recipe.h"
 
@@ -81,6 +82,8 @@ struct loaded {
 };
 
 struct models {
+    struct log *log;
+    struct store *store;
     struct models_opts o; /* under lock; preload: owned */
     pthread_mutex_t lock;
     pthread_cond_t changed; /* a loaded's phase, leaving, or its last user */
