@@ -13,6 +13,8 @@
 
 CLI_COMMAND(serve);
 void cmd_serve_help(void); /* the settings of a server */
+CLI_COMMAND(ps);
+CLI_COMMAND(stop);
 CLI_COMMAND(pull);
 CLI_COMMAND(push);
 CLI_COMMAND(recommend);

@@ -25,6 +25,8 @@ static const struct {
     {"CACHE_SIZE", "bytes that folder may take, as 512m or 4g; default: 2g", 0, 0},
     {"REGISTRIES", "the only ones that may be asked, as HOST[:PORT],...; default: any", 0, 0},
     {"STALL_TIMEOUT", "seconds without a byte that end a transfer; default: 30", 1, 3600},
+    {"HOST", "where the server is that commands ask; default: 127.0.0.1:11434", 0, 0},
+    {"API_KEY", "key that commands show to it", 0, 0},
     {"EDITOR", "opened by Ctrl-G in a chat; default: VISUAL, EDITOR, vi", 0, 0},
     {"NOHISTORY", "1: a chat's lines are not kept", 0, 0},
     {"DEBUG", "1, 2: messages about what happens", 0, 2},

@@ -12,7 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
 #include "base/os.h"
 #include "server/ask_options.h"
 #include "server/request_priv.h"
@@ -72,6 +71,7 @@ static void end(struct work *w, const struct gen_event *ev) {
     pthread_mutex_unlock(&w->lock);
     if (late && last.err.code == ERR_CANCELLED)
         err_set(&last.err, ERR_TIMEOUT, "the answer took longer than a request may take");
+    if (last.err.code != ERR_NONE && w->has_model) loaded_hide_paths(w->want.at, &last.err);
     request_note_work(w->r, &last.stats, w->known.load_ns);
     hand_on(w, &last);
     work_unref(w);

@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
 #include "base/os.h"
 
 enum { DEFAULT_MAX_LOADED = 3, DEFAULT_MAX_QUEUE = 512 };
@@ -24,7 +23,7 @@ static int take_opts(struct models *m, const struct models_opts *o, struct err *
 
 void models_configure(struct models *m, const struct models_opts *o) {
     pthread_mutex_lock(&m->lock);
-    if (take_opts(m, o, NULL) != 0) log_msg(LOG_WARN, "settings of models: out of memory");
+    if (take_opts(m, o, NULL) != 0) log_line(m->log, LOG_WARN, "settings of models: out of memory");
     pthread_cond_broadcast(&m->changed);
     pthread_cond_signal(&m->tick);
     pthread_mutex_unlock(&m->lock);
@@ -49,6 +48,8 @@ struct models *models_open(const struct models_opts *o, struct err *e) {
     pthread_mutex_init(&m->lock, NULL);
     init_cond(&m->changed);
     init_cond(&m->tick);
+    m->log = o->log;
+    m->store = o->store;
     if (take_opts(m, o, e) != 0) goto fail;
     m->has_clock = pthread_create(&m->clock, NULL, models_clock, m) == 0;
     if (!m->has_clock) {
@@ -98,7 +99,7 @@ int models_find(struct models *m, const struct name *n, struct name *found, stru
                 struct err *e) {
     struct manifest manifest;
     struct err why = {0};
-    const int rc = store_get(m->o.store, n, found, &manifest, &why);
+    const int rc = store_get(m->store, n, found, &manifest, &why);
     *id = manifest.id;
     manifest_fini(&manifest);
     return rc == 0 ? 0 : err_set(e, why.code, "%s", why.msg);
@@ -115,7 +116,8 @@ void models_check_alive(struct loaded *l) {
     if (l->phase != PHASE_READY || l->crashed || gen_alive(l->gen)) return;
     l->crashed = true;
     l->models->n_crashes++;
-    log_msg(LOG_WARN, "model %s: its process has ended; the next request loads it again", l->text);
+    log_line(l->models->log, LOG_WARN,
+             "model %s: its process has ended; the next request loads it again", l->text);
     models_leave(l);
 }
 
@@ -192,7 +194,7 @@ bool models_dispatch(struct models *m, struct want *w, const struct name *name,
                      const struct digest *id, bool admitted, struct err *e) {
     struct loaded *l = find(m, name, id);
     if (l && l->phase == PHASE_READY && !models_satisfies(l, w)) {
-        log_msg(LOG_INFO, "model %s: loaded again with other options", l->text);
+        log_line(m->log, LOG_INFO, "model %s: loaded again with other options", l->text);
         models_leave(l);
         l = NULL;
     }

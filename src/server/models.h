@@ -9,9 +9,11 @@
 #include "store/store.h"
 
 struct models;
+struct log; /* log.h */
 
 struct models_opts {
     struct store *store;        /* borrowed */
+    struct log *log;            /* borrowed; NULL: nothing is said */
     uint64_t max_bytes;         /* MEMORY: weights, caches and compute of all; 0: none */
     int n_parallel;             /* NUM_PARALLEL; 0: chosen by memory */
     int max_loaded;             /* MAX_LOADED_MODELS; 0: 3 */

@@ -4,6 +4,7 @@
 
 #include "base/os.h"
 #include "server/models_priv.h"
+#include "store/describe.h"
 
 enum { TIME_TEXT = 40 };
 
@@ -30,20 +31,6 @@ static int64_t left_ns(const struct loaded *l, int64_t now) {
     return l->keep_alive_ns - (l->n_use ? 0 : now - l->since_ns);
 }
 
-static json_t *text_or_empty(const char *s) {
-    return json_string(s ? s : "");
-}
-
-static json_t *details(const struct model_config *c) {
-    json_t *families = json_array();
-    for (int i = 0; i < c->n_family; i++)
-        json_array_append_new(families, json_string(c->family[i]));
-    return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o}", "parent_model", "", "format",
-                     text_or_empty(c->model_format), "family", text_or_empty(c->model_family),
-                     "families", families, "parameter_size", text_or_empty(c->model_type),
-                     "quantization_level", text_or_empty(c->file_type));
-}
-
 /* Beyond Ollama's fields: what it really takes, and that its context is smaller than it would be.
  */
 static json_t *entry(const struct loaded *l, int64_t now) {
@@ -52,8 +39,8 @@ static json_t *entry(const struct loaded *l, int64_t now) {
     time_text(left_ns(l, now), when);
     json_t *o = json_pack("{s:s, s:s, s:I, s:s, s:o, s:s, s:i, s:i}", "name", l->text, "model",
                           l->text, "size", (json_int_t)i->n_bytes, "digest", l->id.hex, "details",
-                          details(&l->config), "expires_at", when, "size_vram", 0, "context_length",
-                          i->n_ctx);
+                          model_config_details(&l->config), "expires_at", when, "size_vram", 0,
+                          "context_length", i->n_ctx);
     json_object_set_new(o, "size_used", json_integer((json_int_t)gen_load(l->gen).rss_bytes));
     json_object_set_new(o, "parallel", json_integer(l->n_parallel));
     json_object_set_new(o, "running", json_integer(l->n_use));

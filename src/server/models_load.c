@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/log.h"
 #include "base/os.h"
 
 /* ---- room ---- */
@@ -134,7 +133,8 @@ static void fail_wants(struct loaded *l, const struct err *e) {
     struct want *list = take_wants(l);
     for (struct want *w = list; w; w = w->next)
         w->state = WANT_OVER, w->at = NULL;
-    if (e->code != ERR_CANCELLED) log_msg(LOG_WARN, "model %s: %s", l->text, e->msg);
+    if (e->code != ERR_CANCELLED)
+        log_line(l->models->log, LOG_WARN, "model %s: %s", l->text, e->msg);
     pthread_mutex_unlock(&l->models->lock);
     wants_tell(list, e);
     pthread_mutex_lock(&l->models->lock);

@@ -5,7 +5,6 @@
  * that is more; one that is being opened with all that it was allowed. */
 #include "server/models_priv.h"
 
-#include "base/log.h"
 #include "base/os.h"
 #include "base/ram.h"
 
@@ -56,8 +55,8 @@ bool room_make(struct loaded *l) {
     if (going) return true; /* one at a time: the next only if that was not enough */
     struct loaded *victim = idle ? idle : busy;
     if (!victim) return false;
-    log_msg(LOG_INFO, "model %s: unloaded%s, to make room for %s", victim->text,
-            idle ? "" : " when it has ended what it does", l->text);
+    log_line(l->models->log, LOG_INFO, "model %s: unloaded%s, to make room for %s", victim->text,
+             idle ? "" : " when it has ended what it does", l->text);
     m->n_evictions++;
     models_leave(victim);
     return true;
@@ -71,6 +70,6 @@ void loaded_measure(struct loaded *l) {
     if (used > l->used_bytes) l->used_bytes = used;
     pthread_mutex_unlock(&l->models->lock);
     if (over && !was_over)
-        log_msg(LOG_WARN, "model %s: takes %llu MiB; %llu MiB were planned", l->text,
-                (unsigned long long)used >> 20, (unsigned long long)planned >> 20);
+        log_line(l->models->log, LOG_WARN, "model %s: takes %llu MiB; %llu MiB were planned",
+                 l->text, (unsigned long long)used >> 20, (unsigned long long)planned >> 20);
 }

@@ -4,7 +4,6 @@
 
 #include <string.h>
 
-#include "base/log.h"
 #include "base/os.h"
 #include "engine/run_options.h"
 #include "server/ask_options.h"
@@ -22,8 +21,8 @@ static int read_params(struct loaded *l, struct err *e) {
         json_t *one = json_pack("{s:O}", name, v);
         struct load_key unused;
         if (options_check(one, &unused, &why) != 0) {
-            log_msg(LOG_WARN, "model %s: its parameter \"%.60s\" has no effect: %s", l->text, name,
-                    why.msg);
+            log_line(l->models->log, LOG_WARN,
+                     "model %s: its parameter \"%.60s\" has no effect: %s", l->text, name, why.msg);
             json_object_del(l->params, name);
         }
         json_decref(one);
@@ -32,11 +31,11 @@ static int read_params(struct loaded *l, struct err *e) {
 }
 
 int loaded_read(struct loaded *l, struct err *e) {
-    if (recipe_open(&l->recipe, l->models->o.store, &l->name, l->text, e) != 0) return -1;
+    if (recipe_open(&l->recipe, l->models->store, &l->name, l->text, e) != 0) return -1;
     struct err unused;
     /* An odd config is no reason not to run. */
     if (recipe_config(&l->recipe, &l->config, &unused) != 0)
-        log_msg(LOG_WARN, "model %s: %s", l->text, unused.msg);
+        log_line(l->models->log, LOG_WARN, "model %s: %s", l->text, unused.msg);
     if (read_params(l, e) != 0 || recipe_messages(&l->recipe, &l->messages, e) != 0 ||
         recipe_text(&l->recipe, LAYER_SYSTEM, &l->system, e) != 0)
         return -1;
@@ -44,6 +43,21 @@ int loaded_read(struct loaded *l, struct err *e) {
 }
 
 /* ---- opening ---- */
+
+/* Put the model's name where a path is in an error. */
+static void hide_path(const char *path, const char *name, struct err *e) {
+    const char *at = *path ? strstr(e->msg, path) : NULL;
+    if (!at) return;
+    const struct err was = *e;
+    err_set(e, was.code, "%.*s%s%s", (int)(at - e->msg), was.msg, name,
+            was.msg + (at - e->msg) + strlen(path));
+}
+
+void loaded_hide_paths(const struct loaded *l, struct err *e) {
+    hide_path(l->recipe.path, l->text, e);
+    hide_path(l->recipe.adapter, l->text, e);
+    hide_path(l->recipe.draft, l->text, e);
+}
 
 struct opening {
     struct loaded *l;
@@ -65,8 +79,9 @@ static int prepare(struct opening *p, struct load_key *key, struct err *e) {
     /* Beyond its training a model makes no sense of positions (COMPAT.md 2.7). */
     const uint64_t train = l->config.context_length;
     if (train && (uint64_t)key->num_ctx > train) {
-        log_msg(LOG_WARN, "model %s: num_ctx %d is more than it was trained for: %llu are used",
-                l->text, key->num_ctx, (unsigned long long)train);
+        log_line(l->models->log, LOG_WARN,
+                 "model %s: num_ctx %d is more than it was trained for: %llu are used", l->text,
+                 key->num_ctx, (unsigned long long)train);
         key->num_ctx = (int)train;
     }
     o->n_ctx = key->num_ctx, o->n_batch = key->num_batch, o->n_threads = key->num_thread;
@@ -113,12 +128,13 @@ static int open_sizes(struct opening *p, int n_parallel, struct err *e) {
 
 static void say_loaded(const struct loaded *l) {
     const struct gen_info *i = gen_info(l->gen);
-    log_msg(LOG_INFO, "model %s: loaded in %.2f s, %llu MiB planned, context %d, %d in parallel",
-            l->text, (double)l->load_ns * 1e-9, (unsigned long long)i->n_bytes >> 20, i->n_ctx,
-            i->n_parallel);
+    log_line(l->models->log, LOG_INFO,
+             "model %s: loaded in %.2f s, %llu MiB planned, context %d, %d in parallel", l->text,
+             (double)l->load_ns * 1e-9, (unsigned long long)i->n_bytes >> 20, i->n_ctx,
+             i->n_parallel);
     if (l->ctx_reduced)
-        log_msg(LOG_WARN, "model %s: a context of %d tokens is what fits in memory", l->text,
-                i->n_ctx);
+        log_line(l->models->log, LOG_WARN,
+                 "model %s: a context of %d tokens is what fits in memory", l->text, i->n_ctx);
 }
 
 int loaded_open(struct loaded *l, const struct room *r, struct err *e) {
@@ -129,7 +145,10 @@ int loaded_open(struct loaded *l, const struct room *r, struct err *e) {
     const int n_parallel = l->models->o.n_parallel;
     pthread_mutex_unlock(&l->models->lock);
     *e = (struct err){0};
-    if (prepare(&p, &key, e) != 0 || open_sizes(&p, n_parallel, e) != 0) return -1;
+    if (prepare(&p, &key, e) != 0 || open_sizes(&p, n_parallel, e) != 0) {
+        loaded_hide_paths(l, e);
+        return -1;
+    }
     const struct gen_info *i = gen_info(l->gen);
     l->key = key;
     l->n_parallel = i->n_parallel > 0 ? i->n_parallel : 1;

@@ -5,25 +5,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
 #include "store/registry.h"
 
+struct saying {
+    struct models *m;
+    const char *last; /* status; they are static texts or begin a new blob */
+};
+
 static void say(void *ctx, const struct registry_event *ev) {
-    const char **last = ctx;
-    /* Each status once: they are static texts or begin a new blob. */
-    if (ev->completed == 0 && *last != ev->status) log_msg(LOG_INFO, "%s", ev->status);
-    *last = ev->status;
+    struct saying *s = ctx;
+    if (ev->completed == 0 && s->last != ev->status)
+        log_line(s->m->log, LOG_INFO, "preload: %s", ev->status);
+    s->last = ev->status;
 }
 
 static int fetch(struct models *m, const struct name *n, struct err *e) {
     struct name found;
     struct digest id;
-    const char *last = NULL;
+    struct saying s = {.m = m};
     const struct registry_opts o = {.stop = &m->stop};
     struct err why = {0};
     if (models_find(m, n, &found, &id, &why) == 0) return 0;
     if (why.code != ERR_NOT_FOUND) return err_set(e, why.code, "%s", why.msg);
-    return registry_pull(m->o.store, n, &o, NULL, say, &last, e);
+    return registry_pull(m->store, n, &o, NULL, say, &s, e);
 }
 
 struct preload {
@@ -34,7 +38,7 @@ struct preload {
 static void on_loaded(struct want *w, const struct err *e) {
     struct preload *p = (struct preload *)(void *)w;
     struct models *m = p->m;
-    if (e) log_msg(LOG_WARN, "preload: %s", e->msg);
+    if (e) log_line(m->log, LOG_WARN, "preload: %s", e->msg);
     models_done(m, w);
     free(p);
 }
@@ -53,7 +57,7 @@ void *models_preload(void *arg) {
         p->w.fn = on_loaded;
         if (models_want(m, &p->w, &e) == 0) p = NULL; /* on_loaded's now */
     }
-    if (e.code) log_msg(LOG_WARN, "preload of %s: %s", name ? name : "a model", e.msg);
+    if (e.code) log_line(m->log, LOG_WARN, "preload of %s: %s", name ? name : "a model", e.msg);
     free(p);
     free(name);
     return NULL;

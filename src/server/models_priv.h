@@ -14,6 +14,7 @@
 
 #include <pthread.h>
 
+#include "server/log.h"
 #include "server/models.h"
 #include "store/recipe.h"
 
@@ -81,6 +82,8 @@ struct loaded {
 };
 
 struct models {
+    struct log *log;
+    struct store *store;
     struct models_opts o; /* under lock; preload: owned */
     pthread_mutex_t lock;
     pthread_cond_t changed; /* a loaded's phase, leaving, or its last user */
@@ -154,6 +157,8 @@ int loaded_read(struct loaded *l, struct err *e);
 /* Open l->gen within the room.  ERR_LIMIT: it does not fit, or only with a smaller context although
  * there could be more room.  Without the lock. */
 int loaded_open(struct loaded *l, const struct room *r, struct err *e);
+/* Clients learn a model's name, not where its files are. */
+void loaded_hide_paths(const struct loaded *l, struct err *e);
 
 /* ---- models_preload.c ---- */
 void *models_preload(void *models);

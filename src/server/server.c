@@ -56,6 +56,7 @@ static struct models_opts models_opts(const struct server *s) {
     const struct settings *t = &s->settings;
     return (struct models_opts){
         .store = s->store,
+        .log = s->log,
         .max_bytes = t->memory_bytes,
         .n_parallel = (int)t->num_parallel,
         .max_loaded = (int)t->max_loaded_models,
