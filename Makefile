@@ -24,7 +24,7 @@ ARCH := $(shell $(CC) -dumpmachine | cut -d- -f1)
 
 # --- libraries ---
 LIB_PKGS := libpcre2-8 libutf8proc libcrypto jansson
-PKGS := $(LIB_PKGS) libcurl libedit libevent libevent_openssl libssl zlib libzstd
+PKGS := $(LIB_PKGS) libcurl libedit libevent libevent_openssl libssl zlib libzstd sqlite3
 ifneq ($(filter-out clean help format,$(or $(MAKECMDGOALS),all)),)
 MISSING := $(shell for p in $(PKGS); do pkg-config --exists $$p 2>/dev/null || echo $$p; done)
 ifneq ($(MISSING),)

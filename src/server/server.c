@@ -13,6 +13,7 @@
 
 #include "base/os.h"
 #include "server/front_priv.h"
+#include "server/responses_db.h"
 #include "store/store.h"
 
 /* ---- the net's callbacks ---- */
@@ -242,6 +243,7 @@ void server_close(struct server *s) {
     if (!s) return;
     workers_free(s->workers);
     if (s->models) models_close(s->models);
+    responses_shared_close();
     net_server_close(s->net);
     store_close(s->store);
     metrics_free(s->metrics);

@@ -14,10 +14,12 @@ struct settings {
     char model[SETTING_TEXT], origins[SETTING_TEXT], hosts[SETTING_TEXT];
     char api_key_file[SETTING_TEXT], tls_cert[SETTING_TEXT], tls_key[SETTING_TEXT];
     char config[SETTING_TEXT];
+    char responses[SETTING_TEXT];  /* folder; empty: ~/.cria */
     char log_format[SETTING_TEXT]; /* json, text, or empty */
-    uint64_t memory_bytes;
+    uint64_t memory_bytes, responses_bytes;
     int64_t num_parallel, max_loaded_models, max_queue, max_connections, max_peer_connections;
-    int64_t keep_alive_ns, load_timeout_ns, request_timeout_ns, grace_ns;
+    int64_t responses_count;
+    int64_t keep_alive_ns, load_timeout_ns, request_timeout_ns, grace_ns, responses_age_ns;
     bool log_prompts, wide;
 };
 

@@ -1,0 +1,290 @@
+/* POST /v1/responses, GET and DELETE /v1/responses/:id.
+ *
+ * A request's conversation is the kept one of previous_response_id, if any, and its input.  The
+ * instructions of the one before are not carried over, as in OpenAI's API. */
+#include "server/responses.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "server/front_priv.h"
+#include "server/route.h"
+
+static const struct shape response_fields[] = {
+    {.name = "model", .types = SHAPE_TEXT, .required = true},
+    {.name = "input", .types = SHAPE_TEXT | SHAPE_ARRAY, .required = true},
+    {.name = "instructions", .types = SHAPE_TEXT},
+    {.name = "previous_response_id", .types = SHAPE_TEXT},
+    {.name = "stream", .types = SHAPE_BOOL},
+    {.name = "stream_options", .types = SHAPE_OBJECT},
+    {.name = "temperature", .types = SHAPE_NUMBER, .max = 2},
+    {.name = "top_p", .types = SHAPE_NUMBER, .max = 1},
+    {.name = "max_output_tokens", .types = SHAPE_INT, .min = 1, .max = 1e9},
+    {.name = "max_tool_calls", .types = SHAPE_INT, .min = 1, .max = 1e9}, /* of built-in tools */
+    {.name = "top_logprobs", .types = SHAPE_INT, .min = 0, .max = 20},
+    {.name = "include", .types = SHAPE_ARRAY},
+    {.name = "tools", .types = SHAPE_ARRAY},
+    {.name = "tool_choice", .types = SHAPE_TEXT | SHAPE_OBJECT},
+    {.name = "parallel_tool_calls", .types = SHAPE_BOOL},
+    {.name = "text", .types = SHAPE_OBJECT},
+    {.name = "reasoning", .types = SHAPE_OBJECT},
+    {.name = "truncation", .types = SHAPE_TEXT, .one_of = "auto disabled"},
+    {.name = "background", .types = SHAPE_BOOL},
+    {.name = "conversation", .refusal = "not supported; use previous_response_id"},
+    {.name = "prompt", .refusal = "this server keeps no prompts"},
+    OPENAI_ACCOUNT_FIELDS,
+    OPENAI_EXTENSION_FIELDS,
+    {.name = "seed", .types = SHAPE_INT}, /* ours, as are these: */
+    {.name = "stop", .types = SHAPE_TEXT | SHAPE_ARRAY},
+    {.name = "chat_template_kwargs", .types = SHAPE_OBJECT},
+    {0}};
+
+static const struct shape text_fields[] = {
+    {.name = "format", .types = SHAPE_OBJECT},
+    {.name = "verbosity", .types = SHAPE_TEXT, .one_of = "medium"},
+    {0}};
+
+/* Whatever summary is asked for is the whole of the thinking. */
+static const struct shape reasoning_fields[] = {
+    {.name = "effort", .types = SHAPE_TEXT},
+    {.name = "summary", .types = SHAPE_TEXT, .one_of = "auto concise detailed"},
+    {.name = "generate_summary", .types = SHAPE_TEXT, .one_of = "auto concise detailed"},
+    {0}};
+
+static const struct shape stream_fields[] = {{.name = "include_obfuscation", .types = SHAPE_BOOL},
+                                             {0}};
+
+/* ---- the shared database ---- */
+
+static pthread_mutex_t shared_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct responses_db *shared; /* shared_lock */
+
+struct responses_db *responses_shared(struct server *s, struct err *e) {
+    pthread_mutex_lock(&s->lock);
+    const struct settings t = s->settings;
+    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_lock(&shared_lock);
+    if (!shared)
+        shared =
+            responses_open(&(struct responses_opts){.folder = t.responses,
+                                                    .max_rows = t.responses_count,
+                                                    .max_bytes = t.responses_bytes,
+                                                    .max_age_s = t.responses_age_ns / 1000000000},
+                           e);
+    struct responses_db *d = shared;
+    pthread_mutex_unlock(&shared_lock);
+    return d;
+}
+
+void responses_shared_close(void) {
+    pthread_mutex_lock(&shared_lock);
+    responses_close(shared);
+    shared = NULL;
+    pthread_mutex_unlock(&shared_lock);
+}
+
+/* Whose a response is: the key's.  Without keys all are one's own; ids cannot be guessed. */
+static const char *owner_of(const struct request *r) {
+    const char *who = request_user(r);
+    const bool is_address = !who || strchr(who, ':') || strspn(who, "0123456789.") == strlen(who);
+    return is_address ? "" : who;
+}
+
+/* ---- the request ---- */
+
+static int read_include(const json_t *body, struct response *x, json_t *gen, struct fault *f) {
+    const json_t *list = json_object_get(body, "include"),
+                 *top = json_object_get(body, "top_logprobs");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *s = json_string_value(json_array_get(list, i));
+        if (s && strcmp(s, "reasoning.encrypted_content") == 0)
+            x->encrypted = true;
+        else if (s && strcmp(s, "message.output_text.logprobs") == 0)
+            x->logprobs = true;
+        else
+            return fault_set(f, ERR_UNSUPPORTED, "include",
+                             "found \"%.60s\"; accepted: reasoning.encrypted_content, "
+                             "message.output_text.logprobs",
+                             s ? s : "");
+    }
+    if (top && !x->logprobs)
+        return fault_set(f, ERR_USAGE, "top_logprobs",
+                         "needs \"include\": [\"message.output_text.logprobs\"]");
+    if (x->logprobs) json_object_set_new(gen, "logprobs", json_true());
+    if (top) json_object_set_new(gen, "top_logprobs", json_integer(shape_integer(top)));
+    return 0;
+}
+
+static int read_parts(const json_t *body, json_t *gen, struct fault *f) {
+    json_t *text = json_object_get(body, "text"), *reasoning = json_object_get(body, "reasoning"),
+           *stream = json_object_get(body, "stream_options");
+    if (text && shape_check(text, "text.", text_fields, f) != 0) return -1;
+    if (reasoning && shape_check(reasoning, "reasoning.", reasoning_fields, f) != 0) return -1;
+    if (stream && shape_check(stream, "stream_options.", stream_fields, f) != 0) return -1;
+    if (shape_true(body, "background"))
+        return fault_set(f, ERR_UNSUPPORTED, "background", "not supported; use \"stream\"");
+    json_t *format = json_object_get(text, "format");
+    if (format && openai_format(format, "text.format", true, gen, f) != 0) return -1;
+    if (openai_effort(shape_text(reasoning, "effort"), "reasoning.effort", gen, f) != 0) return -1;
+    return openai_template_vars(json_object_get(body, "chat_template_kwargs"), gen) == 0
+               ? 0
+               : fault_nomem(f);
+}
+
+/* The kept conversation of previous_response_id, or an empty one. */
+static json_t *before(const char *id, const struct response *x, struct fault *f) {
+    json_t *items = NULL;
+    if (!id) return json_array();
+    struct responses_db *d = responses_shared(request_server(x->r), &f->err);
+    if (d && responses_read(d, id, x->owner, NULL, &items, &f->err) == 0) return items;
+    if (f->err.code == ERR_NOT_FOUND) {
+        f->err.code = ERR_USAGE; /* the route is there: 400, as OpenAI has it */
+        err_prefix(&f->err, "previous_response_id");
+    }
+    strcpy(f->param, "previous_response_id");
+    return NULL;
+}
+
+static int read_input(const json_t *body, struct response *x, json_t *gen, struct fault *f) {
+    json_t *input = json_object_get(body, "input"), *list = json_array();
+    const char *instructions = shape_text(body, "instructions");
+    if (json_object_set_new(gen, "messages", list) != 0) return fault_nomem(f);
+    if (instructions)
+        json_array_append_new(list,
+                              json_pack("{s:s, s:s}", "role", "system", "content", instructions));
+    x->items = before(shape_text(body, "previous_response_id"), x, f);
+    if (!x->items || responses_messages(x->items, gen, f) != 0) return -1;
+    json_t *more = json_is_string(input) ? json_pack("[{s:s, s:s, s:O}]", "type", "message", "role",
+                                                     "user", "content", input)
+                                         : json_incref(input);
+    int rc = more ? responses_messages(more, gen, f) : fault_nomem(f);
+    if (rc == 0 && json_array_extend(x->items, more) != 0) rc = fault_nomem(f);
+    json_decref(more);
+    if (rc == 0 && json_array_size(x->items) == 0)
+        return fault_set(f, ERR_USAGE, "input", "at least one item is required");
+    return rc;
+}
+
+/* What a response says of its request: the field or its default. */
+static const struct {
+    const char *name, *usual; /* JSON */
+} echoed[] = {
+    {"instructions", "null"},
+    {"max_output_tokens", "null"},
+    {"metadata", "{}"},
+    {"parallel_tool_calls", "true"},
+    {"previous_response_id", "null"},
+    {"reasoning", "{\"effort\":null,\"summary\":null}"},
+    {"temperature", "1.0"},
+    {"text", "{\"format\":{\"type\":\"text\"}}"},
+    {"tool_choice", "\"auto\""},
+    {"tools", "[]"},
+    {"top_p", "1.0"},
+    {"top_logprobs", "0"},
+    {"truncation", "\"disabled\""},
+    {"user", "null"},
+    {"service_tier", "\"default\""},
+};
+
+static json_t *echo(const json_t *body, const struct response *x) {
+    json_t *j =
+        json_pack("{s:s, s:s, s:I, s:s, s:b, s:n, s:n, s:O, s:[], s:n, s:b}", "id", x->id, "object",
+                  "response", "created_at", (json_int_t)time(NULL), "status", "in_progress",
+                  "background", 0, "error", "incomplete_details", "model",
+                  json_object_get(body, "model"), "output", "usage", "store", (int)x->store);
+    for (size_t i = 0; j && i < sizeof echoed / sizeof *echoed; i++) {
+        json_t *v = json_object_get(body, echoed[i].name);
+        if (v)
+            json_object_set(j, echoed[i].name, v);
+        else
+            json_object_set_new(j, echoed[i].name,
+                                json_loads(echoed[i].usual, JSON_DECODE_ANY, NULL));
+    }
+    if (j) json_object_set_new(j, "service_tier", json_string("default"));
+    return j;
+}
+
+static int read_request(json_t *body, struct response *x, json_t *gen, struct fault *f) {
+    if (shape_check(body, "", response_fields, f) != 0) return -1;
+    const char *truncation = shape_text(body, "truncation");
+    const json_t *store = json_object_get(body, "store");
+    x->stream = shape_true(body, "stream");
+    x->store = !json_is_false(store); /* OpenAI's default: kept */
+    if (read_input(body, x, gen, f) != 0 || read_include(body, x, gen, f) != 0 ||
+        openai_options(x->r, body, "max_output_tokens", gen, f) != 0 ||
+        openai_tools(body, true, gen, f) != 0 || read_parts(body, gen, f) != 0)
+        return -1;
+    if (truncation)
+        json_object_set_new(gen, "truncate", json_boolean(strcmp(truncation, "auto") == 0));
+    openai_continue(gen);
+    x->think = openai_take(gen, "think");
+    x->output = json_array();
+    x->body = echo(body, x);
+    return x->output && x->body && gather_init(&x->g, 1, false) == 0 ? 0 : fault_nomem(f);
+}
+
+/* Coding agents ask every model for an effort; those that cannot think make none. */
+static int ready(void *ctx, const struct ask_model *m, json_t *gen, struct err *e) {
+    const struct response *x = ctx;
+    if (x->think && m->info->thinking) json_object_set(gen, "think", x->think);
+    return openai_ready(ctx, m, gen, e);
+}
+
+static void create(struct request *r) {
+    struct fault f = {0};
+    json_t *body = request_json(r);
+    if (!body) return;
+    struct response *x = calloc(1, sizeof *x);
+    json_t *gen = json_pack("{s:s}", "op", "chat");
+    if (!x || !gen || !(x->owner = strdup(owner_of(r)))) {
+        fault_nomem(&f);
+    } else {
+        x->r = r;
+        openai_id("resp_", x->id);
+        read_request(body, x, gen, &f);
+    }
+    if (f.err.code != ERR_NONE) {
+        if (x) responses_free(x);
+        json_decref(gen);
+        openai_fault(r, &f);
+        return;
+    }
+    const struct ask a = {.model = shape_text(body, "model"),
+                          .gen = gen,
+                          .keep_alive = json_object_get(body, "keep_alive"),
+                          .ready = ready,
+                          .fn = responses_on_event,
+                          .ctx = x};
+    if (ask_start(r, &a) != 0) responses_free(x);
+}
+
+/* ---- kept ones ---- */
+
+static void get(struct request *r) {
+    struct err e = {0};
+    json_t *j = NULL;
+    struct responses_db *d = responses_shared(request_server(r), &e);
+    if (d && responses_read(d, request_param(r), owner_of(r), &j, NULL, &e) == 0)
+        reply_json(r, 200, j);
+    else
+        reply_err(r, &e);
+}
+
+static void delete (struct request *r) {
+    struct err e = {0};
+    struct responses_db *d = responses_shared(request_server(r), &e);
+    if (d && responses_delete(d, request_param(r), owner_of(r), &e) == 0)
+        reply_json(r, 200,
+                   json_pack("{s:s, s:s, s:b}", "id", request_param(r), "object", "response",
+                             "deleted", 1));
+    else
+        reply_err(r, &e);
+}
+
+const struct route routes_responses[] = {
+    {HTTP_POST, "/v1/responses", RIGHT_USE, DIALECT_OPENAI, BODY_MAX, create, 0},
+    {HTTP_GET, "/v1/responses/:id", RIGHT_USE, DIALECT_OPENAI, 0, get, 0},
+    {HTTP_DELETE, "/v1/responses/:id", RIGHT_USE, DIALECT_OPENAI, 0, delete, 0},
+    {0}};

@@ -1,0 +1,299 @@
+/* POST /v1/chat/completions.
+ *
+ * Data flow: read_request -> ask_start -> on_event, which gathers the whole answer or sends each
+ * piece as a chunk: role, then texts and calls as they come, a chunk with finish_reason for each
+ * choice, the sums if asked for, "[DONE]". */
+#include "server/openai.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+struct chat {
+    struct request *r;
+    struct gather g;
+    char id[OPENAI_ID];
+    char *model; /* owned: as the client wrote it */
+    json_int_t created;
+    bool stream, usage, logprobs;
+};
+
+static const struct shape chat_fields[] = {
+    {.name = "model", .types = SHAPE_TEXT, .required = true},
+    {.name = "messages", .types = SHAPE_ARRAY, .required = true},
+    OPENAI_SAMPLING_FIELDS,
+    OPENAI_EXTENSION_FIELDS,
+    OPENAI_ACCOUNT_FIELDS,
+    {.name = "max_tokens", .types = SHAPE_INT, .min = 1, .max = 1e9},
+    {.name = "max_completion_tokens", .types = SHAPE_INT, .min = 1, .max = 1e9},
+    {.name = "stream", .types = SHAPE_BOOL},
+    {.name = "stream_options", .types = SHAPE_OBJECT},
+    {.name = "logprobs", .types = SHAPE_BOOL},
+    {.name = "top_logprobs", .types = SHAPE_INT, .min = 0, .max = 20},
+    {.name = "tools", .types = SHAPE_ARRAY},
+    {.name = "tool_choice", .types = SHAPE_TEXT | SHAPE_OBJECT},
+    {.name = "parallel_tool_calls", .types = SHAPE_BOOL},
+    {.name = "response_format", .types = SHAPE_OBJECT},
+    {.name = "reasoning_effort", .types = SHAPE_TEXT},
+    {.name = "reasoning", .types = SHAPE_OBJECT},
+    {.name = "chat_template_kwargs", .types = SHAPE_OBJECT},
+    {.name = "modalities", .types = SHAPE_ARRAY},
+    {.name = "verbosity", .types = SHAPE_TEXT, .one_of = "medium"},
+    {.name = "audio", .refusal = "this server neither hears nor speaks"},
+    {.name = "prediction",
+     .refusal = "not supported; guesses are made from the text by themselves"},
+    {.name = "web_search_options", .refusal = "this server does not search the web"},
+    {.name = "functions", .refusal = "not supported; use tools"},
+    {.name = "function_call", .refusal = "not supported; use tool_choice"},
+    {0}};
+
+static const struct shape stream_fields[] = {
+    {.name = "include_usage", .types = SHAPE_BOOL},
+    {.name = "include_obfuscation", .types = SHAPE_BOOL}, /* no padding is sent: nothing leaks here
+                                                             that TLS on loopback would hide */
+    {0}};
+
+static const struct shape reasoning_fields[] = {{.name = "effort", .types = SHAPE_TEXT}, {0}};
+
+/* ---- the request ---- */
+
+static int read_logprobs(const json_t *body, json_t *gen, struct fault *f) {
+    const json_t *top = json_object_get(body, "top_logprobs");
+    const bool on = shape_true(body, "logprobs");
+    if (top && !on) return fault_set(f, ERR_USAGE, "top_logprobs", "needs \"logprobs\": true");
+    if (on) json_object_set_new(gen, "logprobs", json_true());
+    if (top) json_object_set_new(gen, "top_logprobs", json_integer(shape_integer(top)));
+    return 0;
+}
+
+static int read_thinking(const json_t *body, json_t *gen, struct fault *f) {
+    json_t *reasoning = json_object_get(body, "reasoning");
+    if (reasoning && shape_check(reasoning, "reasoning.", reasoning_fields, f) != 0) return -1;
+    if (openai_effort(shape_text(reasoning, "effort"), "reasoning.effort", gen, f) != 0 ||
+        openai_effort(shape_text(body, "reasoning_effort"), "reasoning_effort", gen, f) != 0)
+        return -1;
+    return openai_template_vars(json_object_get(body, "chat_template_kwargs"), gen) == 0
+               ? 0
+               : fault_nomem(f);
+}
+
+static int read_modalities(const json_t *body, struct fault *f) {
+    const json_t *list = json_object_get(body, "modalities");
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const char *s = json_string_value(json_array_get(list, i));
+        if (!s || strcmp(s, "text") != 0)
+            return fault_set(f, ERR_UNSUPPORTED, "modalities", "found %s; [\"text\"] is accepted",
+                             s ? s : "no text");
+    }
+    return 0;
+}
+
+static int read_stream(const json_t *body, struct chat *c, struct fault *f) {
+    json_t *options = json_object_get(body, "stream_options");
+    c->stream = shape_true(body, "stream");
+    if (!options) return 0;
+    if (!c->stream) return fault_set(f, ERR_USAGE, "stream_options", "needs \"stream\": true");
+    if (shape_check(options, "stream_options.", stream_fields, f) != 0) return -1;
+    c->usage = shape_true(options, "include_usage");
+    return 0;
+}
+
+static int read_request(json_t *body, struct chat *c, json_t *gen, struct fault *f) {
+    if (shape_check(body, "", chat_fields, f) != 0) return -1;
+    const bool both =
+        json_object_get(body, "max_tokens") && json_object_get(body, "max_completion_tokens");
+    if (both)
+        return fault_set(f, ERR_USAGE, "max_tokens",
+                         "found beside max_completion_tokens; one of them is accepted");
+    const char *max = json_object_get(body, "max_tokens") ? "max_tokens" : "max_completion_tokens";
+    json_t *format = json_object_get(body, "response_format"), *n = json_object_get(body, "n");
+    if (read_stream(body, c, f) != 0 || read_modalities(body, f) != 0 ||
+        openai_messages(json_object_get(body, "messages"), gen, f) != 0 ||
+        openai_options(c->r, body, max, gen, f) != 0 || openai_tools(body, false, gen, f) != 0 ||
+        (format && openai_format(format, "response_format", false, gen, f) != 0) ||
+        read_logprobs(body, gen, f) != 0 || read_thinking(body, gen, f) != 0)
+        return -1;
+    openai_continue(gen);
+    c->logprobs = shape_true(body, "logprobs");
+    if (n) json_object_set_new(gen, "n", json_integer(shape_integer(n)));
+    const int n_choice = n ? (int)shape_integer(n) : 1;
+    return gather_init(&c->g, n_choice, !c->stream) == 0 ? 0 : fault_nomem(f);
+}
+
+/* ---- the answer as a whole ---- */
+
+static json_t *message_of(const struct gather_choice *k, struct err *e) {
+    const bool has_text = k->text.n > 0 || k->n_call == 0;
+    json_t *m = json_pack(
+        "{s:s, s:o, s:n}", "role", "assistant", "content",
+        has_text ? json_stringn(k->text.p ? k->text.p : "", k->text.n) : json_null(), "refusal");
+    /* Ollama's and the open servers' name. */
+    if (m && k->thinking.n) {
+        json_t *t = json_stringn(k->thinking.p, k->thinking.n);
+        json_object_set(m, "reasoning", t);
+        json_object_set_new(m, "reasoning_content", t);
+    }
+    if (!m || !k->calls) return m;
+    json_t *calls = openai_calls(k->calls, 0, e);
+    if (calls && json_object_set_new(m, "tool_calls", calls) == 0) return m;
+    json_decref(m);
+    return NULL;
+}
+
+static json_t *choice_of(const struct chat *c, int i, struct err *e) {
+    const struct gather_choice *k = &c->g.choice[i];
+    json_t *m = message_of(k, e);
+    json_t *logprobs =
+        c->logprobs ? json_pack("{s:o, s:n}", "content",
+                                k->logprobs ? json_incref(k->logprobs) : json_array(), "refusal")
+                    : json_null();
+    return m ? json_pack("{s:i, s:o, s:o, s:s}", "index", i, "message", m, "logprobs", logprobs,
+                         "finish_reason", openai_finish_reason(k))
+             : NULL;
+}
+
+static void reply_whole(struct chat *c) {
+    struct err e = {0};
+    json_t *choices = json_array();
+    bool good = !c->g.failed;
+    for (int i = 0; good && i < c->g.n; i++)
+        good = json_array_append_new(choices, choice_of(c, i, &e)) == 0;
+    json_t *j = json_pack("{s:s, s:s, s:I, s:s, s:s, s:s, s:o, s:o}", "id", c->id, "object",
+                          "chat.completion", "created", c->created, "model", c->model,
+                          "system_fingerprint", "fp_cria", "service_tier", "default", "choices",
+                          choices, "usage", openai_usage(&c->g));
+    if (good && j) {
+        openai_tell_truncated(c->r, &c->g.stats);
+        reply_json(c->r, 200, j);
+        return;
+    }
+    json_decref(j);
+    err_nomem(&e, "answer");
+    reply_err(c->r, &e);
+}
+
+/* ---- the answer in chunks ---- */
+
+static void send_chunk(struct chat *c, json_t *choices) {
+    json_t *j = json_pack("{s:s, s:s, s:I, s:s, s:s, s:o}", "id", c->id, "object",
+                          "chat.completion.chunk", "created", c->created, "model", c->model,
+                          "system_fingerprint", "fp_cria", "choices", choices);
+    if (!j) {
+        c->g.failed = true;
+        return;
+    }
+    if (c->usage)
+        json_object_set_new(j, "usage",
+                            json_array_size(choices) ? json_null() : openai_usage(&c->g));
+    stream_json(c->r, j);
+    json_decref(j);
+}
+
+static void send_delta(struct chat *c, int choice, json_t *delta, const json_t *logprobs,
+                       const char *finish) {
+    json_t *l = logprobs ? json_pack("{s:O, s:n}", "content", logprobs, "refusal") : json_null();
+    send_chunk(c, json_pack("[{s:i, s:o, s:o, s:s?}]", "index", choice, "delta", delta, "logprobs",
+                            l, "finish_reason", finish));
+}
+
+static void send_start(struct chat *c) {
+    openai_tell_truncated(c->r, &c->g.stats);
+    stream_start(c->r, 200, STREAM_SSE);
+    for (int i = 0; i < c->g.n; i++)
+        send_delta(c, i, json_pack("{s:s, s:s}", "role", "assistant", "content", ""), NULL, NULL);
+}
+
+static void send_event(struct chat *c, const struct gen_event *ev) {
+    struct err e = {0};
+    json_t *calls, *t;
+    struct gather_choice *k = &c->g.choice[ev->choice];
+    switch (ev->kind) {
+    case GEN_PROMPT: send_start(c); break;
+    case GEN_TEXT:
+        send_delta(c, ev->choice, json_pack("{s:s%}", "content", ev->text.p, ev->text.n), ev->data,
+                   NULL);
+        break;
+    case GEN_THINKING:
+        t = json_stringn(ev->text.p, ev->text.n);
+        send_delta(c, ev->choice, json_pack("{s:O, s:o}", "reasoning", t, "reasoning_content", t),
+                   NULL, NULL);
+        break;
+    case GEN_CALL:
+        t = json_pack("[O]", ev->data);
+        calls = openai_calls(t, k->n_call - 1, &e);
+        json_decref(t);
+        send_delta(c, ev->choice, json_pack("{s:o}", "tool_calls", calls), NULL, NULL);
+        break;
+    case GEN_FINISH:
+        if (ev->why != GEN_CANCELLED)
+            send_delta(c, ev->choice, json_object(), NULL, openai_finish_reason(k));
+        break;
+    default: break;
+    }
+}
+
+static void free_chat(struct chat *c) {
+    gather_fini(&c->g);
+    free(c->model);
+    free(c);
+}
+
+static void end(struct chat *c, const struct gen_event *ev) {
+    if (ev->err.code != ERR_NONE) {
+        openai_fail(c->r, &ev->err);
+    } else if (!c->stream) {
+        reply_whole(c);
+    } else {
+        struct err e = {0};
+        if (!stream_started(c->r)) send_start(c);
+        if (c->usage) send_chunk(c, json_array());
+        if (c->g.failed) {
+            err_nomem(&e, "answer");
+            stream_fail(c->r, &e);
+            free_chat(c);
+            return;
+        }
+        stream_text(c->r, STR("data: [DONE]\n\n"));
+        stream_end(c->r);
+    }
+    free_chat(c);
+}
+
+static void on_event(void *ctx, const struct gen_event *ev) {
+    struct chat *c = ctx;
+    gather_add(&c->g, ev);
+    if (ev->kind == GEN_END)
+        end(c, ev);
+    else if (c->stream && ev->choice >= 0 && ev->choice < c->g.n)
+        send_event(c, ev);
+}
+
+void openai_chat(struct request *r) {
+    struct fault f = {0};
+    json_t *body = request_json(r);
+    if (!body) return;
+    struct chat *c = calloc(1, sizeof *c);
+    json_t *gen = json_pack("{s:s}", "op", "chat");
+    if (!c || !gen) {
+        fault_nomem(&f);
+    } else {
+        c->r = r;
+        c->created = (json_int_t)time(NULL);
+        openai_id("chatcmpl-", c->id);
+        if (read_request(body, c, gen, &f) == 0 && !(c->model = strdup(shape_text(body, "model"))))
+            fault_nomem(&f);
+    }
+    if (f.err.code != ERR_NONE) {
+        if (c) free_chat(c);
+        json_decref(gen);
+        openai_fault(r, &f);
+        return;
+    }
+    const struct ask a = {.model = c->model,
+                          .gen = gen,
+                          .keep_alive = json_object_get(body, "keep_alive"),
+                          .ready = openai_ready,
+                          .fn = on_event,
+                          .ctx = c};
+    if (ask_start(r, &a) != 0) free_chat(c);
+}

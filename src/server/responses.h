@@ -1,0 +1,34 @@
+/* What the files of /v1/responses share.
+ *
+ *   api_responses.c     routes, the fields of a request, what is kept (responses_db.h)
+ *   responses_input.c   items -> messages of engine/gen.h
+ *   responses_answer.c  events -> items, the response, the typed events of a stream */
+#pragma once
+
+#include "server/openai.h"
+#include "server/responses_db.h"
+
+/* A response on its way. */
+struct response {
+    struct request *r;
+    struct gather g; /* sums */
+    char id[OPENAI_ID];
+    char *owner;   /* owned */
+    json_t *body;  /* owned: the response object, what the request says of it filled in */
+    json_t *items; /* owned: the conversation so far, in OpenAI's items; NULL: not to be kept */
+    json_t *think; /* owned: gen's, if the model can; or NULL */
+    bool stream, store, encrypted, logprobs;
+    /* ---- from here on the events' ---- */
+    json_t *output; /* owned: complete items */
+    enum { ITEM_NONE, ITEM_REASONING, ITEM_MESSAGE } open;
+    char item_id[OPENAI_ID]; /* of the open one */
+    struct buf text;         /* of the open one */
+    json_t *text_logprobs;   /* owned: of the open one */
+    int sequence;            /* number of the next event */
+};
+
+void responses_free(struct response *x);
+void responses_on_event(void *ctx, const struct gen_event *ev);
+
+/* Items (as clients send them, or kept ones) are added to gen's "messages", which exist. */
+int responses_messages(json_t *items, json_t *gen, struct fault *f);
