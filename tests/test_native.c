@@ -705,6 +705,24 @@ static void deleted_is_unloaded(void **state) {
     fail_msg("still loaded");
 }
 
+/* A name that is made anew answers as what it is now. */
+static void made_anew(void **state) {
+    (void)state;
+    static const char form[] =
+        ",\"template\":\"%s{{ .Prompt }}\",\"parameters\":{\"temperature\":0}";
+    char more[200];
+    snprintf(more, sizeof more, form, "a");
+    api_make(&S, "anew", "llama32", more);
+    json_t *o = GENERATE("{\"model\":\"anew\",\"prompt\":\"b\"," SHORT "}");
+    const json_int_t before = int_of(o, "prompt_eval_count");
+    json_decref(o);
+    snprintf(more, sizeof more, form, "abcdefghij 123 ");
+    api_make(&S, "anew", "llama32", more);
+    o = GENERATE("{\"model\":\"anew\",\"prompt\":\"b\"," SHORT "}");
+    assert_true(int_of(o, "prompt_eval_count") > before + 3);
+    json_decref(o);
+}
+
 /* ---- options: SECURITY.md H8 ---- */
 
 enum kind { INTEGER, NUMBER, BOOLEAN, TEXTS, BIAS, OLD };
@@ -847,7 +865,7 @@ int main(void) {
         cmocka_unit_test(tool_calls),      cmocka_unit_test(formats),
         cmocka_unit_test(logprobs),        cmocka_unit_test(embeddings),
         cmocka_unit_test(long_inputs),     cmocka_unit_test(deleted_is_unloaded),
-        cmocka_unit_test(every_option),
+        cmocka_unit_test(made_anew),       cmocka_unit_test(every_option),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
