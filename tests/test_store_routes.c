@@ -96,6 +96,8 @@ static const struct bad {
      "q99"},
     {"POST", "/api/create", "{\"model\":\"x\",\"from\":\"llama32\",\"requires\":\"new\"}", 400,
      "semver"},
+    {"POST", "/api/create", "{\"model\":\"x\",\"from\":\"llama32\",\"template\":\"{{ if }}\"}", 400,
+     "template error: "},
     {"POST", "/api/create", "{\"model\":\"x@y\",\"from\":\"llama32\"}", 400, "invalid model name"},
     {"GET", "/api/create", NULL, 405, "method"},
     {"POST", "/api/pull", NULL, 400, "missing request body"},

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "create/create_priv.h"
+#include "text/chat/chat.h"
 
 void create_say(struct creation *k, const char *status, const char *digest) {
     if (k->say) k->say(k->ctx, status, digest, 0, 0);
@@ -198,14 +199,31 @@ static int finish(struct creation *k, const struct name *n, const struct modelfi
     return rc;
 }
 
+/* One that nobody can render would be found out by the first conversation. */
+static int check_template(const struct modelfile_line *l, struct err *e) {
+    struct err why = {0};
+    struct chat_template *t = l->value.n ? chat_template_new(l->value, &why) : NULL;
+    const char *advice = strstr(why.msg, "; use --raw"); /* for those who run a file */
+    if (t || l->value.n == 0) {
+        chat_template_free(t);
+        return 0;
+    }
+    err_set(e, ERR_FORMAT, "template error: %.*s",
+            (int)(advice ? advice - why.msg : (long)strlen(why.msg)), why.msg);
+    return create_at_line(l, e);
+}
+
 /* What can be wrong before any file is looked at. */
 static int check_words(const struct modelfile *m, const struct create_opts *o, struct err *e) {
     const char *unused;
     int mix;
     if (o->quantize && create_find_mix(o->quantize, &mix, e) != 0) return -1;
-    for (int i = 0; i < m->n; i++)
-        if (m->line[i].command == MF_REQUIRES && check_version(&m->line[i], &unused, e) != 0)
+    for (int i = 0; i < m->n; i++) {
+        const struct modelfile_line *l = &m->line[i];
+        if ((l->command == MF_REQUIRES && check_version(l, &unused, e) != 0) ||
+            (l->command == MF_TEMPLATE && check_template(l, e) != 0))
             return -1;
+    }
     return 0;
 }
 

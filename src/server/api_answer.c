@@ -115,7 +115,7 @@ static void add_figures(const struct native *n, json_t *o, const struct gen_stat
     api_set_count(o, "prompt_eval_duration", s->prompt_ns);
     api_set_count(o, "eval_count", s->n_eval);
     api_set_count(o, "eval_duration", s->eval_ns);
-    api_set_count(o, "truncated", s->n_truncated ? s->n_truncated : n->n_truncated);
+    api_set_count(o, "truncated", n->n_truncated ? n->n_truncated : s->n_truncated);
     api_set_count(o, "context_shifts", s->n_shift);
 }
 
