@@ -155,7 +155,7 @@ $B/tests/test_%: tests/test_%.c $(TEST_HELP) $(INTERNAL)
 	@mkdir -p $(@D)
 	$(call say,test,$@)
 	$Q$(CC) $(CFLAGS_ALL) -fPIE -Itests -MMD -MP -pie $(LDFLAGS_ALL) -o $@ $< $(TEST_HELP) \
-		$(INTERNAL) -lcmocka -lssl $(LIBS)
+		$(INTERNAL) -lcmocka $(LIBS)
 
 $B/tests/checkkern: $(wildcard tests/checkkern*.c tests/checkkern*.h) $(INTERNAL)
 	@mkdir -p $(@D)

@@ -66,7 +66,7 @@ static void read_log(const struct serve *s, struct buf *b) {
     struct err e;
     buf_reset(b);
     if (access(s->log, F_OK) == 0) os_read_file(s->log, 64 << 20, b, &e);
-    if (!b->p) buf_str(b, "");
+    if (!b->n) buf_str(b, "");
 }
 
 void serve_start(struct serve *s, const char *const *args, const char *const *set) {
@@ -95,7 +95,7 @@ int serve_fails(const char *const *args, const char *const *set, struct buf *sai
     if (!serve_ended(&s, 20)) {
         kill(s.pid, SIGKILL);
         serve_ended(&s, 20);
-        fail_msg("cria serve did come up");
+        fail_msg("cria serve did come up with %s", set && *set ? *set : "no settings");
     }
     read_log(&s, said);
     temp_remove(s.dir);

@@ -354,6 +354,28 @@ static void timeouts(void **state) {
     buf_fini(&b);
 }
 
+/* A body that always brings what each window wants, but does not end. */
+static void endless_body(void **state) {
+    (void)state;
+    struct rig g;
+    struct buf b = {0};
+    char piece[1200];
+    rig_open(&g, (struct net_server_opts){.body_ms = 100, .total_ms = 500});
+    const int fd = dial(&g);
+    put(fd, "POST /n HTTP/1.1\r\nHost: a\r\nContent-Length: 99999\r\n\r\n");
+    memset(piece, 'x', sizeof piece);
+    struct pollfd answer = {.fd = fd, .events = POLLIN};
+    const int64_t t0 = os_now_ns();
+    int n = 0;
+    for (; n < 80 && poll(&answer, 1, 50) == 0; n++)
+        assert_true(send(fd, piece, sizeof piece, MSG_NOSIGNAL) > 0);
+    assert_true(n > 5 && os_now_ns() - t0 > 400000000); /* not at the first window's end */
+    assert_true(get(fd, &b, " 408 ", 1));
+    close(fd);
+    rig_close(&g);
+    buf_fini(&b);
+}
+
 static void many(void **state) {
     (void)state;
     enum { N = 200 };
@@ -542,6 +564,7 @@ int main(void) {
         cmocka_unit_test(leaving),
         cmocka_unit_test(slow_reader),
         cmocka_unit_test(timeouts),
+        cmocka_unit_test(endless_body),
         cmocka_unit_test(many),
         cmocka_unit_test(drain),
         cmocka_unit_test(rounds),

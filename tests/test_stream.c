@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <zlib.h>
+#include <zstd.h>
 
 #include "base/os.h"
 #include "server/front_priv.h"
@@ -168,23 +170,32 @@ static void *run(void *arg) {
     return NULL;
 }
 
+static const char *const any_port[] = {"127.0.0.1:0"};
+
+/* Its log goes to here.log. */
+static struct server *open_server(pthread_t *t) {
+    struct err e;
+    const int kept = dup(2), fd = open(here.log, O_WRONLY | O_CREAT | O_APPEND, 0600);
+    dup2(fd, 2); /* the server's, which keeps a copy */
+    struct server *s = server_open(
+        &(struct server_opts){.listen = any_port, .n_listen = 1, .store = here.dir}, &e);
+    dup2(kept, 2);
+    close(kept), close(fd);
+    if (!s) fail_msg("%s", e.msg);
+    assert_int_equal(pthread_create(t, NULL, run, s), 0);
+    return s;
+}
+
 static int start(void **state) {
     (void)state;
-    struct err e;
-    static const char *const listen[] = {"127.0.0.1:0"};
     here.dir = temp_folder();
     snprintf(here.log, sizeof here.log, "%s/log", here.dir);
     setenv("CRIA_LOG_FORMAT", "json", 1);
-    const int kept = dup(2), fd = open(here.log, O_WRONLY | O_CREAT | O_APPEND, 0600);
-    dup2(fd, 2); /* the server's, which keeps a copy */
+    setenv("CRIA_LOG_PROMPTS", "1", 1);
     route_add(routes);
-    server =
-        server_open(&(struct server_opts){.listen = listen, .n_listen = 1, .store = here.dir}, &e);
-    dup2(kept, 2);
-    close(kept), close(fd);
-    if (!server) fail_msg("%s", e.msg);
+    server = open_server(&net_thread);
     here.port = server_port(server);
-    return pthread_create(&net_thread, NULL, run, server);
+    return 0;
 }
 
 static int stop(void **state) {
@@ -319,6 +330,88 @@ static void json_bodies(void **state) {
     /* A name with controls and a newline is one line in the log, and no field of its own. */
     assert_true(
         serve_lines(&here, "\"model\":\"echo\\u001B[31m\\n{\\\"fake\\\":1}\"", "/t/echo", 1) >= 1);
+}
+
+/* ---- compressed bodies ---- */
+
+static void gzip(const void *p, size_t n, struct buf *out) {
+    z_stream z = {.next_in = (Bytef *)(uintptr_t)p, .avail_in = (uInt)n};
+    assert_int_equal(deflateInit2(&z, 9, Z_DEFLATED, 31, 9, Z_DEFAULT_STRATEGY), Z_OK);
+    const size_t room = deflateBound(&z, n);
+    z.next_out = (Bytef *)buf_room(out, room);
+    z.avail_out = (uInt)room;
+    assert_int_equal(deflate(&z, Z_FINISH), Z_STREAM_END);
+    out->n += room - z.avail_out;
+    deflateEnd(&z);
+}
+
+static void zstd(const void *p, size_t n, struct buf *out) {
+    const size_t room = ZSTD_compressBound(n);
+    const size_t k = ZSTD_compress(buf_room(out, room), room, p, n, 3);
+    assert_false(ZSTD_isError(k));
+    out->n += k;
+}
+
+/* POST these bytes; the answer's text must hold `wanted`. */
+static void post_coded(const char *coding, const struct buf *body, const char *path, int status,
+                       const char *wanted) {
+    struct wire w;
+    struct answer a;
+    char h[200];
+    wire_open(&w, &here);
+    snprintf(h, sizeof h, "Content-Encoding: %s\r\nContent-Length: %zu\r\n", coding, body->n);
+    wire_ask(&w, "POST", path, h, NULL);
+    wire_send(&w, body->p, body->n);
+    assert_true(wire_head(&w, &a, 30));
+    while (wire_body(&w, &a.body, 30) == 1)
+        ;
+    if (a.status != status || !strstr(a.body.p, wanted))
+        fail_msg("%s %s: %d %s", coding, path, a.status, a.body.p);
+    answer_fini(&a);
+    wire_close(&w);
+}
+
+static void compressed(void **state) {
+    (void)state;
+    static void (*const pack[])(const void *, size_t, struct buf *) = {gzip, zstd};
+    static const char *const name[] = {"gzip", "zstd"}, text[] = "{\"a\":\"some text\"}";
+    struct buf zeros = {0}, noise = {0};
+    for (int i = 0; i < 40 << 20; i++)
+        buf_byte(&zeros, ' ');
+    for (int i = 0; i < 3 << 20; i++)
+        buf_byte(&noise, (char)rand());
+    for (int k = 0; k < 2; k++) {
+        struct buf b = {0};
+        pack[k](text, sizeof text - 1, &b);
+        post_coded(name[k], &b, "/t/echo", 200, text);
+        for (size_t cut = 1; cut < b.n; cut++) { /* each beginning of it is broken */
+            struct buf part = {.p = b.p, .n = b.n - cut};
+            post_coded(name[k], &part, "/t/echo", 400, "broken");
+        }
+        buf_byte(&b, 'x');
+        post_coded(name[k], &b, "/t/echo", 400, "broken"); /* something behind its end */
+        buf_reset(&b);
+        pack[k](noise.p, noise.n, &b);
+        post_coded(name[k], &b, "/t/length", 200, "3145728");
+        buf_reset(&b);
+        pack[k](zeros.p, zeros.n, &b); /* tens of kilobytes of 40 MiB */
+        post_coded(name[k], &b, "/t/length", 413, "larger");
+        buf_reset(&b);
+        pack[k](zeros.p, 100001, &b);
+        post_coded(name[k], &b, "/t/echo", 413, "larger");
+        buf_reset(&b);
+        pack[k](zeros.p, 1 << 20, &b); /* small enough whatever the ratio */
+        post_coded(name[k], &b, "/t/length", 200, "1048576");
+        buf_fini(&b);
+    }
+    struct buf plain = {.p = (char[]){"{}"}, .n = 2};
+    post_coded("identity", &plain, "/t/echo", 200, "{}");
+    post_coded("br", &plain, "/t/echo", 415, "Content-Encoding");
+    post_coded("gzip, gzip", &plain, "/t/echo", 415, "Content-Encoding");
+    post_coded("gzip", &plain, "/t/sink", 415, "Content-Encoding");
+    assert_int_equal(atomic_load(&server->n_gathered), 0);
+    buf_fini(&zeros), buf_fini(&noise);
+    assert_true(serve_lines(&here, "some text", "\"body\":", 1) >= 1); /* LOG_PROMPTS */
 }
 
 static void body_limits(void **state) {
@@ -463,6 +556,63 @@ static void slow_sink(void **state) {
     buf_fini(&b);
 }
 
+/* ---- the end ---- */
+
+/* A hundred streams are under way: they end whole, nobody else comes in. */
+static void drain(void **state) {
+    (void)state;
+    enum { N = 100 };
+    static struct wire w[N];
+    pthread_t t;
+    struct buf line = {0};
+    struct server *s = open_server(&t);
+    struct serve at = {.port = server_port(s)};
+    for (int i = 0; i < N; i++) {
+        wire_open(&w[i], &at);
+        wire_ask(&w[i], "GET", i % 2 ? "/t/lines" : "/t/big", NULL, NULL);
+    }
+    for (int i = 0; i < N; i++) {
+        struct answer a;
+        assert_true(wire_head(&w[i], &a, 20));
+        answer_fini(&a);
+    }
+    server_drain(s);
+    for (int i = 0; i < N; i++) {
+        int n = 0, rc;
+        while ((rc = wire_line(&w[i], &line, 20)) == 1)
+            n++;
+        assert_int_equal(rc, 0);
+        assert_int_equal(n, i % 2 ? 100 : 60000);
+        assert_true(wire_closed(&w[i], 5));
+        wire_close(&w[i]);
+    }
+    pthread_join(t, NULL);
+    server_close(s);
+    buf_fini(&line);
+}
+
+/* The second time nothing is waited for. */
+static void drain_twice(void **state) {
+    (void)state;
+    struct wire w;
+    struct answer a;
+    pthread_t t;
+    struct server *s = open_server(&t);
+    struct serve at = {.port = server_port(s)};
+    n_live = 0;
+    wire_open(&w, &at);
+    wire_ask(&w, "GET", "/t/flood", NULL, NULL);
+    assert_true(wire_head(&w, &a, 10));
+    const int64_t t0 = os_now_ns();
+    server_drain(s);
+    server_drain(s);
+    pthread_join(t, NULL);
+    assert_true(os_now_ns() - t0 < 5000000000);
+    server_close(s);
+    answer_fini(&a);
+    wire_close(&w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(streams),       cmocka_unit_test(failing_streams),
@@ -470,7 +620,8 @@ int main(void) {
         cmocka_unit_test(leaving),       cmocka_unit_test(json_bodies),
         cmocka_unit_test(body_limits),   cmocka_unit_test(params),
         cmocka_unit_test(slow_handlers), cmocka_unit_test(sinks),
-        cmocka_unit_test(slow_sink),
+        cmocka_unit_test(slow_sink),     cmocka_unit_test(compressed),
+        cmocka_unit_test(drain),         cmocka_unit_test(drain_twice),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }

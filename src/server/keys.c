@@ -108,7 +108,7 @@ struct keys *keys_read(const char *path, struct err *e) {
     int rc = k ? os_read_file(path, FILE_MAX, &b, e) : err_nomem(e, path);
     if (rc == 0 && memchr(buf_view(&b).p, 0, b.n))
         rc = err_set(e, ERR_USAGE, "%s: found a NUL byte; a text is accepted", path);
-    if (rc == 0) rc = parse(k, path, b.p ? b.p : (char[]){""}, e);
+    if (rc == 0) rc = parse(k, path, b.n ? b.p : (char[]){""}, e);
     if (b.p) OPENSSL_cleanse(b.p, b.n);
     buf_fini(&b);
     if (rc == 0) return k;

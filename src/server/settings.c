@@ -99,7 +99,7 @@ int settings_host(const char *text, char *out, struct err *e) {
     char *close = *host == '[' ? strchr(host, ']') : NULL;
     char *colon = close ? (close[1] == ':' ? close + 1 : NULL) : strchr(host, ':');
     const bool bare6 = !close && colon && strchr(colon + 1, ':'); /* "::1" */
-    if (close && close[1] && !colon) goto bad;
+    if ((*host == '[' && !close) || (close && close[1] && !colon)) goto bad;
     if (colon && !bare6) {
         if (!is_port(colon + 1, strlen(colon + 1))) goto bad;
         *colon = 0;
@@ -181,7 +181,7 @@ static char *trim(char *text) {
 static int read_file(const char *file, struct buf *b, char *value[N_SETTING], struct err *e) {
     int n_line = 0;
     if (os_read_file(file, FILE_MAX, b, e) != 0) return -1;
-    for (char *rest = b->p, *line; rest && (line = strsep(&rest, "\n"));) {
+    for (char *rest = b->n ? b->p : NULL, *line; rest && (line = strsep(&rest, "\n"));) {
         n_line++;
         line = trim(line);
         if (!*line || *line == '#') continue;
