@@ -162,18 +162,22 @@ $B/tests/checkkern: $(wildcard tests/checkkern*.c tests/checkkern*.h) $(INTERNAL
 	$(call say,test,$@)
 	$Q$(CC) $(CFLAGS_ALL) -fPIE -Itests -pie $(LDFLAGS_ALL) -o $@ $(filter %.c,$^) $(INTERNAL) $(LIBS)
 
+# What an example uses besides.
+$B/examples/search $B/examples/search.static: EXAMPLE_LIBS := $(shell pkg-config --libs sqlite3) -lm
+
 # Against the shared library, as a program outside would be (sanitized builds: the static one), and
 # against the static one.
 $B/examples/%.static: examples/%.c include/cria.h $B/libcria.a
 	@mkdir -p $(@D)
 	$(call say,ld,$@)
-	$Q$(CC) -std=c11 $(OPT) $(WARN) $(SAN) -Iinclude $(CFLAGS) $(LDFLAGS) -o $@ $< $B/libcria.a $(LIBS)
+	$Q$(CC) -std=c11 $(OPT) $(WARN) $(SAN) -Iinclude $(CFLAGS) $(LDFLAGS) -o $@ $< $B/libcria.a $(EXAMPLE_LIBS) $(LIBS)
 
 $B/examples/%: examples/%.c include/cria.h $B/libcria.so $B/libcria.a
 	@mkdir -p $(@D)
 	$(call say,ld,$@)
 	$Q$(CC) -std=c11 $(OPT) $(WARN) $(SAN) -Iinclude $(CFLAGS) $(LDFLAGS) -o $@ $< \
-		$(if $(SAN),$B/libcria.a $(LIBS),-L$B -lcria -Wl$(comma)-rpath$(comma)'$$ORIGIN/..')
+		$(if $(SAN),$B/libcria.a $(LIBS),-L$B -lcria -Wl$(comma)-rpath$(comma)'$$ORIGIN/..') \
+		$(EXAMPLE_LIBS)
 comma := ,
 
 # Fuzz targets: under a fuzzer (make fuzz), and over the files that were worth keeping (make test).
@@ -297,11 +301,16 @@ install: all ##   into $(DESTDIR)$(PREFIX)
 	ln -sf libcria.so.0 $(DESTDIR)$(PREFIX)/lib/libcria.so
 	install -m 644 $B/libcria.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/libcria.pc
 	install -m 644 packaging/cria.1 $(DESTDIR)$(PREFIX)/share/man/man1/cria.1
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|@PREFIX@|$(PREFIX)|' packaging/systemd/cria.service > \
+		$(DESTDIR)$(PREFIX)/lib/systemd/system/cria.service
+	install -m 644 packaging/systemd/cria.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/cria.socket
 	install -m 644 packaging/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cria
 
 uninstall: ## what install put there
 	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/cria include/cria.h lib/libcria.a lib/libcria.so.0 \
-		lib/libcria.so lib/pkgconfig/libcria.pc share/man/man1/cria.1 share/bash-completion/completions/cria)
+		lib/libcria.so lib/pkgconfig/libcria.pc share/man/man1/cria.1 share/bash-completion/completions/cria \
+		lib/systemd/system/cria.service lib/systemd/system/cria.socket)
 
 clean: ##     remove the build folder
 	rm -rf $B

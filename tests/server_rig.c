@@ -25,7 +25,7 @@ int server_free_port(void) {
     return ntohs(a.sin_port);
 }
 
-static bool answers(int port) {
+bool server_answers(int port) {
     const struct sockaddr_in a = {.sin_family = AF_INET,
                                   .sin_port = htons((uint16_t)port),
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -49,7 +49,7 @@ static void start(struct server *p, const char *out, const char *const *argv) {
         execvp(argv[0], (char *const *)argv);
         _exit(127);
     }
-    for (int i = 0; i < 1000 && !answers(p->port); i++) {
+    for (int i = 0; i < 1000 && !server_answers(p->port); i++) {
         if (waitpid(p->pid, NULL, WNOHANG) != 0) {
             p->pid = 0;
             fail_msg("%s does not run (see %s); ./quickstart test installs it", argv[0], out);

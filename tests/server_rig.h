@@ -14,6 +14,7 @@ struct server {
 };
 
 int server_free_port(void);
+bool server_answers(int port); /* somebody listens there */
 
 /* A registry; more: lines of its configuration, below "http:" (two blanks) or at the beginning of a
  * line.  Its files are in dir/name. */
