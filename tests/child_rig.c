@@ -160,7 +160,9 @@ static struct gen *proof_open(const char *path, const struct gen_opts *o, struct
     try_others(&b);
     try_files(&b, o->engine.cache);
     getrlimit(RLIMIT_CORE, &core);
-    buf_printf(&b, "core=%d fds=", (int)core.rlim_max);
+    void *gigabyte = malloc((size_t)1 << 30);
+    buf_printf(&b, "core=%d gigabyte=%d fds=", (int)core.rlim_max, gigabyte ? 0 : errno);
+    free(gigabyte);
     for (int fd = 0; fd < 1024; fd++)
         if (fcntl(fd, F_GETFD) >= 0) buf_printf(&b, "%d,", fd);
     buf_str(&b, " env=");

@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -311,6 +312,14 @@ static void ignore_signals(void) {
         signal(sig[i], SIG_IGN);
 }
 
+/* A model may have many files, each of which is passed and mapped. */
+static void raise_files(void) {
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) != 0) return;
+    r.rlim_cur = r.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &r) != 0) log_msg(LOG_DEBUG, "the limit of open files stays");
+}
+
 static int leave_with_parent(long parent, struct err *e) {
 #ifdef __linux__
     prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -391,7 +400,7 @@ static int open_gen(struct child *c, const struct child_opts *how, struct err *e
 int child_run(int fd, const struct child_opts *o, struct err *e) {
     struct child c = {.fd = fd, .statm = -1};
     pthread_mutex_init(&c.lock, NULL);
-    if (!o->bare) ignore_signals();
+    if (!o->bare) ignore_signals(), raise_files();
     int rc = o->bare ? 0 : leave_with_parent(o->parent, e);
     if (rc == 0) rc = open_gen(&c, o, e);
     if (rc == 0) rc = serve(&c, e);

@@ -36,13 +36,19 @@ static size_t frame_bytes(const char *p, size_t n) {
     return h.n_bytes <= max_bytes(h.kind) ? sizeof h + padded(h.n_bytes) : 0;
 }
 
+/* A length alone takes no memory: what is there is at most doubled. */
+static size_t useful_bytes(const struct wire_in *in) {
+    const size_t whole = frame_bytes(in->p, in->n);
+    if (whole < in->n + ROOM) return in->n + ROOM;
+    return whole < 2 * in->n + ROOM ? whole : 2 * in->n + ROOM;
+}
+
 char *wire_room(struct wire_in *in, size_t *n_room) {
     const size_t left = in->n - in->at;
     if (in->at) memmove(in->p, in->p + in->at, left);
     in->at = 0;
     in->n = left;
-    size_t want = frame_bytes(in->p, in->n);
-    if (want < in->n + ROOM) want = in->n + ROOM;
+    const size_t want = useful_bytes(in);
     /* What a large frame needed is given back behind it. */
     const bool shrink = in->cap > KEEP_BYTES && want < KEEP_BYTES / 2;
     if (want > in->cap || shrink) {

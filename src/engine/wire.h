@@ -57,8 +57,8 @@ struct wire_in {
     bool from_child; /* whose frames are accepted */
 };
 
-/* Room for at least 4096 more bytes and for the whole of a frame that has begun; NULL: no memory.
- * Frames taken before are gone.  The caller adds to in->n what it read. */
+/* Room for at least 4096 more bytes; NULL: no memory.  Frames taken before are gone.  The caller
+ * adds to in->n what it read. */
 char *wire_room(struct wire_in *in, size_t *n_room);
 /* The next whole frame: 1, valid until wire_room; 0: more bytes are needed; -1 with ERR_FORMAT. */
 int wire_take(struct wire_in *in, struct wire_frame *f, struct err *e);

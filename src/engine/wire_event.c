@@ -233,7 +233,7 @@ static bool kind_fits(const struct wire_event *w, const struct wire_task *t) {
     if (w->n_token && !text && w->kind != GEN_PROMPT) return false;
     if (w->n_vector && w->kind != GEN_VECTOR) return false;
     if (w->n_stop && w->kind != GEN_FINISH) return false;
-    if ((w->code || w->n_msg) && w->kind != GEN_END) return false;
+    if ((w->code && w->kind != GEN_END) || (w->n_msg && !w->code)) return false;
     switch (w->kind) {
     case GEN_PROMPT:
     case GEN_FINISH: return generates && !w->n_data;
