@@ -371,6 +371,7 @@ static void test_crashes(void **state) {
     const int rounds = SANITIZED ? 12 : 100;
     unsigned seed = 1;
     double worst_s = 0;
+    int n_slow = 0;
     (void)state;
     for (int i = 0; i < rounds; i++) {
         struct talk t[3] = {0}, next = {0};
@@ -392,13 +393,14 @@ static void test_crashes(void **state) {
         talk(&next, other, brief);
         const double s = (double)(os_now_ns() - t0) * 1e-9;
         if (s > worst_s) worst_s = s;
+        n_slow += s > 2;
         assert_int_equal(next.n_id[0], 4);
         talk_fini(&next);
         gen_close(g);
         gen_close(other);
     }
     print_message("%d crashes; the slowest next answer took %.3f s\n", rounds, worst_s);
-    if (!SANITIZED) assert_true(worst_s < 2);
+    if (!SANITIZED) assert_true(n_slow <= rounds / 100);
     assert_nothing_left(before);
 }
 
