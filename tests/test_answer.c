@@ -1,4 +1,5 @@
 /* text/chat/answer*: what comes of answers, and that it does not depend on how they were cut. */
+#include "answer_rig.h"
 #include "chat_rig.h"
 #include "support.h"
 
@@ -6,72 +7,6 @@
 #include <string.h>
 
 #include "text/chat/answer.h"
-#include "text/chat/answer_style.h"
-#include "text/grammar/grammar.h"
-
-static const char tools_text[] =
-    "[{'type':'function','function':{'name':'get_weather','description':'w','parameters':{'type':"
-    "'object','properties':{'city':{'type':'string'},'days':{'type':'integer'},'unit':{'type':"
-    "'string','enum':['c','f']}},'required':['city']}}},{'type':'function','function':{'name':"
-    "'now','parameters':{'type':'object','properties':{}}}},{'type':'function','function':{'name':"
-    "'deep','parameters':{'type':'object','properties':{'a':{'type':'object'},'l':{'type':'array'},"
-    "'s':{'type':'string'}}}}}]";
-
-/* The pieces of an answer in one line: "T(text)", "H(thinking)", "C name {arguments}". */
-struct log {
-    struct buf out;
-    int kind; /* of the last piece, so that neighbours become one */
-    int n_call, n_text;
-    char last_id[32];
-};
-
-static void log_call(struct log *l, const json_t *call) {
-    const json_t *f = json_object_get(call, "function");
-    char *args = json_dumps(json_object_get(f, "arguments"), JSON_COMPACT);
-    const char *id = json_string_value(json_object_get(call, "id"));
-    assert_int_equal(strlen(id), 13);
-    assert_memory_equal(id, "call_", 5);
-    assert_string_not_equal(id, l->last_id);
-    snprintf(l->last_id, sizeof l->last_id, "%s", id);
-    buf_printf(&l->out, "C %s %s", json_string_value(json_object_get(f, "name")), args);
-    free(args);
-    l->n_call++;
-}
-
-static int on_piece(void *ctx, const struct answer_piece *p) {
-    struct log *l = ctx;
-    if (l->kind != (int)p->kind || p->kind == ANSWER_CALL) {
-        if (l->kind >= 0) buf_str(&l->out, "|");
-        buf_str(&l->out, p->kind == ANSWER_TEXT ? "T " : p->kind == ANSWER_THINKING ? "H " : "");
-    }
-    l->kind = (int)p->kind;
-    if (p->kind == ANSWER_CALL) {
-        log_call(l, p->call);
-    } else {
-        assert_true(p->text.n > 0);
-        l->n_text++;
-        buf_append(&l->out, p->text.p, p->text.n);
-    }
-    return 0;
-}
-
-struct way {
-    const char *parser;
-    bool no_thinking, in_thinking, no_tools;
-};
-
-static struct answer *open_answer(const struct way *w) {
-    struct err e = {0};
-    json_t *tools = json_of(tools_text);
-    const struct answer_opts o = {.parser = w->parser,
-                                  .tools = w->no_tools ? NULL : tools,
-                                  .thinking = !w->no_thinking,
-                                  .in_thinking = w->in_thinking};
-    struct answer *a = answer_new(NULL, &o, &e);
-    if (!a) fail_msg("%s", e.msg);
-    json_decref(tools);
-    return a;
-}
 
 /* The pieces of text, pushed in parts of `size` bytes, the first `first` bytes before them. */
 static char *read_cut(const struct way *w, struct str text, size_t first, size_t size) {
@@ -104,9 +39,6 @@ static void expect(const struct way *w, const char *text, const char *want) {
     }
     free(whole);
 }
-
-#define PARIS "{\"city\":\"Paris\"}"
-#define CALL "C get_weather " PARIS
 
 static void hermes(void **state) {
     (void)state;
@@ -183,6 +115,86 @@ static void thinking(void **state) {
            "H <tool_call>{\"name\":\"now\"}</tool_call>|C now {}");
     expect(&off, "<think>\na\n</think>\n\nb", "T <think>\na\n</think>\n\nb");
     expect(&w, "<think>a</think>\n\n<tool_call>{\"name\":\"now\"}</tool_call>", "H a|C now {}");
+}
+
+/* Where a format begins to hold. */
+static void where_text_is(void **state) {
+    (void)state;
+    const struct way thinks = {.parser = "qwen3", .in_thinking = true};
+    const struct way may = {.parser = "qwen3"}, not = {.parser = "qwen3", .no_thinking = true};
+    struct log l = {.kind = -1};
+    struct answer *a = open_answer(&thinks);
+    assert_false(answer_in_text(a));
+    answer_push(a, STR("hm</thi"), on_piece, &l);
+    assert_false(answer_in_text(a));
+    answer_push(a, STR("nk>"), on_piece, &l);
+    assert_true(answer_in_text(a));
+    answer_push(a, STR("\n\n{"), on_piece, &l);
+    assert_true(answer_in_text(a));
+    answer_free(a);
+    a = open_answer(&may);
+    assert_false(answer_in_text(a)); /* it may begin with thoughts */
+    answer_free(a);
+    a = open_answer(&not );
+    assert_true(answer_in_text(a));
+    assert_true(answer_wants_token(a, STR("<tool_call>")));
+    assert_true(answer_wants_token(a, STR("</think>")));
+    assert_false(answer_wants_token(a, STR("<|im_end|>")));
+    answer_free(a);
+    buf_fini(&l.out);
+}
+
+static void unknown_parsers(void **state) {
+    (void)state;
+    struct err e = {0};
+    json_t *tools = json_of(tools_text);
+    const struct answer_opts o = {.parser = "qwen9"}, none = {.tools = tools};
+    assert_null(answer_new(NULL, &o, &e));
+    assert_int_equal(e.code, ERR_UNSUPPORTED);
+    assert_non_null(strstr(e.msg, "qwen3-coder"));
+    assert_null(answer_new(NULL, &none, &e));
+    assert_int_equal(e.code, ERR_UNSUPPORTED);
+    assert_non_null(strstr(e.msg, "tools"));
+    json_decref(tools);
+}
+
+/* More than a call may be long: text, and the memory is bounded. */
+static void endless_calls(void **state) {
+    (void)state;
+    const struct way w = {.parser = "hermes"};
+    struct log l = {.kind = -1};
+    struct answer *a = open_answer(&w);
+    char part[4096];
+    memset(part, 'x', sizeof part);
+    answer_push(a, STR("<tool_call>{\"name\":\"now\",\"arguments\":{\"a\":\""), on_piece, &l);
+    for (int i = 0; i < 250; i++)
+        answer_push(a, (struct str){part, sizeof part}, on_piece, &l);
+    assert_int_equal(l.out.n, 0); /* it may become a call */
+    for (int i = 0; i < 20; i++)
+        answer_push(a, (struct str){part, sizeof part}, on_piece, &l);
+    assert_true(l.out.n > (1 << 20));
+    answer_push(a, STR("\"}}</tool_call>"), on_piece, &l);
+    assert_int_equal(answer_finish(a, on_piece, &l), 0);
+    assert_int_equal(l.n_call, 0);
+    assert_memory_equal(l.out.p, "T <tool_call>{", 14);
+    answer_free(a);
+    buf_fini(&l.out);
+}
+
+static int stops(void *ctx, const struct answer_piece *p) {
+    (void)p;
+    return ++*(int *)ctx == 2 ? 7 : 0;
+}
+
+static void reader_ends_it(void **state) {
+    (void)state;
+    const struct way w = {.parser = "hermes"};
+    int n = 0;
+    struct answer *a = open_answer(&w);
+    assert_int_equal(answer_push(a, STR("a<tool_call>{\"name\":\"now\"}</tool_call>b"), stops, &n),
+                     7);
+    assert_int_equal(n, 2);
+    answer_free(a);
 }
 
 static void llama3(void **state) {
@@ -314,288 +326,27 @@ static void harmony(void **state) {
     expect(&w, "Plain <|end|>", "T Plain ");
     expect(&inside, "a<|end|><|start|>assistant<|channel|>final<|message|>b", "H a|T b");
     expect(&off, "Hello.", "T Hello.");
-}
-
-/* ---- What templates write is read ---- */
-
-/* The last turn of a conversation as the template writes it: what is new against the prompt that
- * ends where it begins. */
-static char *last_turn(const struct chat_template *t, const char *conversation, const json_t *tools,
-                       struct err *e) {
-    struct chat_prompt before = {0}, whole = {0};
-    json_t *messages = json_of(conversation);
-    struct chat_input in = {.messages = messages,
-                            .tools = tools,
-                            .bos = STR("<s>"),
-                            .eos = STR("</s>"),
-                            .now_s = 1751632496};
-    char *turn = NULL;
-    int rc = chat_render(t, &in, &whole, e);
-    json_array_remove(messages, json_array_size(messages) - 1);
-    in.add_generation_prompt = true;
-    if (rc == 0) rc = chat_render(t, &in, &before, e);
-    if (rc == 0) {
-        size_t n = 0;
-        while (n < before.text.n && n < whole.text.n && before.text.p[n] == whole.text.p[n])
-            n++;
-        const char *open = memrchr(whole.text.p, '<', n), *end = memrchr(whole.text.p, '>', n);
-        if (n < before.text.n && open && (!end || end < open)) n = (size_t)(open - whole.text.p);
-        turn = strdup(whole.text.p + n);
-    }
-    chat_prompt_fini(&before);
-    chat_prompt_fini(&whole);
-    json_decref(messages);
-    return turn;
-}
-
-static const char call_turn[] =
-    "[{'role':'user','content':'Weather?'},{'role':'assistant','content':'','tool_calls':[{'id':"
-    "'call12345','function':{'name':'get_weather','arguments':{'city':'Paris'}}}]}]";
-
-struct round {
-    int n_read, n_template;
-    char last[200];
-};
-
-static void read_back(void *ctx, int line, json_t *c) {
-    (void)line;
-    struct round *r = ctx;
-    struct err e = {0};
-    const char *file = json_string_value(json_object_get(c, "template"));
-    if (strcmp(file, r->last) == 0) return;
-    snprintf(r->last, sizeof r->last, "%s", file);
-    struct chat_template *t = template_of(file);
-    json_t *tools = json_of(tools_text);
-    if (chat_template_caps(t).tools) {
-        const struct answer_opts o = {.tools = tools, .thinking = true};
-        struct log l = {.kind = -1};
-        char *turn = last_turn(t, call_turn, tools, &e);
-        struct answer *a = answer_new(t, &o, &e);
-        r->n_template++;
-        if (turn && a) {
-            assert_int_equal(answer_push(a, str_of(turn), on_piece, &l), 0);
-            assert_int_equal(answer_finish(a, on_piece, &l), 0);
-        }
-        if (l.out.p && strstr(l.out.p, CALL))
-            r->n_read++;
-        else
-            print_error("%s (%s): %s\n  from %s\n", file, chat_template_style(t)->name,
-                        l.out.p ? l.out.p : e.msg, turn ? turn : "");
-        buf_fini(&l.out);
-        free(turn);
-        answer_free(a);
-    }
-    json_decref(tools);
-    chat_template_free(t);
-}
-
-static void templates_read_back(void **state) {
-    (void)state;
-    struct round r = {0};
-    each_jsonl(golden("chat/chat.jsonl"), read_back, &r);
-    print_message("%d of %d templates\n", r.n_read, r.n_template);
-    assert_true(r.n_read >= (golden_is_full() ? 30 : 3));
-}
-
-/* So is what the built-in renderers write. */
-static void renderers_read_back(void **state) {
-    (void)state;
-    static const char *const names[] = {"qwen3",     "qwen3-coder", "lfm2",
-                                        "deepseek3", "ministral",   "glm-4.7"};
-    json_t *tools = json_of(tools_text);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        struct err e = {0};
-        struct log l = {.kind = -1};
-        struct chat_template *t = chat_template_named(names[i], STR(""), &e);
-        const struct answer_opts o = {.tools = tools, .thinking = true};
-        char *turn = last_turn(t, call_turn, tools, &e);
-        struct answer *a = answer_new(t, &o, &e);
-        if (!turn || !a) fail_msg("%s: %s", names[i], e.msg);
-        assert_int_equal(answer_push(a, str_of(turn), on_piece, &l), 0);
-        assert_int_equal(answer_finish(a, on_piece, &l), 0);
-        if (!l.out.p || !strstr(l.out.p, CALL)) fail_msg("%s: %s", names[i], turn);
-        buf_fini(&l.out);
-        free(turn);
-        answer_free(a);
-        chat_template_free(t);
-    }
-    json_decref(tools);
-}
-
-/* ---- Forced calls ---- */
-
-static struct grammar *call_grammar(const char *parser, const char *name, bool parallel) {
-    const struct way w = {.parser = parser};
-    struct err e = {0};
-    struct buf text = {0};
-    json_t *tools = json_of(tools_text);
-    struct answer *a = open_answer(&w);
-    if (answer_call_grammar(a, tools, name, parallel, &text, &e) != 0)
-        fail_msg("%s: %s", parser, e.msg);
-    struct grammar *g = grammar_parse(buf_view(&text), &e);
-    if (!g) fail_msg("%s: %s in\n%s", parser, e.msg, text.p);
-    buf_fini(&text);
-    json_decref(tools);
+    /* Where the prompt ends behind the header of the answer, a format holds from there. */
+    const struct way done = {.parser = "harmony", .no_thinking = true, .no_tools = true};
+    struct answer *a = open_answer(&done);
+    assert_true(answer_in_text(a));
     answer_free(a);
-    return g;
-}
-
-static uint32_t dice(uint32_t *seed) {
-    *seed = *seed * 1664525u + 1013904223u;
-    return *seed >> 16;
-}
-
-/* One of the bytes that may come next; most of them are those that close something, so that the
- * walk ends. */
-static int next_byte(struct acceptor *c, uint32_t *seed) {
-    static const char closing[] = "\"}])\n<></<|,:";
-    struct err e = {0};
-    for (int i = 0; i < 60; i++) {
-        const bool close = dice(seed) % 3 != 0;
-        const int b =
-            close ? closing[dice(seed) % (sizeof closing - 1)] : (int)(' ' + dice(seed) % 95);
-        if (accept_byte(c, (uint8_t)b, &e) == 1) return b;
-    }
-    for (int b = 255; b > 0; b--) {
-        if (b < 32 && b != '\n') continue;
-        if (accept_byte(c, (uint8_t)b, &e) == 1) return b;
-    }
-    return -1;
-}
-
-/* What the grammar lets through is read as calls of its tools, at every length. */
-static void walks_are_calls(const struct way *w, const struct grammar *g, const char *name,
-                            uint32_t seed) {
-    struct err e = {0};
-    struct log l = {.kind = -1};
-    struct buf text = {0};
-    struct acceptor *c = accept_new(g, &e);
-    while (text.n < 900 && !(accept_done(c) && (text.n > 300 || dice(&seed) % 2))) {
-        const int b = next_byte(c, &seed);
-        if (b < 0) break;
-        buf_byte(&text, (char)b);
-    }
-    const bool whole = accept_done(c);
-    accept_free(c);
-    if (whole) {
-        struct answer *a = open_answer(w);
-        assert_int_equal(answer_push(a, buf_view(&text), on_piece, &l), 0);
-        assert_int_equal(answer_finish(a, on_piece, &l), 0);
-        answer_free(a);
-        char want[100];
-        snprintf(want, sizeof want, "C %s", name ? name : "");
-        if (l.n_call == 0 || strncmp(l.out.p, want, strlen(want)) != 0 || l.n_text > 0)
-            fail_msg("%s: read as %s\n  %s", w->parser, l.out.p, text.p);
-    }
-    buf_fini(&text);
-    buf_fini(&l.out);
-}
-
-static const char *const forced[] = {
-    "hermes",    "llama3",      "mistral", "cohere",        "phi4",
-    "granite",   "deepseek-r1", "kimi",    "qwen3-coder",   "glm-4.7",
-    "deepseek3", "lfm2",        "olmo3",   "functiongemma", "gemma4",
-};
-
-static void forced_calls(void **state) {
-    (void)state;
-    for (size_t i = 0; i < sizeof forced / sizeof *forced; i++) {
-        const struct way w = {.parser = forced[i], .no_thinking = true};
-        struct grammar *any = call_grammar(forced[i], NULL, true);
-        struct grammar *one = call_grammar(forced[i], "get_weather", false);
-        for (uint32_t seed = 1; seed < 60; seed++) {
-            walks_are_calls(&w, any, NULL, seed);
-            walks_are_calls(&w, one, "get_weather", seed);
-        }
-        grammar_free(any);
-        grammar_free(one);
-    }
-}
-
-static void takes(const struct grammar *g, const char *text, bool want) {
-    struct err e = {0};
-    struct acceptor *c = accept_new(g, &e);
-    const char *p = text;
-    while (*p && accept_byte(c, (uint8_t)*p, &e) == 1)
-        p++;
-    if ((*p == 0 && accept_done(c)) != want) fail_msg("%s: %s", text, want ? p : "accepted");
-    accept_free(c);
-}
-
-/* The forms that the models' templates have, and what a schema forbids. */
-static void forced_forms(void **state) {
-    (void)state;
-    struct grammar *g = call_grammar("hermes", "get_weather", false);
-    static const char form[] = "<tool_call>\n{\"name\": \"%s\", \"arguments\": %s}\n</tool_call>";
-    static const char *const cases[][2] = {{"{\"city\": \"Paris\"}", "y"},
-                                           {"{\"city\":\"Paris\",\"days\":3}", "y"},
-                                           {"{\"city\": \"Paris\", \"unit\": \"c\"}", "y"},
-                                           {"{\"city\": \"Paris\", \"unit\": \"k\"}", "n"},
-                                           {"{\"days\": 3}", "n"},
-                                           {"{\"city\": 1}", "n"},
-                                           {"{\"city\": \"P\", \"x\": 1}", "n"}};
-    char text[300];
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        snprintf(text, sizeof text, form, "get_weather", cases[i][0]);
-        takes(g, text, *cases[i][1] == 'y');
-    }
-    snprintf(text, sizeof text, form, "now", "{}");
-    takes(g, text, false);
-    grammar_free(g);
-    g = call_grammar("qwen3-coder", NULL, false);
-    takes(g,
-          "\n\n<tool_call>\n<function=get_weather>\n<parameter=city>\nParis < x\n</parameter>\n"
-          "<parameter=unit>\nf\n</parameter>\n</function>\n</tool_call>",
-          true);
-    takes(g, "<tool_call>\n<function=get_weather>\n</function>\n</tool_call>", false);
-    takes(g, "<tool_call>\n<function=now>\n</function>\n</tool_call>", true);
-    grammar_free(g);
-    g = call_grammar("lfm2", NULL, true);
-    takes(g, "<|tool_call_start|>[get_weather(city=\"Paris\", unit=\"c\"), now()]<|tool_call_end|>",
-          true);
-    takes(g, "<|tool_call_start|>[get_weather(unit=\"c\")]<|tool_call_end|>", false);
-    grammar_free(g);
-}
-
-static void forced_refusals(void **state) {
-    (void)state;
-    const struct way w = {.parser = "hermes"}, h = {.parser = "harmony"};
-    struct err e = {0};
-    struct buf out = {0};
-    json_t *tools = json_of(tools_text);
-    struct answer *a = open_answer(&w), *b = open_answer(&h);
-    assert_int_equal(answer_call_grammar(a, tools, "nope", false, &out, &e), -1);
-    assert_int_equal(e.code, ERR_USAGE);
-    assert_int_equal(answer_call_grammar(b, tools, NULL, false, &out, &e), -1);
-    assert_int_equal(e.code, ERR_UNSUPPORTED);
-    json_decref(tools);
-    tools = json_of("[{'type':'function','function':{'name':'f','parameters':{'type':'object',"
-                    "'properties':{'x':{'not':{}}}}}}]");
-    assert_int_equal(answer_call_grammar(a, tools, NULL, false, &out, &e), -1);
-    assert_int_equal(e.code, ERR_UNSUPPORTED);
-    assert_non_null(strstr(e.msg, "not"));
-    json_decref(tools);
-    buf_fini(&out);
-    answer_free(a);
-    answer_free(b);
+    expect(&done, "<b>", "T <b>");
+    expect(&done,
+           "<|channel|>analysis<|message|>a<|end|><|start|>assistant<|channel|>final"
+           "<|message|>b",
+           "T ab");
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(hermes),
-        cmocka_unit_test(no_calls),
-        cmocka_unit_test(thinking),
-        cmocka_unit_test(llama3),
-        cmocka_unit_test(mistral),
-        cmocka_unit_test(json_families),
-        cmocka_unit_test(named_families),
-        cmocka_unit_test(word_families),
+        cmocka_unit_test(hermes),          cmocka_unit_test(no_calls),
+        cmocka_unit_test(thinking),        cmocka_unit_test(where_text_is),
+        cmocka_unit_test(unknown_parsers), cmocka_unit_test(endless_calls),
+        cmocka_unit_test(reader_ends_it),  cmocka_unit_test(llama3),
+        cmocka_unit_test(mistral),         cmocka_unit_test(json_families),
+        cmocka_unit_test(named_families),  cmocka_unit_test(word_families),
         cmocka_unit_test(harmony),
-        cmocka_unit_test(templates_read_back),
-        cmocka_unit_test(renderers_read_back),
-        cmocka_unit_test(forced_calls),
-        cmocka_unit_test(forced_forms),
-        cmocka_unit_test(forced_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -147,6 +147,26 @@ static void thinking_in_the_prompt(void **state) {
     chat_template_free(t);
 }
 
+/* Thinking is opened where the model would think: told to, or by itself. */
+static void thinking_by_default(void **state) {
+    (void)state;
+    struct chat_input in = {.add_generation_prompt = true, .open_thinking = true};
+    struct chat_template *t = source_template(
+        "{% if thinking %}Think in <think>.{% endif %}{{ messages[0].content }}{{ 'A:' }}");
+    expect(t, in, HI, "hiA:", false);
+    in.thinking = CHAT_THINK_ON;
+    expect(t, in, HI, "Think in <think>.hiA:<think>\n", true);
+    chat_template_free(t);
+    in.thinking = CHAT_THINK_DEFAULT;
+    t = source_template(
+        "{# <think> #}{% if enable_thinking is defined and not enable_thinking %}No."
+        "{% endif %}{{ messages[0].content }}{{ 'A:' }}");
+    expect(t, in, HI, "hiA:<think>\n", true);
+    in.thinking = CHAT_THINK_OFF;
+    expect(t, in, HI, "No.hiA:", false);
+    chat_template_free(t);
+}
+
 static void variables(void **state) {
     (void)state;
     json_t *vars = json_of("{'colour':'<red>'}"), *taken = json_of("{'messages':[]}");
@@ -246,6 +266,7 @@ int main(void) {
         cmocka_unit_test(what_a_template_cannot_do),
         cmocka_unit_test(answers_go_on),
         cmocka_unit_test(thinking_in_the_prompt),
+        cmocka_unit_test(thinking_by_default),
         cmocka_unit_test(variables),
         cmocka_unit_test(go_requests),
     };

@@ -1,12 +1,10 @@
 /* What a GGUF file says about itself, for `cria show` and /api/show. */
 #include "create/show.h"
 
+#include "text/chat/chat.h"
+
 #include <stdio.h>
 #include <string.h>
-
-static bool contains(struct str text, const char *word) {
-    return text.n && memmem(text.p, text.n, word, strlen(word)) != NULL;
-}
 
 /* What the file says that it can do.  A pooling type marks a model of embeddings; tools and
  * thinking are abilities of the chat template. */
@@ -20,13 +18,12 @@ static void find_capabilities(struct show_info *s, const struct gguf *g) {
         embedding = embedding || str_is(s->architecture, pooling[i]);
     if (gguf_n_tensor(g) == 0 || s->architecture.n == 0 || gguf_find(g, "adapter.type")) return;
     s->capability[s->n_capability++] = embedding ? "embedding" : "completion";
-    if (contains(s->chat_template, "tools")) s->capability[s->n_capability++] = "tools";
-    if (gguf_find(g, "tokenizer.ggml.fim_pre_token_id") ||
+    const struct chat_caps caps = chat_source_caps(s->chat_template);
+    if (caps.tools) s->capability[s->n_capability++] = "tools";
+    if (caps.insert || gguf_find(g, "tokenizer.ggml.fim_pre_token_id") ||
         gguf_find(g, "tokenizer.ggml.prefix_token_id"))
         s->capability[s->n_capability++] = "insert";
-    if (contains(s->chat_template, "enable_thinking") ||
-        contains(s->chat_template, "reasoning_effort"))
-        s->capability[s->n_capability++] = "thinking";
+    if (caps.thinking) s->capability[s->n_capability++] = "thinking";
 }
 
 /* The mix's name, or the type that most weights have. */

@@ -15,14 +15,50 @@ static struct chat_input input_of(const struct engine *g) {
     };
 }
 
+/* ---- Gaps ---- */
+
+static bool has_gap_marks(const struct vocab *v) {
+    const struct vocab_special *s = vocab_special(v);
+    return s->fim_pre >= 0 && s->fim_suf >= 0 && s->fim_mid >= 0;
+}
+
+/* prefix mark, prompt, suffix mark, suffix, middle mark: the order that models with these marks
+ * were trained on (arXiv:2207.14255, PSM). */
+static int encode_gap(const struct vocab *v, const struct chat_input *in, struct ids *out,
+                      struct err *e) {
+    const struct vocab_special *s = vocab_special(v);
+    const struct tok_opts plain = {0};
+    if (s->add_bos && s->bos >= 0) ids_push(out, s->bos);
+    ids_push(out, s->fim_pre);
+    if (tok_encode(v, in->prompt, plain, out, e) != 0) return -1;
+    ids_push(out, s->fim_suf);
+    if (tok_encode(v, in->suffix, plain, out, e) != 0) return -1;
+    ids_push(out, s->fim_mid);
+    return out->failed ? err_nomem(e, "prompt") : 0;
+}
+
+struct chat_caps prompt_caps(const struct engine *g) {
+    struct err none;
+    const struct chat_template *t = engine_template(g, &none);
+    struct chat_caps caps = t ? chat_template_caps(t) : (struct chat_caps){0};
+    caps.insert |= has_gap_marks(engine_vocab(g));
+    return caps;
+}
+
+/* ---- Conversations ---- */
+
 int prompt_render(const struct engine *g, const struct chat_template *t,
                   const struct chat_input *in, struct chat_prompt *p, struct ids *out,
                   struct err *e) {
     struct chat_template *plain = NULL;
-    if (!t && !engine_has_template(g)) t = plain = chat_template_plain(e);
-    if (!t && !plain) t = engine_template(g, e);
+    struct err why = {0};
+    if (!t) t = engine_template(g, &why);
+    if (in->suffix.n > 0 && !(t && chat_template_caps(t).insert) && has_gap_marks(engine_vocab(g)))
+        return encode_gap(engine_vocab(g), in, out, e);
+    if (!t && !engine_has_template(g)) t = plain = chat_template_plain(&why);
     int rc = t ? chat_render(t, in, p, e) : -1;
     if (rc == 0) rc = chat_encode(engine_vocab(g), p, out, e);
+    if (!t && e) *e = why;
     chat_template_free(plain);
     return rc;
 }

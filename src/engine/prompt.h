@@ -18,10 +18,15 @@ int prompt_input(const struct engine *g, const struct gen_request *q, struct cha
                  json_t **made, struct err *e);
 
 /* Render and append the tokens; *p, all-zero, keeps the text and in_thinking: chat_prompt_fini it.
- * t NULL: the model's own template; one that has none gets the texts as they are, as in Ollama. */
+ * t NULL: the model's own template; one that has none gets the texts as they are, as in Ollama.  A
+ * prompt with a gap gets the vocabulary's marks where the template has no place for it. */
 int prompt_render(const struct engine *g, const struct chat_template *t,
                   const struct chat_input *in, struct chat_prompt *p, struct ids *out,
                   struct err *e);
+
+/* What requests may ask of this model with its own template.  A model whose vocabulary has the
+ * marks of gaps fills them in without a template's help. */
+struct chat_caps prompt_caps(const struct engine *g);
 
 /* Append the tokens of a prompt that is trusted: special tokens parsed, begin and end tokens by the
  * model's rules; a begin token that the text already has is not doubled. */

@@ -312,7 +312,8 @@ struct answer *answer_new(const struct chat_template *t, const struct answer_opt
         buf_str(&a->held, a->style.starts);
     }
     a->channel = o->in_thinking ? ANSWER_THINKING : ANSWER_TEXT;
-    a->headed = o->in_thinking;
+    /* Without thinking and tools the prompt ends behind the header of the answer. */
+    a->headed = o->in_thinking || (!a->thinking && !a->tools);
     return a;
 }
 

@@ -75,6 +75,8 @@ struct chat_caps {
     bool insert; /* prompt and suffix */
 };
 struct chat_caps chat_template_caps(const struct chat_template *t);
+/* The same by the words of a text that nobody has read as a template: for lists of models. */
+struct chat_caps chat_source_caps(struct str source);
 
 /* The marks of its answers (answer.h); lives as long as the template. */
 struct answer_style;

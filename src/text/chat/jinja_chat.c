@@ -69,18 +69,19 @@ int jinja_chat_render(const struct jinja_chat *c, const struct chat_input *in,
                       struct chat_prompt *out, struct err *e) {
     static const char *const trusted[] = {"bos_token", "eos_token", NULL};
     const struct jinja_opts o = {.now_s = in->now_s, .trusted = trusted};
+    struct err own = {0};
     json_t *vars = variables(c, in);
-    int rc = json_object_get(vars, "messages") ? 0 : err_nomem(e, "chat template");
-    if (rc == 0) rc = add_vars(c, in, vars, e);
-    if (rc == 0) rc = jinja_render(c->t, vars, &o, out, e);
-    if (rc != 0 && e && e->code == ERR_FORMAT && json_array_size(in->tools) > 0) {
+    int rc = json_object_get(vars, "messages") ? 0 : err_nomem(&own, "chat template");
+    if (rc == 0) rc = add_vars(c, in, vars, &own);
+    if (rc == 0) rc = jinja_render(c->t, vars, &o, out, &own);
+    if (rc != 0 && own.code == ERR_FORMAT && json_array_size(in->tools) > 0) {
         /* Many templates fail over a tool or parameter without a description. */
         json_object_set_new(vars, "tools", chat_json_described(in->tools));
-        *e = (struct err){0};
-        chat_prompt_cut(out, 0);
-        rc = jinja_render(c->t, vars, &o, out, e);
+        own = (struct err){0};
+        rc = jinja_render(c->t, vars, &o, out, &own);
     }
     json_decref(vars);
+    if (rc != 0 && e) *e = own;
     return rc;
 }
 

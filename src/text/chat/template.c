@@ -20,7 +20,8 @@ struct chat_template {
     struct jinja_chat jinja;
     struct chat_features know;
     struct answer_style style;
-    char *mark; /* owned, or NULL: of style, found in the template */
+    bool thinks; /* when nobody says whether it should */
+    char *mark;  /* owned, or NULL: of style, found in the template */
 };
 
 /* A Modelfile's TEMPLATE: fields begin with a dot there, and there are no {% blocks %}. */
@@ -31,6 +32,23 @@ static bool is_go(struct str source) {
         if (memmem(source.p, source.n, marks[i], strlen(marks[i])))
             return !memmem(source.p, source.n, "{%", 2);
     return false;
+}
+
+static int render(const struct chat_template *t, const struct chat_input *in,
+                  struct chat_prompt *out, struct err *e);
+
+/* With a switch: whether being told to think changes nothing. */
+static bool thinks_by_itself(const struct chat_template *t) {
+    const struct chat_message hi = {STR("user"), STR("hi")};
+    struct chat_input in = {.message = &hi, .n = 1, .add_generation_prompt = true, .now_s = 1};
+    struct chat_prompt plain = {0}, told = {0};
+    int rc = render(t, &in, &plain, NULL);
+    in.thinking = CHAT_THINK_ON;
+    if (rc == 0) rc = render(t, &in, &told, NULL);
+    const bool same = rc == 0 && str_eq(buf_view(&plain.text), buf_view(&told.text));
+    chat_prompt_fini(&plain);
+    chat_prompt_fini(&told);
+    return same;
 }
 
 struct chat_template *chat_template_new(struct str source, struct err *e) {
@@ -51,7 +69,10 @@ struct chat_template *chat_template_new(struct str source, struct err *e) {
         t->builtin = builtin_new(source);
         jinja_chat_init(&t->jinja, source, &t->know, &t->style, &why);
     }
-    if (t->go || t->builtin || t->jinja.t) return t;
+    if (t->go || t->builtin || t->jinja.t) {
+        t->thinks = t->style.think_open && thinks_by_itself(t);
+        return t;
+    }
     chat_template_free(t);
     if (source.n == 0)
         err_set(e, ERR_UNSUPPORTED, "the file has no chat template; %s", raw);
@@ -88,17 +109,30 @@ const struct answer_style *chat_template_style(const struct chat_template *t) {
 }
 
 /* Is thinking switched by what the template is given? */
-static bool has_switch(const struct chat_template *t) {
-    return t->know.enable_thinking || t->know.thinking_var;
+static bool has_switch(const struct chat_features *f) {
+    return f->enable_thinking || f->thinking_var;
+}
+
+static struct chat_caps caps_of(const struct chat_features *f, const struct answer_style *s,
+                                bool go) {
+    return (struct chat_caps){
+        .tools = f->tools && answer_style_calls(s),
+        .thinking = s->think_open || has_switch(f) || f->effort || (go && f->thinking_field),
+        .insert = f->prefix_gap,
+    };
 }
 
 struct chat_caps chat_template_caps(const struct chat_template *t) {
-    return (struct chat_caps){
-        .tools = t->know.tools && (t->go || t->jinja.t) && answer_style_calls(&t->style),
-        .thinking = t->style.think_open || has_switch(t) || t->know.effort ||
-                    (t->go && t->know.thinking_field),
-        .insert = t->know.prefix_gap,
-    };
+    struct chat_caps caps = caps_of(&t->know, &t->style, t->go != NULL);
+    if (!t->go && !t->jinja.t) caps.tools = false;
+    return caps;
+}
+
+struct chat_caps chat_source_caps(struct str source) {
+    const bool go = source.n > 0 && is_go(source);
+    const struct chat_features f = go ? go_features(source) : jinja_features(source);
+    struct answer_style s = answer_style_of(source);
+    return caps_of(&f, &s, go);
 }
 
 /* ---- What is asked for, and whether it can be had ----------------------------------------------
@@ -154,7 +188,7 @@ static int check_texts(const struct chat_input *in, struct err *e) {
  */
 
 static bool builtin_suffices(const struct chat_template *t, const struct chat_input *in) {
-    const bool switches = has_switch(t) || t->know.effort;
+    const bool switches = has_switch(&t->know) || t->know.effort;
     if (!t->builtin) return false;
     if (!t->jinja.t) return true;
     return !asked(in->tools) && !asked(in->documents) && json_object_size(in->vars) == 0 &&
@@ -291,7 +325,7 @@ static void settle_thinking(const struct chat_template *t, const struct chat_inp
         return;
     }
     const bool opened = ends_in(p, open), closed = ends_in(p, close);
-    if (in->thinking == CHAT_THINK_OFF && (opened || (!closed && !has_switch(t)))) {
+    if (in->thinking == CHAT_THINK_OFF && (opened || (!closed && !has_switch(&t->know)))) {
         if (!opened) say(p, open);
         say(p, p->text.p[p->text.n - 1] == '\n' ? "\n" : "\n\n");
         say(p, close);
@@ -299,7 +333,9 @@ static void settle_thinking(const struct chat_template *t, const struct chat_inp
         return;
     }
     p->in_thinking = opened;
-    if (opened || closed || !in->open_thinking || in->thinking == CHAT_THINK_OFF) return;
+    const bool would =
+        in->thinking == CHAT_THINK_ON || (in->thinking == CHAT_THINK_DEFAULT && t->thinks);
+    if (opened || closed || !in->open_thinking || !would) return;
     say(p, open);
     say(p, "\n");
     p->in_thinking = true;
