@@ -1,10 +1,10 @@
-/* Pieces of GBNF: characters and strings as JSON spells them, ranges of integers. */
+/* Pieces of GBNF: characters, classes and strings as JSON spells them. */
 #include "text/grammar/schema_gen.h"
 
-#include <stdio.h>
 #include <string.h>
 
 #include "base/utf8.h"
+#include "text/grammar/grammar.h"
 
 static void unicode_escape(struct buf *b, uint32_t u) {
     buf_str(b, "\"\\\\u\"");
@@ -41,72 +41,67 @@ void gen_char(struct buf *b, uint32_t cp) {
     }
 }
 
+void gen_literal(struct buf *b, struct str s) {
+    buf_str(b, " \"");
+    for (size_t i = 0; i < s.n;) {
+        uint32_t cp;
+        i += (size_t)utf8_decode(s.p + i, s.n - i, &cp);
+        buf_printf(b, cp < 0x80 && cp >= 0x20 && cp != '"' && cp != '\\' ? "%c" : "\\U%08x", cp);
+    }
+    buf_str(b, "\"");
+}
+
 void gen_string(struct buf *b, struct str s) {
     buf_str(b, " \"\\\"\"");
     for (size_t i = 0; i < s.n;) {
         uint32_t cp;
+        size_t plain = i; /* what JSON writes in one way is one literal */
+        while (plain < s.n && s.p[plain] >= 0x20 && s.p[plain] < 0x7f && s.p[plain] != '"' &&
+               s.p[plain] != '\\')
+            plain++;
+        if (plain > i) {
+            gen_literal(b, (struct str){s.p + i, plain - i});
+            i = plain;
+            continue;
+        }
         i += (size_t)utf8_decode(s.p + i, s.n - i, &cp);
         gen_char(b, cp);
     }
     buf_str(b, " \"\\\"\"");
 }
 
-static void digits(struct buf *b, int from, int to, size_t rest) {
-    buf_printf(b, " [%d-%d]", from, to);
-    if (rest) buf_printf(b, " [0-9]{%zu}", rest);
+static void raw_range(struct buf *b, uint32_t lo, uint32_t hi) {
+    if (lo == hi)
+        buf_printf(b, "\\U%08x", lo);
+    else if (lo < hi)
+        buf_printf(b, "\\U%08x-\\U%08x", lo, hi);
 }
 
-/* Digits from p on that are at least (sign 1) or at most (-1) those. */
-static void bound(struct buf *b, const char *p, int sign) {
-    if (!*p) return;
-    const int d = *p - '0';
-    buf_printf(b, " (\"%d\"", d);
-    bound(b, p + 1, sign);
-    if (sign > 0 ? d < 9 : d > 0) {
-        buf_str(b, " |");
-        digits(b, sign > 0 ? d + 1 : 0, sign > 0 ? 9 : d - 1, strlen(p + 1));
+static bool has(const struct gen_ranges *r, uint32_t lo, uint32_t hi) {
+    for (int i = 0; i < r->n; i++)
+        if (r->lo[i] <= lo && r->hi[i] >= hi) return true;
+    return false;
+}
+
+void gen_class(struct buf *b, const struct gen_ranges *r, bool raw) {
+    static const uint32_t cut[] = {0, 0x1f, '"', '"', '\\', '\\'};
+    buf_str(b, raw ? " [" : " ([");
+    for (int i = 0; i < r->n; i++) {
+        uint32_t lo = r->lo[i];
+        for (int k = 0; k < 6 && !raw; k += 2) /* what JSON escapes comes below */
+            if (lo <= cut[k + 1] && r->hi[i] >= cut[k]) {
+                if (cut[k] > lo) raw_range(b, lo, cut[k] - 1);
+                lo = cut[k + 1] + 1;
+            }
+        raw_range(b, lo, r->hi[i]);
     }
-    buf_str(b, ")");
-}
-
-static void same_length(struct buf *b, const char *lo, const char *hi) {
-    for (; *lo && *lo == *hi; lo++, hi++)
-        buf_printf(b, " \"%c\"", *lo);
-    if (!*lo) return;
-    buf_printf(b, " (\"%c\"", *lo);
-    bound(b, lo + 1, 1);
-    if (*hi - *lo > 1) {
-        buf_str(b, " |");
-        digits(b, *lo - '0' + 1, *hi - '0' - 1, strlen(lo + 1));
-    }
-    buf_printf(b, " | \"%c\"", *hi);
-    bound(b, hi + 1, -1);
-    buf_str(b, ")");
-}
-
-static void natural(struct buf *b, uint64_t lo, uint64_t hi) {
-    for (uint64_t top = 9;; top = top * 10 + 9) {
-        const bool last = hi <= top || top > UINT64_MAX / 10 - 1;
-        if (lo <= top || last) {
-            char from[24], to[24];
-            snprintf(from, sizeof from, "%llu", (unsigned long long)lo);
-            snprintf(to, sizeof to, "%llu", (unsigned long long)(last ? hi : top));
-            same_length(b, from, to);
-            if (last) return;
+    buf_str(b, "]");
+    if (raw) return;
+    for (uint32_t cp = 0; cp <= '\\'; cp += cp == 0x1f ? '"' - 0x1f : cp == '"' ? '\\' - '"' : 1)
+        if (has(r, cp, cp)) {
             buf_str(b, " |");
-            lo = top + 1;
+            gen_char(b, cp);
         }
-    }
-}
-
-void gen_range(struct buf *b, int64_t lo, int64_t hi) {
-    buf_str(b, " (");
-    if (lo < 0) {
-        buf_str(b, "\"-\" (");
-        natural(b, hi < 0 ? (uint64_t)-hi : 1, (uint64_t)-lo);
-        buf_str(b, ")");
-    }
-    if (lo < 0 && hi >= 0) buf_str(b, " |");
-    if (hi >= 0) natural(b, lo < 0 ? 0 : (uint64_t)lo, (uint64_t)hi);
+    if (has(r, 0x80, GRAMMAR_MAX_CP)) buf_str(b, " | uni");
     buf_str(b, ")");
 }
