@@ -83,6 +83,91 @@ static bool has(const struct gen_ranges *r, uint32_t lo, uint32_t hi) {
     return false;
 }
 
+/* Hexadecimal digits lo..hi. */
+static void hex_digit(struct buf *b, uint32_t lo, uint32_t hi) {
+    buf_str(b, " [");
+    for (uint32_t d = lo; d <= hi; d++)
+        if (d < 10)
+            buf_byte(b, (char)('0' + d));
+        else
+            buf_printf(b, "%c%c", (int)('a' + d - 10), (int)('A' + d - 10));
+    buf_str(b, "]");
+}
+
+/* n hexadecimal digits of lo..hi. */
+static void hex_range(struct buf *b, uint32_t lo, uint32_t hi, int n) {
+    if (n == 0) return;
+    const int shift = 4 * (n - 1);
+    const uint32_t rest = (1u << shift) - 1, first = lo >> shift, last = hi >> shift;
+    if ((lo & rest) == 0 && (hi & rest) == rest) {
+        hex_digit(b, first, last);
+        if (n > 1) buf_printf(b, " hex{%d}", n - 1);
+        return;
+    }
+    if (first == last) {
+        hex_digit(b, first, first);
+        hex_range(b, lo & rest, hi & rest, n - 1);
+        return;
+    }
+    buf_str(b, " (");
+    hex_digit(b, first, first);
+    hex_range(b, lo & rest, rest, n - 1);
+    buf_str(b, " |");
+    if (last - first > 1) {
+        hex_digit(b, first + 1, last - 1);
+        if (n > 1) buf_printf(b, " hex{%d}", n - 1);
+        buf_str(b, " |");
+    }
+    hex_digit(b, last, last);
+    hex_range(b, 0, hi & rest, n - 1);
+    buf_str(b, ")");
+}
+
+/* Surrogate pairs of lo..hi, all above FFFF, each behind " |". */
+static void pair_range(struct buf *b, uint32_t lo, uint32_t hi) {
+    const uint32_t high = 0xd7c0 + (lo >> 10), last = 0xd7c0 + (hi >> 10);
+    const uint32_t low = 0xdc00 | (lo & 0x3ff), low_last = 0xdc00 | (hi & 0x3ff);
+    buf_str(b, " | \"\\\\u\"");
+    hex_range(b, high, high, 4);
+    buf_str(b, " \"\\\\u\"");
+    hex_range(b, low, high == last ? low_last : 0xdfff, 4);
+    if (high == last) return;
+    if (last - high > 1) {
+        buf_str(b, " | \"\\\\u\"");
+        hex_range(b, high + 1, last - 1, 4);
+        buf_str(b, " \"\\\\u\" [dD] [c-fC-F] hex{2}");
+    }
+    buf_str(b, " | \"\\\\u\"");
+    hex_range(b, last, last, 4);
+    buf_str(b, " \"\\\\u\"");
+    hex_range(b, 0xdc00, low_last, 4);
+}
+
+/* What of the ranges is beyond ASCII, escaped; not of classes in many pieces, which take room. */
+static void escaped_ranges(struct buf *b, const struct gen_ranges *r) {
+    int beyond = 0;
+    for (int i = 0; i < r->n; i++)
+        beyond += r->hi[i] >= 0x80;
+    if (has(r, 0x80, GRAMMAR_MAX_CP)) {
+        buf_str(b, " | uni");
+        return;
+    }
+    for (int i = 0; i < r->n && beyond <= 12; i++) {
+        const uint32_t cut[] = {0x80, 0xd7ff, 0xe000, 0xffff, 0x10000, GRAMMAR_MAX_CP};
+        for (int k = 0; k < 6; k += 2) {
+            const uint32_t lo = r->lo[i] > cut[k] ? r->lo[i] : cut[k];
+            const uint32_t hi = r->hi[i] < cut[k + 1] ? r->hi[i] : cut[k + 1];
+            if (lo > hi) continue;
+            if (k == 4) {
+                pair_range(b, lo, hi);
+                continue;
+            }
+            buf_str(b, " | \"\\\\u\"");
+            hex_range(b, lo, hi, 4);
+        }
+    }
+}
+
 void gen_class(struct buf *b, const struct gen_ranges *r, bool raw) {
     static const uint32_t cut[] = {0, 0x1f, '"', '"', '\\', '\\'};
     buf_str(b, raw ? " [" : " ([");
@@ -102,6 +187,6 @@ void gen_class(struct buf *b, const struct gen_ranges *r, bool raw) {
             buf_str(b, " |");
             gen_char(b, cp);
         }
-    if (has(r, 0x80, GRAMMAR_MAX_CP)) buf_str(b, " | uni");
+    escaped_ranges(b, r);
     buf_str(b, ")");
 }

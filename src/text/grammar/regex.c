@@ -51,17 +51,19 @@ static int put_others(struct regex *x, const uint32_t (*r)[2], int n) {
     return put(x, from, GRAMMAR_MAX_CP);
 }
 
-/* \d \w \s and their capitals. */
-static int put_named(struct regex *x, int c) {
+/* \d \w \s and their capitals.  Blanks beyond ASCII are blanks for ECMA and not for all others:
+ * texts neither have them where a blank is asked for nor where none may be. */
+static int put_named(struct regex *x, int c, bool negated) {
     static const uint32_t d[][2] = {{'0', '9'}},
                           w[][2] = {{'0', '9'}, {'A', 'Z'}, {'_', '_'}, {'a', 'z'}},
                           s[][2] = {{9, 13},          {32, 32},         {0xa0, 0xa0},
                                     {0x1680, 0x1680}, {0x2000, 0x200a}, {0x2028, 0x2029},
                                     {0x202f, 0x202f}, {0x205f, 0x205f}, {0x3000, 0x3000},
                                     {0xfeff, 0xfeff}};
-    const int kind = c | 32, n = kind == 'd' ? 1 : kind == 'w' ? 4 : 10;
+    const bool others = c < 'a';
+    const int kind = c | 32, n = kind == 'd' ? 1 : kind == 'w' ? 4 : others != negated ? 10 : 2;
     const uint32_t(*r)[2] = kind == 'd' ? d : kind == 'w' ? w : s;
-    if (c < 'a') return put_others(x, r, n);
+    if (others) return put_others(x, r, n);
     for (int i = 0; i < n; i++)
         if (put(x, r[i][0], r[i][1]) != 0) return -1;
     return 0;
@@ -100,11 +102,11 @@ static int unicode(struct regex *x, uint32_t *cp) {
 }
 
 /* Behind the backslash: 1 for a class (in x->set), 0 for the one character *cp. */
-static int escape(struct regex *x, uint32_t *cp) {
+static int escape(struct regex *x, bool negated, uint32_t *cp) {
     static const char from[] = "nrtvf0", to[] = "\n\r\t\v\f";
     const int c = peek(x);
     x->p += c >= 0;
-    if (c > 0 && strchr("dwsDWS", c)) return put_named(x, c) ? -1 : 1;
+    if (c > 0 && strchr("dwsDWS", c)) return put_named(x, c, negated) ? -1 : 1;
     const char *at = c > 0 ? strchr(from, c) : NULL;
     if (at) {
         *cp = (uint32_t)to[at - from];
@@ -120,13 +122,13 @@ static int escape(struct regex *x, uint32_t *cp) {
         x, "an escape other than \\d \\w \\s \\n \\r \\t \\v \\f \\0 \\x \\u or punctuation");
 }
 
-static int member(struct regex *x, uint32_t *cp) {
+static int member(struct regex *x, bool negated, uint32_t *cp) {
     if (take(x, '\\')) {
         if (peek(x) == 'b') { /* a backspace in a class */
             x->p++, *cp = 8;
             return 0;
         }
-        return escape(x, cp);
+        return escape(x, negated, cp);
     }
     if (x->p >= x->end) return refuse(x, "a [ without its ]");
     x->p += utf8_decode(x->p, (size_t)(x->end - x->p), cp);
@@ -144,13 +146,14 @@ static int class(struct regex *x) {
     const bool negated = take(x, '^');
     while (peek(x) != ']') {
         uint32_t lo = 0, hi = 0;
-        const int rc = member(x, &lo);
+        const int rc = member(x, negated, &lo);
         if (rc < 0) return -1;
         if (rc == 1) continue;
         hi = lo;
         if (peek(x) == '-' && x->p + 1 < x->end && x->p[1] != ']') {
             x->p++;
-            if (member(x, &hi) != 0) return x->e->code ? -1 : refuse(x, "a range to a class");
+            if (member(x, negated, &hi) != 0)
+                return x->e->code ? -1 : refuse(x, "a range to a class");
         }
         if (hi < lo) return refuse(x, "a range that ends before it begins");
         if (put(x, lo, hi) != 0) return -1;
@@ -194,7 +197,7 @@ static int atom(struct regex *x) {
     if (strchr("*+?{", c)) return refuse(x, "a repetition of nothing");
     int rc = 0;
     if (take(x, '\\'))
-        rc = escape(x, &cp);
+        rc = escape(x, false, &cp);
     else
         x->p += utf8_decode(x->p, (size_t)(x->end - x->p), &cp);
     if (rc == 1) class_out(x, false);
