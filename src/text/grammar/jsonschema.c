@@ -621,24 +621,34 @@ void json_to_gbnf(struct buf *out) {
     buf_str(out, "root ::= ws (object | array) ws\n");
 }
 
-int schema_to_gbnf(const json_t *schema, struct buf *out, struct err *e) {
+void schema_parts_begin(struct buf *out) {
+    buf_str(out, BASE);
+}
+
+int schema_part_to_gbnf(const json_t *schema, int *n_rule, struct buf *out, struct err *e) {
     struct err own = {0};
-    struct gen g = {.root = schema, .out = out, .e = &own};
+    struct gen g = {.root = schema, .out = out, .n_rule = *n_rule, .e = &own};
     struct all a = {.n = 0};
     int rule = -1;
-    buf_str(out, BASE);
     if (count_values(schema, SCHEMA_MAX_VALUES) > SCHEMA_MAX_VALUES)
         err_set(&own, ERR_LIMIT, "schema: more than %d values in it", SCHEMA_MAX_VALUES);
     else if ((rule = all_add(&g, &a, schema, -1)) == 0)
         rule = schema_emit(&g, &a);
     free(g.memo), free(g.memo_rule), free(g.slot);
+    *n_rule = g.n_rule;
     if (rule == IMPOSSIBLE)
         err_set(&own, ERR_UNSUPPORTED, "schema: no value meets all of its conditions");
-    if (rule >= 0) {
-        buf_printf(out, "root ::= ws r%d ws\n", rule);
-        if (!out->failed) return 0;
-        err_nomem(&own, "schema");
-    }
+    if (rule >= 0 && out->failed) err_nomem(&own, "schema");
+    if (rule >= 0 && !own.code) return rule;
     if (e) *e = own;
     return -1;
+}
+
+int schema_to_gbnf(const json_t *schema, struct buf *out, struct err *e) {
+    int n_rule = 0;
+    schema_parts_begin(out);
+    const int rule = schema_part_to_gbnf(schema, &n_rule, out, e);
+    if (rule < 0) return -1;
+    buf_printf(out, "root ::= ws r%d ws\n", rule);
+    return out->failed ? err_nomem(e, "schema") : 0;
 }

@@ -206,7 +206,7 @@ static int other_member(struct object *o, struct parts *x, unsigned met, struct 
         x->p[x->n++].not = !(met >> k & 1);
     }
     struct err limit = {0};
-    const int rc = lang_rules(x->p, x->n, false, ++o->g->n_lang, o->g->out, name, &limit);
+    const int rc = lang_rules(x->p, x->n, false, o->g->n_rule++, o->g->out, name, &limit);
     x->n = keep;
     if (rc < 0) {
         *o->g->e = limit;

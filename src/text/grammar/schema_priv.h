@@ -46,13 +46,13 @@ struct all {
 struct gen {
     const json_t *root;
     struct buf *out;
-    int n_rule, n_lang, depth;
+    int n_rule, depth;
     struct all *memo; /* [n_memo] owned */
     int *memo_rule;
     int n_memo, cap_memo;
     int32_t *slot; /* hash table of memo, -1 is free */
     int n_slot;
-    int format_rule[32]; /* of a format alone: the language's id, 0: not made yet */
+    int format_rule[32]; /* of a format alone: the language's id + 1, 0: not made yet */
     struct err *e;
 };
 

@@ -133,7 +133,7 @@ int parts_of_string(struct gen *g, struct parts *x, const struct all *a) {
 /* The language of some parts as a rule's right side; quotes around it unless raw. */
 static int language(struct gen *g, struct buf *b, const struct parts *x, bool raw) {
     char name[32];
-    const int rc = lang_rules(x->p, x->n, raw, ++g->n_lang, g->out, name, g->e);
+    const int rc = lang_rules(x->p, x->n, raw, g->n_rule++, g->out, name, g->e);
     if (rc < 0) return -1;
     if (rc == 0) return IMPOSSIBLE;
     buf_printf(b, raw ? " %s" : " \"\\\"\" %s \"\\\"\"", name);
@@ -146,10 +146,10 @@ static int lone_format(struct gen *g, struct buf *b, const struct parts *x, cons
     const int f = at < 0 || x->n != 1 ? -1 : format_of(g, json_object_get(a->s[at], "format"));
     if (f < 0) return language(g, b, x, false);
     if (!g->format_rule[f]) {
-        g->format_rule[f] = g->n_lang + 1;
+        g->format_rule[f] = g->n_rule + 1;
         return language(g, b, x, false);
     }
-    buf_printf(b, " \"\\\"\" l%d-0 \"\\\"\"", g->format_rule[f]);
+    buf_printf(b, " \"\\\"\" l%d-0 \"\\\"\"", g->format_rule[f] - 1);
     return 0;
 }
 
