@@ -35,6 +35,13 @@ int schema_unsupported(struct gen *g, const char *what) {
     return err_set(g->e, ERR_UNSUPPORTED, "schema: %s cannot be enforced here", what);
 }
 
+int schema_work(struct gen *g, size_t steps) {
+    g->work += (int64_t)(steps < LANG_MAX_WORK ? steps : LANG_MAX_WORK);
+    if (g->work <= LANG_MAX_WORK) return 0;
+    return err_set(g->e, ERR_LIMIT, "schema: takes too long to translate; accepted: %d steps",
+                   LANG_MAX_WORK);
+}
+
 /* ---- keywords ---- */
 
 static const struct {
@@ -376,13 +383,19 @@ static bool text_accepted(const struct grammar *g, const json_t *v, struct err *
 /* Take values away that the other conditions refuse: their grammar reads each. */
 static int filter_values(struct gen *g, const struct all *a, json_t *values) {
     struct buf out = {0};
-    struct gen other = {.root = g->root, .out = &out, .e = g->e, .depth = g->depth};
+    struct gen other = {
+        .root = g->root, .out = &out, .e = g->e, .depth = g->depth, .work = g->work};
     struct all rest = *a;
     for (int i = 0; i < rest.n; i++)
         rest.used[i] |= USED_VALUES;
     buf_str(&out, BASE);
     const int rule = schema_emit(&other, &rest);
     free(other.memo), free(other.memo_rule), free(other.slot);
+    g->work = other.work;
+    if (schema_work(g, 50000 + 10 * out.n) != 0) { /* about what reading that grammar takes */
+        buf_fini(&out);
+        return -1;
+    }
     buf_printf(&out, "root ::= r%d\n", rule < 0 ? 0 : rule);
     struct grammar *gr = rule >= 0 ? grammar_parse(buf_view(&out), g->e) : NULL;
     for (size_t i = json_array_size(values); i-- > 0 && (gr || rule == IMPOSSIBLE);)

@@ -41,29 +41,42 @@ void gen_char(struct buf *b, uint32_t cp) {
     }
 }
 
+/* Bytes of s from i on that a literal has as they are. */
+static size_t plain(struct str s, size_t i) {
+    size_t n = 0;
+    while (i + n < s.n && s.p[i + n] >= 0x20 && s.p[i + n] < 0x7f && s.p[i + n] != '"' &&
+           s.p[i + n] != '\\')
+        n++;
+    return n;
+}
+
+/* A grammar that is too large already is not made larger. */
+static bool full(const struct buf *b) {
+    return b->n > GRAMMAR_MAX_BYTES;
+}
+
 void gen_literal(struct buf *b, struct str s) {
     buf_str(b, " \"");
-    for (size_t i = 0; i < s.n;) {
+    for (size_t i = 0; i < s.n && !full(b);) {
         uint32_t cp;
+        const size_t n = plain(s, i);
+        buf_append(b, s.p + i, n);
+        i += n;
+        if (i == s.n) break;
         i += (size_t)utf8_decode(s.p + i, s.n - i, &cp);
-        buf_printf(b, cp < 0x80 && cp >= 0x20 && cp != '"' && cp != '\\' ? "%c" : "\\U%08x", cp);
+        buf_printf(b, "\\U%08x", cp);
     }
     buf_str(b, "\"");
 }
 
 void gen_string(struct buf *b, struct str s) {
     buf_str(b, " \"\\\"\"");
-    for (size_t i = 0; i < s.n;) {
+    for (size_t i = 0; i < s.n && !full(b);) {
         uint32_t cp;
-        size_t plain = i; /* what JSON writes in one way is one literal */
-        while (plain < s.n && s.p[plain] >= 0x20 && s.p[plain] < 0x7f && s.p[plain] != '"' &&
-               s.p[plain] != '\\')
-            plain++;
-        if (plain > i) {
-            gen_literal(b, (struct str){s.p + i, plain - i});
-            i = plain;
-            continue;
-        }
+        const size_t n = plain(s, i); /* what JSON writes in one way is one literal */
+        if (n) gen_literal(b, (struct str){s.p + i, n});
+        i += n;
+        if (i == s.n) break;
         i += (size_t)utf8_decode(s.p + i, s.n - i, &cp);
         gen_char(b, cp);
     }

@@ -31,6 +31,7 @@ struct product {
     bool *ends;     /* [n_state] */
     bool *alive;    /* [n_state] an end can be reached */
     int32_t *seen;  /* [n_state] the last state whose rule has it; for rules */
+    int64_t *work;
     struct err *e;
 };
 
@@ -222,8 +223,10 @@ static void make_cuts(struct product *x) {
 /* ---- the product ---- */
 
 static int too_large(struct product *x) {
-    return err_set(x->e, ERR_LIMIT, "schema: too large together; accepted: %d states",
-                   LANG_MAX_STATES);
+    return err_set(x->e, ERR_LIMIT,
+                   "schema: patterns, lengths or names too large together; accepted: %d states, %d "
+                   "steps",
+                   LANG_MAX_STATES, LANG_MAX_WORK);
 }
 
 static bool product_grow(struct product *x) {
@@ -295,8 +298,13 @@ static int build(struct product *x) {
     }
     product_state(x, tuple);
     for (int s = 0; s < x->n_state && !x->e->code; s++) {
+        *x->work += (int64_t)x->cuts.n * x->n_part;
+        if (*x->work > LANG_MAX_WORK) return too_large(x);
         for (int k = 0; k < x->n_part; k++)
-            if (x->part[k].kind == LANG_GRAMMAR) x->part[k].g->dfa->work = 0;
+            if (x->part[k].kind == LANG_GRAMMAR) { /* its positions take longer than a step */
+                *x->work += 8 * x->part[k].g->dfa->work;
+                x->part[k].g->dfa->work = 0;
+            }
         for (int c = 0; c < x->cuts.n && !x->e->code; c++) {
             memcpy(from, x->tuple + (size_t)s * (size_t)x->n_part,
                    (size_t)x->n_part * sizeof *from);
@@ -332,8 +340,9 @@ static int mark_alive(struct product *x) {
     return 0;
 }
 
-static int product_make(struct product *x, const struct lang_part *part, int n, struct err *e) {
-    *x = (struct product){.part = part, .n_part = n, .e = e};
+static int product_make(struct product *x, const struct lang_part *part, int n, int64_t *work,
+                        struct err *e) {
+    *x = (struct product){.part = part, .n_part = n, .work = work, .e = e};
     if (n > LANG_MAX_PARTS) return too_large(x);
     return build(x) == 0 ? mark_alive(x) : -1;
 }
@@ -401,9 +410,9 @@ static int state_rule(struct product *x, int s, bool raw, int id, struct buf *ou
 }
 
 int lang_rules(const struct lang_part *part, int n, bool raw, int id, struct buf *out,
-               char name[32], struct err *e) {
+               char name[32], int64_t *work, struct err *e) {
     struct product x;
-    int rc = product_make(&x, part, n, e);
+    int rc = product_make(&x, part, n, work, e);
     if (rc == 0) rc = x.alive[0];
     if (rc == 1 && !(x.seen = calloc((size_t)x.n_state, sizeof *x.seen)))
         rc = err_nomem(e, "schema");
@@ -414,9 +423,9 @@ int lang_rules(const struct lang_part *part, int n, bool raw, int id, struct buf
     return rc;
 }
 
-int lang_meets(const struct lang_part *part, int n, struct err *e) {
+int lang_meets(const struct lang_part *part, int n, int64_t *work, struct err *e) {
     struct product x;
-    int rc = product_make(&x, part, n, e);
+    int rc = product_make(&x, part, n, work, e);
     if (rc == 0) rc = x.alive[0];
     product_fini(&x);
     return rc;

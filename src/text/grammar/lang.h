@@ -9,6 +9,7 @@ enum {
     LANG_MAX_STATES = 20000,
     LANG_MAX_CELLS = 1 << 20, /* states times classes of code points */
     LANG_MAX_PARTS = 24,
+    LANG_MAX_WORK = 5000000, /* steps of parts, over all languages of a schema: about 100 ms */
     LANG_MAX_DIGITS = 20,
 };
 
@@ -37,13 +38,15 @@ struct lang_part {
     int step, places;
 };
 
-/* Append the rules of what all parts accept, for `raw` as it is and else as the content of a JSON
+/* `work` counts steps, over several calls.
+ *
+ * Append the rules of what all parts accept, for `raw` as it is and else as the content of a JSON
  * string; the first rule's name goes to name[32].  1; 0: there is no such text, nothing is
  * appended; -1: ERR_LIMIT.  id tells this language's rules from others'. */
 int lang_rules(const struct lang_part *part, int n, bool raw, int id, struct buf *out,
-               char name[32], struct err *e);
+               char name[32], int64_t *work, struct err *e);
 /* Whether some text is accepted by all parts; -1: ERR_LIMIT. */
-int lang_meets(const struct lang_part *part, int n, struct err *e);
+int lang_meets(const struct lang_part *part, int n, int64_t *work, struct err *e);
 /* Whether all parts accept this text. */
 bool lang_accepts(const struct lang_part *part, int n, struct str text);
 

@@ -205,13 +205,10 @@ static int other_member(struct object *o, struct parts *x, unsigned met, struct 
         x->p[x->n] = o->reads[k].p[0];
         x->p[x->n++].not = !(met >> k & 1);
     }
-    struct err limit = {0};
-    const int rc = lang_rules(x->p, x->n, false, o->g->n_rule++, o->g->out, name, &limit);
+    const int rc =
+        lang_rules(x->p, x->n, false, o->g->n_rule++, o->g->out, name, &o->g->work, o->g->e);
     x->n = keep;
-    if (rc < 0) {
-        *o->g->e = limit;
-        return -1;
-    }
+    if (rc < 0) return -1;
     if (rc == 1)
         buf_printf(out, "%s \"\\\"\" %s \"\\\"\" ws \":\" ws r%d", out->n ? " |" : "", name, value);
     return 0;

@@ -47,7 +47,7 @@ static int texts_apart(struct gen *g, const struct all *a, const struct all *b, 
         rc = type == TYPE_STRING ? parts_of_string(g, &x, k ? b : a)
                                  : parts_of_number(g, &x, k ? b : a, type == TYPE_INTEGER);
     if (rc == 0) {
-        const int meets = x.n ? lang_meets(x.p, x.n, g->e) : 1;
+        const int meets = x.n ? lang_meets(x.p, x.n, &g->work, g->e) : 1;
         rc = meets < 0 ? -1 : !meets;
     }
     parts_fini(&x);
@@ -86,6 +86,8 @@ static int objects_apart(struct gen *g, const struct all *a, const struct all *b
             const char *key = json_string_value(v);
             struct all x, y;
             if (!key) continue;
+            if (schema_work(g, 20 + json_array_size(json_object_get(b->s[0], "required"))) != 0)
+                return -1;
             const int rx = of_key(g, a, key, &x), ry = of_key(g, b, key, &y);
             if (rx == -1 || ry == -1) return -1;
             if (rx == IMPOSSIBLE || ry == IMPOSSIBLE) return 1; /* needed here, forbidden there */
@@ -115,6 +117,7 @@ static int type_apart(struct gen *g, const struct all *a, const struct all *b, i
 /* Both are expanded and without choices. */
 static int apart(struct gen *g, const struct all *a, const struct all *b, int depth) {
     json_t *x = all_values(g, a), *y = all_values(g, b);
+    if (x && y) schema_work(g, json_array_size(x) * json_array_size(y));
     int rc = g->e->code ? -1 : x && y ? no_common_value(x, y) : 0;
     json_decref(x), json_decref(y);
     /* Values are made of the types that are guessed where none is said, but valid for all. */
@@ -133,6 +136,7 @@ int schema_disjoint(struct gen *g, const struct all *a, const struct all *b, int
     struct all x = *a, y = *b;
     int at;
     if (depth > MAX_DEPTH) return 0;
+    if (schema_work(g, 2000) != 0) return -1;
     const int rx = all_expand(g, &x), ry = all_expand(g, &y);
     if (rx == -1 || ry == -1) return -1;
     if (rx == IMPOSSIBLE || ry == IMPOSSIBLE) return 1;

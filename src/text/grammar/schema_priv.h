@@ -47,6 +47,7 @@ struct gen {
     const json_t *root;
     struct buf *out;
     int n_rule, depth;
+    int64_t work;     /* of LANG_MAX_WORK */
     struct all *memo; /* [n_memo] owned */
     int *memo_rule;
     int n_memo, cap_memo;
@@ -58,6 +59,9 @@ struct gen {
 
 int schema_unsupported(struct gen *g,
                        const char *what); /* "schema: WHAT cannot be enforced here" */
+
+/* -1 with ERR_LIMIT when that is too much. */
+int schema_work(struct gen *g, size_t steps);
 
 /* 0, IMPOSSIBLE or -1: let the list meet s, too. */
 int all_add(struct gen *g, struct all *a, const json_t *s, int from);

@@ -133,7 +133,7 @@ int parts_of_string(struct gen *g, struct parts *x, const struct all *a) {
 /* The language of some parts as a rule's right side; quotes around it unless raw. */
 static int language(struct gen *g, struct buf *b, const struct parts *x, bool raw) {
     char name[32];
-    const int rc = lang_rules(x->p, x->n, raw, g->n_rule++, g->out, name, g->e);
+    const int rc = lang_rules(x->p, x->n, raw, g->n_rule++, g->out, name, &g->work, g->e);
     if (rc < 0) return -1;
     if (rc == 0) return IMPOSSIBLE;
     buf_printf(b, raw ? " %s" : " \"\\\"\" %s \"\\\"\"", name);
