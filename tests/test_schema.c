@@ -184,10 +184,64 @@ static void golden_schemas(void **state) {
     assert_int_equal(each_jsonl(golden("grammar/schemas.jsonl"), one_schema, NULL), 29);
 }
 
+/* ---- patterns against PCRE2 ---- */
+
+static void random_pattern(struct buf *b, int depth) {
+    static const char *const atoms[] = {"a",    "b",   "c",   ".",   "[ab]",
+                                        "[^a]", "\\w", "\\d", "\\D", "[^\\db]"};
+    static const char *const times[] = {"", "", "", "*", "+", "?", "{2}", "{1,3}", "{2,}", "*?"};
+    const int n = (int)(rng_unit(&tok.rng) * 4);
+    for (int i = 0; i <= n; i++) {
+        if (depth > 0 && rng_unit(&tok.rng) < 0.3) {
+            buf_str(b, rng_unit(&tok.rng) < 0.5 ? "(" : "(?:");
+            random_pattern(b, depth - 1);
+            buf_str(b, ")");
+        } else {
+            buf_str(b, atoms[(int)(rng_unit(&tok.rng) * 10)]);
+        }
+        buf_str(b, times[(int)(rng_unit(&tok.rng) * 10)]);
+        if (rng_unit(&tok.rng) < 0.1) buf_str(b, "|");
+    }
+}
+
+static void patterns_find_what_pcre2_finds(void **state) {
+    (void)state;
+    int n_pattern = 0, n_found = 0;
+    for (int i = 0; i < 600; i++) {
+        struct buf b = {0};
+        struct err e = {0};
+        const double how = rng_unit(&tok.rng);
+        buf_str(&b, how < 0.5 ? "^(" : "");
+        random_pattern(&b, 2);
+        buf_str(&b, how < 0.4 ? ")$" : how < 0.5 ? ")" : "");
+        json_t *schema =
+            json_pack("{s:s, s:s, s:i}", "type", "string", "pattern", b.p, "maxLength", 7);
+        struct grammar *g = grammar_of(schema, &e);
+        if (!g && e.code != ERR_LIMIT && !strstr(e.msg, "no value")) fail_msg("%s: %s", b.p, e.msg);
+        n_pattern += g != NULL;
+        for (int k = 0; g && k < 40; k++) {
+            char text[8] = "";
+            const int n = (int)(rng_unit(&tok.rng) * 8);
+            for (int c = 0; c < n; c++)
+                text[c] = "abc1"[(int)(rng_unit(&tok.rng) * 4)];
+            json_t *v = json_string(text);
+            const bool want = regex_finds(b.p, text);
+            n_found += want;
+            if (reads(g, v, 0) != want) fail_msg("%s: \"%s\"", b.p, text);
+            json_decref(v);
+        }
+        grammar_free(g);
+        json_decref(schema);
+        buf_fini(&b);
+    }
+    assert_true(n_pattern > 500 && n_found > 2000);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(corpus),
         cmocka_unit_test(golden_schemas),
+        cmocka_unit_test(patterns_find_what_pcre2_finds),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -27,6 +27,10 @@ static size_t length(const char *s) {
     return n;
 }
 
+static bool finds(const char *pattern, const char *text) {
+    return regex_finds(pattern, text);
+}
+
 /* ---- types ---- */
 
 static bool is_integer(const json_t *v) {
@@ -61,7 +65,7 @@ static bool same(const json_t *a, const json_t *b) {
 
 /* ---- strings ---- */
 
-static bool finds(const char *pattern, const char *text) {
+bool regex_finds(const char *pattern, const char *text) {
     int code;
     PCRE2_SIZE at;
     pcre2_compile_context *c = pcre2_compile_context_create(NULL);

@@ -8,3 +8,6 @@
 
 /* Whether v is valid; *why (may be NULL) is the keyword that refused it, for messages. */
 bool schema_valid(const json_t *root, const json_t *schema, const json_t *v, const char **why);
+
+/* Whether the pattern finds something in the text. */
+bool regex_finds(const char *pattern, const char *text);
