@@ -68,7 +68,7 @@ struct grammar {
 struct grammar *grammar_parse(struct str text, struct err *e);
 void grammar_free(struct grammar *g);
 
-/* Refuse rules that reach themselves before they read anything; link next past empty nodes; bring
+/* Refuse rules that reach themselves before they read anything; drop branches that never end; bring
  * the ranges of each set in order. */
 int grammar_finish(struct grammar *g, struct err *e);
 

@@ -9,7 +9,7 @@
 struct finish {
     struct grammar *g;
     int32_t *todo, *waiter, *edge, *before; /* waiter, edge: chains of calls by rule */
-    int32_t *link, *out;                    /* [n_node] of those chains */
+    int32_t *link, *out, *arg;              /* [n_node] of those chains */
     bool *reached, *empty;
     int n_todo;
 };
@@ -62,6 +62,66 @@ static int no_circle(struct finish *f, struct err *e) {
                    "grammar: left recursion at or behind rule \"%.*s\"; a rule must read something "
                    "before it comes to itself",
                    (int)(g->rule[at].name.n < 80 ? g->rule[at].name.n : 80), g->rule[at].name.p);
+}
+
+/* ---- what can end ---- */
+
+/* Mark a node from which the end of its rule can be reached; by and by all that lead to it. */
+static void can_end(struct finish *f, int32_t at) {
+    if (f->reached[at]) return;
+    f->reached[at] = true;
+    f->todo[f->n_todo++] = at;
+}
+
+static void lead_to(struct finish *f, int32_t p) {
+    const struct grammar_node *nd = &f->g->node[p];
+    if (nd->kind == NODE_SET && !f->g->set[nd->arg].n) return;
+    if (nd->kind == NODE_CALL && !f->empty[nd->arg])
+        return; /* empty: of rules, that they can end */
+    if (nd->kind != NODE_END) can_end(f, p);
+}
+
+/* Chains of who comes before a node, by next (waiter, link) and by the other branch (before, arg),
+ * and of who calls a rule (edge, out). */
+static void chain_up(struct finish *f) {
+    const struct grammar *g = f->g;
+    for (int i = 0; i <= g->n_node || i <= g->n_rule; i++)
+        f->waiter[i] = f->before[i] = f->edge[i] = -1, f->reached[i] = f->empty[i] = false;
+    for (int32_t i = 0; i < g->n_node; i++) {
+        const struct grammar_node *nd = &g->node[i];
+        if (nd->next >= 0) f->link[i] = f->waiter[nd->next], f->waiter[nd->next] = i;
+        if (nd->kind == NODE_SPLIT) f->arg[i] = f->before[nd->arg], f->before[nd->arg] = i;
+        if (nd->kind == NODE_CALL) f->out[i] = f->edge[nd->arg], f->edge[nd->arg] = i;
+    }
+}
+
+/* A branch that never comes to an end is no choice: where it was read an answer would get stuck. */
+static int drop_endless(struct finish *f, struct err *e) {
+    struct grammar *g = f->g;
+    chain_up(f);
+    f->n_todo = 0;
+    for (int32_t i = 0; i < g->n_node; i++)
+        if (g->node[i].kind == NODE_END) can_end(f, i);
+    while (f->n_todo > 0) {
+        const int32_t at = f->todo[--f->n_todo], r = g->node[at].rule;
+        for (int32_t p = f->waiter[at]; p >= 0; p = f->link[p])
+            lead_to(f, p);
+        for (int32_t p = f->before[at]; p >= 0; p = f->arg[p])
+            lead_to(f, p);
+        if (g->rule[r].start != at || f->empty[r]) continue;
+        f->empty[r] = true;
+        for (int32_t c = f->edge[r]; c >= 0; c = f->out[c])
+            if (f->reached[g->node[c].next]) can_end(f, c);
+    }
+    for (int32_t i = 0; i < g->n_node; i++) {
+        struct grammar_node *nd = &g->node[i];
+        if (nd->kind != NODE_SPLIT || f->reached[nd->arg] == f->reached[nd->next]) continue;
+        if (f->reached[nd->arg]) nd->next = nd->arg;
+        nd->kind = NODE_EMPTY;
+    }
+    return f->empty[g->root]
+               ? 0
+               : err_set(e, ERR_FORMAT, "grammar: no text reaches the end of rule \"root\"");
 }
 
 static int32_t past_empty(const struct grammar *g, int32_t at) {
@@ -147,10 +207,18 @@ enum grammar_part grammar_reads(const struct grammar *g, const struct grammar_no
 
 int grammar_finish(struct grammar *g, struct err *e) {
     const size_t n = (size_t)(g->n_node > g->n_rule ? g->n_node : g->n_rule) + 1;
-    int32_t *mem = malloc(6 * n * sizeof *mem);
+    int32_t *mem = malloc(7 * n * sizeof *mem);
     bool *flags = calloc(2 * n, sizeof *flags);
-    struct finish f = {g,           mem,         mem + n, mem + 2 * n, mem + 3 * n,
-                       mem + 4 * n, mem + 5 * n, flags,   flags + n,   0};
+    struct finish f = {.g = g,
+                       .todo = mem,
+                       .waiter = mem + n,
+                       .edge = mem + 2 * n,
+                       .before = mem + 3 * n,
+                       .link = mem + 4 * n,
+                       .out = mem + 5 * n,
+                       .arg = mem + 6 * n,
+                       .reached = flags,
+                       .empty = flags + n};
     int rc = -1;
     if (!mem || !flags) {
         err_nomem(e, "grammar");
@@ -165,6 +233,7 @@ int grammar_finish(struct grammar *g, struct err *e) {
     }
     rc = no_circle(&f, e);
     if (rc == 0) rc = tidy_sets(g, e);
+    if (rc == 0) rc = drop_endless(&f, e);
     if (rc == 0) skip_empty(g);
 done:
     free(mem), free(flags);

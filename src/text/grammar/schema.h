@@ -8,7 +8,7 @@
 
 /* Append the grammar of the instances of a schema to out: compact or with blanks, keys of an
  * object in the schema's order, further keys behind them.  ERR_UNSUPPORTED names a keyword that
- * cannot be enforced; ERR_LIMIT: nested deeper than 64, or more than 4 MiB of grammar. */
+ * cannot be enforced; ERR_LIMIT: nested deeper than 128, or more than 4 MiB of grammar. */
 int schema_to_gbnf(const json_t *schema, struct buf *out, struct err *e);
 
 /* Several schemas in one grammar: first the rules that all share (ws, string, value...), then each
