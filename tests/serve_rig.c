@@ -393,8 +393,8 @@ json_t *ask_json(const struct serve *s, const char *method, const char *path, in
 }
 
 const char *answer_header(const struct answer *a, const char *name) {
-    static char ring[8][512];
-    static int at;
+    static _Thread_local char ring[8][512];
+    static _Thread_local int at;
     const size_t n = strlen(name);
     for (const char *p = a->head.p; (p = strstr(p, "\r\n")); p += 2) {
         if (strncasecmp(p + 2, name, n) != 0 || p[2 + n] != ':') continue;

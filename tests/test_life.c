@@ -298,7 +298,7 @@ static void too_small_a_limit(void **state) {
     start("CRIA_MEMORY=1m");
     json_t *j = ask_json(&srv, "POST", "/api/generate", 500, GENERATE, "chat", 1);
     const char *why = json_string_value(json_object_get(j, "error"));
-    assert_non_null(strstr(why, "MiB"));
+    assert_non_null(strstr(why, " MB of memory"));
     assert_null(strstr(why, shop.root)); /* not where the file is */
     json_decref(j);
     stop();
