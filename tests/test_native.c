@@ -533,7 +533,7 @@ static void formats(void **state) {
         "\"additionalProperties\":"
         "false}";
     json_t *o = GENERATE("{\"model\":\"plain\",\"prompt\":\"ab\",\"stream\":false,\"format\":%s,"
-                         "\"options\":{\"num_predict\":200}}",
+                         "\"options\":{\"num_predict\":2500,\"num_ctx\":4096}}",
                          schema);
     json_error_t je;
     json_t *j = json_loads(text_of(o, "response"), 0, &je);
@@ -542,9 +542,9 @@ static void formats(void **state) {
     assert_true(json_is_integer(json_object_get(j, "n")));
     json_decref(j);
     json_decref(o);
-    o = CHAT("{\"model\":\"plain\",\"messages\":[" SAY("user",
-                                                       "ab") "],\"stream\":false,\"format\":%s,"
-                                                             "\"options\":{\"num_predict\":200}}",
+    o = CHAT("{\"model\":\"plain\",\"messages\":[" SAY(
+                 "user", "ab") "],\"stream\":false,\"format\":%s,"
+                               "\"options\":{\"num_predict\":2500,\"num_ctx\":4096}}",
              schema);
     j = json_loads(text_of(json_object_get(o, "message"), "content"), 0, &je);
     assert_non_null(j);

@@ -60,6 +60,11 @@ static void run_file(const char *file) {
     ran_fini(&r);
 }
 
+static void ollama(void **state) {
+    (void)state;
+    run_file("ollama.test.mjs");
+}
+
 static void openai(void **state) {
     (void)state;
     run_file("openai.test.mjs");
@@ -72,6 +77,7 @@ static void anthropic(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(ollama),
         cmocka_unit_test(openai),
         cmocka_unit_test(anthropic),
     };
