@@ -59,7 +59,7 @@ test('without include_usage there is none', async () => {
 });
 
 test('choices are counted, and differ by their seeds', async () => {
-    const hot = ask({ n: 3, temperature: 1.5, max_tokens: 12 });
+    const hot = ask({ n: 3, temperature: 1.5, max_tokens: 12, options: { ignore_eos: true } });
     const r = await client.chat.completions.create(hot);
     assert.deepEqual(r.choices.map((c) => c.index), [0, 1, 2]);
     assert.ok(new Set(r.choices.map((c) => c.message.content)).size > 1);
