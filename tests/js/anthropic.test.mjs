@@ -149,7 +149,7 @@ test('errors have their class and type', async () => {
         Anthropic.BadRequestError, 'invalid_request_error', /nothing is fetched/);
     await rejects({ messages: [{ role: 'user', content: [{ type: 'image', source: { type: 'base64', media_type: 'image/png', data: 'iVBORw0KGgo=' } }] }] },
         Anthropic.BadRequestError, 'invalid_request_error', /image/);
-    await rejects({ messages: [{ role: 'user', content: 'one two three '.repeat(800) }] },
+    await rejects({ messages: [{ role: 'user', content: 'one two three '.repeat(4000) }] },
         Anthropic.BadRequestError, 'invalid_request_error', /^prompt is too long/);
     const r = await send('/v1/messages', ask(), { 'anthropic-version': 'latest' });
     assert.equal(r.status, 400);
