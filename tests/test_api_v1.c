@@ -218,7 +218,7 @@ static void wrong_method(void **state) {
 /* Fields of one type; a route's others are refused as unknown, also with 400. */
 static const struct {
     const char *fields, *right; /* names; a value that all of them take, or NULL */
-    const char *wrong[6];       /* values; NULL ends */
+    const char *wrong[8];       /* values; NULL ends */
 } kinds[] = {
     {"stream", NULL, {"'yes'", "1", "[]", "{}", NULL}},
     {"logprobs", NULL, {"'yes'", "[]", "{}", "-1.5", NULL}},
@@ -243,7 +243,8 @@ static const struct {
       "{'type':'json_schema','json_schema':{'name':'x'}}"}},
     {"messages",
      NULL,
-     {"{}", "'hi'", "[]", "['hi']", "[{'role':'user'}]", "[{'role':'nobody','content':'x'}]"}},
+     {"{}", "'hi'", "[]", "['hi']", "[{'role':'user'}]", "[{'role':'nobody','content':'x'}]",
+      "[{'role':'','content':'x'}]", "[{'role':'user assistant','content':'x'}]"}},
     {"prompt", "['a']", {"1", "{}", "[]", "[[]]", "[1.5]", "[{}]"}},
     {"input", NULL, {"1", "{}", "[]", "[[]]", "[1.5]", "[{}]"}},
     {"system", "'x'", {"1", "{}", "[1]", "[{'type':'image'}]", NULL}},
@@ -275,7 +276,7 @@ static void every_field(void **state) {
             char fields[200], *save;
             snprintf(fields, sizeof fields, "%s", kinds[k].fields);
             for (char *f = strtok_r(fields, " ", &save); f; f = strtok_r(NULL, " ", &save)) {
-                for (int v = 0; v < 6 && kinds[k].wrong[v]; v++)
+                for (int v = 0; v < 8 && kinds[k].wrong[v]; v++)
                     post_json(&posts[i], with(&posts[i], f, kinds[k].wrong[v]), 400, NULL);
                 if (!kinds[k].right) continue;
                 struct answer a;

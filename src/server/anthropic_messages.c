@@ -56,12 +56,6 @@ static const struct shape message_fields[] = {
     {.name = "content", .types = SHAPE_TEXT | SHAPE_ARRAY, .required = true},
     {0}};
 
-static int say(struct buf *b, const char *text, struct fault *f) {
-    if (b->n) buf_byte(b, '\n');
-    buf_str(b, text);
-    return b->failed ? fault_nomem(f) : 0;
-}
-
 static int add_image(const json_t *block, const char *where, struct parts *p, struct fault *f) {
     char param[SHAPE_PATH];
     const json_t *source = json_object_get(block, "source");
@@ -87,9 +81,9 @@ static int add_document(const json_t *block, const char *where, struct parts *p,
         return fault_set(f, ERR_UNSUPPORTED, param,
                          "found type \"%.40s\"; \"text\" with \"data\" is accepted",
                          type ? type : "");
-    if (title && say(&p->text, title, f) != 0) return -1;
-    if (context && say(&p->text, context, f) != 0) return -1;
-    return say(&p->text, data, f);
+    if (title && openai_say(&p->text, title, f) != 0) return -1;
+    if (context && openai_say(&p->text, context, f) != 0) return -1;
+    return openai_say(&p->text, data, f);
 }
 
 static int add_use(const json_t *block, struct parts *p, struct fault *f) {
@@ -97,19 +91,6 @@ static int add_use(const json_t *block, struct parts *p, struct fault *f) {
         json_pack("{s:s, s:{s:s, s:O}}", "id", shape_text(block, "id"), "function", "name",
                   shape_text(block, "name"), "arguments", json_object_get(block, "input"));
     return json_array_append_new(p->calls, call) == 0 ? 0 : fault_nomem(f);
-}
-
-/* The name of the call with this id, of the messages so far. */
-static const char *called(const json_t *list, const char *id) {
-    for (size_t i = json_array_size(list); i-- > 0;) {
-        const json_t *calls = json_object_get(json_array_get(list, i), "tool_calls");
-        for (size_t k = 0; k < json_array_size(calls); k++) {
-            const char *have = shape_text(json_array_get(calls, k), "id");
-            if (have && strcmp(have, id) == 0)
-                return shape_text(json_object_get(json_array_get(calls, k), "function"), "name");
-        }
-    }
-    return NULL;
 }
 
 /* text, image and document blocks, wherever they stand; 1: another type. */
@@ -120,7 +101,7 @@ static int add_plain(json_t *block, const char *where, struct parts *p, struct f
     if (strcmp(type, "text") == 0)
         return shape_check(block, path, text_block, f) != 0
                    ? -1
-                   : say(&p->text, shape_text(block, "text"), f);
+                   : openai_say(&p->text, shape_text(block, "text"), f);
     if (strcmp(type, "image") == 0)
         return shape_check(block, path, image_block, f) != 0 ? -1 : add_image(block, where, p, f);
     if (strcmp(type, "document") == 0)
@@ -163,7 +144,7 @@ static int add_result(json_t *block, const char *where, json_t *list, struct fau
     struct parts p;
     char at[SHAPE_PATH];
     json_t *content = json_object_get(block, "content");
-    const char *id = shape_text(block, "tool_use_id"), *name = called(list, id);
+    const char *id = shape_text(block, "tool_use_id"), *name = openai_called(list, id);
     int rc = parts_init(&p, f);
     if (shape_true(block, "is_error")) buf_str(&p.text, "Error: ");
     if (json_is_string(content)) buf_str(&p.text, json_string_value(content));
@@ -205,7 +186,7 @@ static int add_assistant_block(json_t *block, const char *where, struct parts *p
     if (strcmp(type, "thinking") == 0)
         return shape_check(block, path, thinking_block, f) != 0
                    ? -1
-                   : say(&p->thinking, shape_text(block, "thinking"), f);
+                   : openai_say(&p->thinking, shape_text(block, "thinking"), f);
     /* Of another server: only that one can read it. */
     if (strcmp(type, "redacted_thinking") == 0) return 0;
     return other_type(block, where, "text, tool_use, thinking", f);
@@ -245,7 +226,7 @@ static int add_message(json_t *message, size_t i, json_t *list, struct fault *f)
     const char *role = shape_text(message, "role");
     json_t *content = json_object_get(message, "content");
     int rc = parts_init(&p, f);
-    if (rc == 0 && json_is_string(content)) rc = say(&p.text, json_string_value(content), f);
+    if (rc == 0 && json_is_string(content)) rc = openai_say(&p.text, json_string_value(content), f);
     if (rc == 0 && json_is_array(content))
         rc = add_blocks(content, where, strcmp(role, "assistant") != 0, &p, list, f);
     if (rc == 0) rc = put_message(&p, role, list, f);
@@ -266,7 +247,7 @@ static int add_system(const json_t *system, json_t *list, struct fault *f) {
             rc = other_type(block, at, "text", f);
         shape_path(at, "system[%zu].", i);
         if (rc == 0) rc = shape_check(block, at, text_block, f);
-        if (rc == 0) rc = say(&text, shape_text(block, "text"), f);
+        if (rc == 0) rc = openai_say(&text, shape_text(block, "text"), f);
     }
     if (rc == 0 && text.n &&
         json_array_append_new(

@@ -90,6 +90,10 @@ int openai_messages(json_t *messages, json_t *gen, struct fault *f);
 int openai_image(const char *url, const char *param, json_t *images, struct fault *f);
 /* "{...}" as an object; "" is an empty one. */
 json_t *openai_arguments(const char *text, const char *param, struct fault *f);
+/* Add a part to a text, on a line of its own. */
+int openai_say(struct buf *text, const char *part, struct fault *f);
+/* The name of the tool whose call has this id, of gen's messages so far; NULL: none. */
+const char *openai_called(const json_t *messages, const char *id);
 /* For ask.ready: the Modelfile's system message where the client sent none, and its messages. */
 int openai_ready(void *ctx, const struct ask_model *m, json_t *gen, struct err *e);
 /* The last message is the assistant's: gen goes on with it. */

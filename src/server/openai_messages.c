@@ -31,7 +31,7 @@ static const struct shape call_fields[] = {
     {.name = "function", .types = SHAPE_OBJECT, .required = true},
     {0}};
 
-static int part_text(struct buf *text, const char *more, struct fault *f) {
+int openai_say(struct buf *text, const char *more, struct fault *f) {
     if (text->n) buf_byte(text, '\n');
     buf_str(text, more);
     return text->failed ? fault_nomem(f) : 0;
@@ -61,7 +61,7 @@ static int add_part(const json_t *part, const char *where, struct buf *text, jso
         if (!(s = shape_text(part, type)))
             return fault_set(f, ERR_USAGE, param, "found %s; a string is accepted",
                              shape_kind(json_object_get(part, type)));
-        return part_text(text, s, f);
+        return openai_say(text, s, f);
     }
     if (strcmp(type, "image_url") == 0) {
         const json_t *image = json_object_get(part, "image_url");
@@ -96,8 +96,7 @@ json_t *openai_arguments(const char *text, const char *param, struct fault *f) {
     return NULL;
 }
 
-/* The name of the call with this id, of the calls so far. */
-static const char *called(const json_t *messages, const char *id) {
+const char *openai_called(const json_t *messages, const char *id) {
     for (size_t i = json_array_size(messages); id && i-- > 0;) {
         const json_t *calls = json_object_get(json_array_get(messages, i), "tool_calls");
         for (size_t k = 0; k < json_array_size(calls); k++) {
@@ -150,7 +149,7 @@ static int add_extras(json_t *message, const char *where, const char *role, cons
                *thinking = shape_text(message, "reasoning");
     if (!thinking) thinking = shape_text(message, "reasoning_content");
     if (strcmp(role, "tool") == 0) {
-        const char *name = called(before, id);
+        const char *name = openai_called(before, id);
         if (!name) name = shape_text(message, "name");
         if (id) json_object_set_new(out, "tool_call_id", json_string(id));
         if (name) json_object_set_new(out, "tool_name", json_string(name));

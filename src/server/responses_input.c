@@ -41,12 +41,6 @@ static const struct shape reasoning_item[] = {{.name = "type", .types = SHAPE_TE
                                               {.name = "encrypted_content", .types = SHAPE_TEXT},
                                               {0}};
 
-static int say(struct buf *b, const char *text, struct fault *f) {
-    if (b->n) buf_byte(b, '\n');
-    buf_str(b, text);
-    return b->failed ? fault_nomem(f) : 0;
-}
-
 static int add_part(const json_t *part, const char *where, struct buf *text, json_t *images,
                     struct fault *f) {
     char param[SHAPE_PATH];
@@ -57,7 +51,7 @@ static int add_part(const json_t *part, const char *where, struct buf *text, jso
         const char *key = strcmp(type, "refusal") == 0 ? "refusal" : "text";
         shape_path(param, "%s.%s", where, key);
         s = shape_text(part, key);
-        return s ? say(text, s, f) : fault_set(f, ERR_USAGE, param, "a string is required");
+        return s ? openai_say(text, s, f) : fault_set(f, ERR_USAGE, param, "a string is required");
     }
     if (strcmp(type, "input_image") != 0)
         return fault_set(f, ERR_UNSUPPORTED, param,
@@ -71,7 +65,7 @@ static int add_part(const json_t *part, const char *where, struct buf *text, jso
 static int read_parts(const json_t *content, const char *where, struct buf *text, json_t *images,
                       struct fault *f) {
     char at[SHAPE_PATH];
-    if (json_is_string(content)) return say(text, json_string_value(content), f);
+    if (json_is_string(content)) return openai_say(text, json_string_value(content), f);
     for (size_t i = 0; i < json_array_size(content); i++) {
         shape_path(at, "%s[%zu]", where, i);
         if (add_part(json_array_get(content, i), at, text, images, f) != 0) return -1;
@@ -130,23 +124,11 @@ static int add_call(json_t *item, const char *where, json_t *list, struct fault 
     return json_array_append_new(calls, call) == 0 ? 0 : fault_nomem(f);
 }
 
-static const char *called(const json_t *list, const char *id) {
-    for (size_t i = json_array_size(list); i-- > 0;) {
-        const json_t *calls = json_object_get(json_array_get(list, i), "tool_calls");
-        for (size_t k = 0; k < json_array_size(calls); k++) {
-            const char *have = shape_text(json_array_get(calls, k), "id");
-            if (have && strcmp(have, id) == 0)
-                return shape_text(json_object_get(json_array_get(calls, k), "function"), "name");
-        }
-    }
-    return NULL;
-}
-
 static int add_output(json_t *item, const char *where, json_t *list, struct fault *f) {
     char at[SHAPE_PATH];
     struct buf text = {0};
     json_t *images = json_array();
-    const char *id = shape_text(item, "call_id"), *name = called(list, id);
+    const char *id = shape_text(item, "call_id"), *name = openai_called(list, id);
     shape_path(at, "%s.output", where);
     int rc = read_parts(json_object_get(item, "output"), at, &text, images, f);
     json_t *m = rc == 0 ? json_pack("{s:s, s:s, s:s, s:s*}", "role", "tool", "content",
@@ -166,7 +148,8 @@ static int add_reasoning(const json_t *item, json_t *list, struct fault *f) {
     const char *own = shape_text(item, "encrypted_content"), *s;
     if (json_array_size(parts) == 0) parts = json_object_get(item, "summary");
     for (size_t i = 0; i < json_array_size(parts); i++)
-        if ((s = shape_text(json_array_get(parts, i), "text")) && say(&text, s, f) != 0) return -1;
+        if ((s = shape_text(json_array_get(parts, i), "text")) && openai_say(&text, s, f) != 0)
+            return -1;
     if (text.n == 0 && own && strncmp(own, OWN_REASONING, strlen(OWN_REASONING)) == 0)
         buf_str(&text, own + strlen(OWN_REASONING));
     int rc = 0;

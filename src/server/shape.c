@@ -60,8 +60,9 @@ const char *shape_text(const json_t *j, const char *key) {
 
 bool shape_among(const char *word, const char *list) {
     const size_t n = strlen(word);
-    for (const char *at = list; (at = strstr(at, word)); at += n ? n : 1)
-        if (n && (at == list || at[-1] == ' ') && (at[n] == 0 || at[n] == ' ')) return true;
+    if (n == 0 || strchr(word, ' ')) return false;
+    for (const char *at = list; (at = strstr(at, word)); at += n)
+        if ((at == list || at[-1] == ' ') && (at[n] == 0 || at[n] == ' ')) return true;
     return false;
 }
 

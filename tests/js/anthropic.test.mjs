@@ -69,7 +69,7 @@ test('stop_sequences', async () => {
 
 for (const choice of [{ type: 'any', disable_parallel_tool_use: true }, { type: 'tool', name: 'rain', disable_parallel_tool_use: true }])
     test(`tool_choice ${choice.type}: input of the schema, also in pieces`, async () => {
-        const more = { tools: [tool('sun'), tool('rain')], tool_choice: choice, max_tokens: 400 };
+        const more = { tools: [tool('sun'), tool('rain')], tool_choice: choice, max_tokens: 2500 };
         const m = await client.messages.create(ask(more));
         await settled();
         const uses = m.content.filter((b) => b.type === 'tool_use');
@@ -126,7 +126,7 @@ test('a model that cannot think keeps within any budget', async () => {
 });
 
 test('output_config.format: the text is of the schema', async () => {
-    const m = await client.messages.create(ask({ max_tokens: 400, output_config: { format: { type: 'json_schema', schema: place } } }));
+    const m = await client.messages.create(ask({ max_tokens: 2500, output_config: { format: { type: 'json_schema', schema: place } } }));
     valid(place, JSON.parse(textOf(m)), 'format');
 });
 
@@ -149,7 +149,7 @@ test('errors have their class and type', async () => {
         Anthropic.BadRequestError, 'invalid_request_error', /nothing is fetched/);
     await rejects({ messages: [{ role: 'user', content: [{ type: 'image', source: { type: 'base64', media_type: 'image/png', data: 'iVBORw0KGgo=' } }] }] },
         Anthropic.BadRequestError, 'invalid_request_error', /image/);
-    await rejects({ messages: [{ role: 'user', content: 'one two three '.repeat(800) }] },
+    await rejects({ messages: [{ role: 'user', content: 'one two three '.repeat(4000) }] },
         Anthropic.BadRequestError, 'invalid_request_error', /^prompt is too long/);
     const r = await send('/v1/messages', ask(), { 'anthropic-version': 'latest' });
     assert.equal(r.status, 400);
