@@ -142,6 +142,7 @@ static bool take_head(struct conn *c) {
     c->body_over = false;
     rc = http_head_parse(&r->head, r->bytes, n, &why);
     c->no_body = rc == 0 && r->head.method == HTTP_HEAD;
+    if (rc < 0) atomic_fetch_add(&s->n_malformed, 1);
     if (rc == 0 && s->draining) rc = -503, why = "the server is shutting down";
     r->close = rc < 0 || !r->head.keep_alive;
     if (rc == 0) {
@@ -171,7 +172,10 @@ static bool read_head(struct conn *c) {
     if (n > HTTP_HEAD_MAX + 8) n = HTTP_HEAD_MAX + 8;
     if (c->state == CONN_IDLE) enter(c, CONN_HEAD);
     const int rc = http_scan_head(&c->scan, (const char *)evbuffer_pullup(in, (ev_ssize_t)n), n);
-    if (rc < 0) return refuse(c, -rc, "malformed or too long request head"), false;
+    if (rc < 0) {
+        atomic_fetch_add(&c->server->n_malformed, 1);
+        return refuse(c, -rc, "malformed or too long request head"), false;
+    }
     return rc == 1 && take_head(c);
 }
 
