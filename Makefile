@@ -186,7 +186,8 @@ REPLAY_BIN := $(FUZZ:%=$B/fuzz/replay_%)
 FUZZ_SECONDS ?= 60
 FUZZ_STORE := $(patsubst %,src/store/%.c,archive_index config digest manifest modelfile name tar)
 FUZZ_CREATE := src/create/convert_tokens.c src/create/convert_spm.c
-FUZZ_NET := src/net/http_head.c src/net/http_chunk.c
+FUZZ_NET := src/net/http_head.c src/net/http_chunk.c src/net/address.c
+FUZZ_SERVER := src/server/decode.c src/server/origin.c
 
 $B/fuzz/replay_%: fuzz/fuzz_%.c fuzz/replay.c $(INTERNAL)
 	@mkdir -p $(@D)
@@ -201,7 +202,7 @@ $B/fuzz/fuzz_%: fuzz/fuzz_%.c $(INTERNAL)
 # Without the kernels and what needs them: parsers only, and a quick build.
 fuzz: ##      every fuzz target for FUZZ_SECONDS (60), with clang
 	@$(MAKE) B=$B/fuzzing CC=clang OPT="-O1 -g" APP_DIRS= \
-		SRC_DIRS="base gguf quant text text/chat text/grammar sample" MORE_SRC="src/engine/prefix_file.c $(FUZZ_STORE) $(FUZZ_CREATE) $(FUZZ_NET)" \
+		SRC_DIRS="base gguf quant text text/chat text/grammar sample" MORE_SRC="src/engine/prefix_file.c $(FUZZ_STORE) $(FUZZ_CREATE) $(FUZZ_NET) $(FUZZ_SERVER)" \
 		SAN="-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined" \
 		$(FUZZ:%=$B/fuzzing/fuzz/fuzz_%)
 	@for t in $(FUZZ); do echo "--- $$t"; mkdir -p $B/fuzzing/found_$$t; \
