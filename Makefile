@@ -89,7 +89,7 @@ SRC_TREES = $(wildcard src include tests bench examples fuzz tools)
 C_SRC = $(shell find $(SRC_TREES) -name "*.[ch]" ! -name "*_data.c" | sort)
 HEADERS = $(shell find $(wildcard src include) -name "*.h" | sort)
 
-.PHONY: FORCE all lib tests test store-campaign command-campaign pull-campaign push-campaign check asan tsan neon bench compare fuzz format install uninstall clean help
+.PHONY: FORCE all lib tests test store-campaign server-campaign command-campaign pull-campaign push-campaign check asan tsan neon bench compare fuzz format install uninstall clean help
 
 all: $B/cria lib ##       build/cria, build/libcria.a, build/libcria.so (the default)
 
@@ -231,6 +231,9 @@ asan: ##      all tests under AddressSanitizer and UBSan
 
 store-campaign: $B/tests/test_store_faults ##    kill -9, full disks and races of the store, many rounds
 	@CRIA_CAMPAIGN=1 $B/tests/test_store_faults
+
+server-campaign: $B/tests/test_crowd ##   10,000 idle connections, 100 streams, 1,000 slow sockets
+	@CRIA_CAMPAIGN=1 $B/tests/test_crowd
 
 command-campaign: all ##    commands killed, disks that fill, a store that is read-only
 	@B=$B tests/command_campaign
