@@ -89,7 +89,7 @@ SRC_TREES = $(wildcard src include tests bench examples fuzz tools)
 C_SRC = $(shell find $(SRC_TREES) -name "*.[ch]" ! -name "*_data.c" | sort)
 HEADERS = $(shell find $(wildcard src include) -name "*.h" | sort)
 
-.PHONY: FORCE all lib tests test store-campaign command-campaign pull-campaign push-campaign check asan tsan neon bench compare fuzz format install uninstall clean help
+.PHONY: FORCE all lib tests test store-campaign server-campaign command-campaign pull-campaign push-campaign check asan tsan neon bench compare fuzz format install uninstall clean help
 
 all: $B/cria lib ##       build/cria, build/libcria.a, build/libcria.so (the default)
 
@@ -184,11 +184,12 @@ comma := ,
 FUZZ := $(patsubst fuzz/fuzz_%.c,%,$(wildcard fuzz/fuzz_*.c))
 REPLAY_BIN := $(FUZZ:%=$B/fuzz/replay_%)
 FUZZ_SECONDS ?= 60
-FUZZ_STORE := $(patsubst %,src/store/%.c,archive_index config digest manifest modelfile name tar)
-FUZZ_CREATE := src/create/convert_tokens.c src/create/convert_spm.c
-FUZZ_ENGINE := $(patsubst %,src/engine/%.c,wire wire_event wire_open)
-FUZZ_API := $(patsubst %,src/server/%.c,shape openai_messages openai_request anthropic_messages responses_input)
-FUZZ_NET := src/net/http_head.c src/net/http_chunk.c
+# What the targets need beside the parsers' folders.
+FUZZ_MORE := $(patsubst %,src/engine/%.c,prefix_file wire wire_event wire_open) \
+	$(patsubst %,src/store/%.c,archive_index config digest manifest modelfile name tar) \
+	$(patsubst %,src/create/%.c,convert_tokens convert_spm) \
+	$(patsubst %,src/net/%.c,http_head http_chunk address) \
+	$(patsubst %,src/server/%.c,decode origin shape openai_messages openai_request anthropic_messages responses_input)
 
 $B/fuzz/replay_%: fuzz/fuzz_%.c fuzz/replay.c $(INTERNAL)
 	@mkdir -p $(@D)
@@ -203,7 +204,7 @@ $B/fuzz/fuzz_%: fuzz/fuzz_%.c $(INTERNAL)
 # Without the kernels and what needs them: parsers only, and a quick build.
 fuzz: ##      every fuzz target for FUZZ_SECONDS (60), with clang
 	@$(MAKE) B=$B/fuzzing CC=clang OPT="-O1 -g" APP_DIRS= \
-		SRC_DIRS="base gguf quant text text/chat text/grammar sample" MORE_SRC="src/engine/prefix_file.c $(FUZZ_ENGINE) $(FUZZ_STORE) $(FUZZ_CREATE) $(FUZZ_NET) $(FUZZ_API)" \
+		SRC_DIRS="base gguf quant text text/chat text/grammar sample" MORE_SRC="$(FUZZ_MORE)" \
 		SAN="-fsanitize=address,undefined,fuzzer-no-link -fno-sanitize-recover=undefined" \
 		$(FUZZ:%=$B/fuzzing/fuzz/fuzz_%)
 	@for t in $(FUZZ); do echo "--- $$t"; mkdir -p $B/fuzzing/found_$$t; \
@@ -232,6 +233,9 @@ asan: ##      all tests under AddressSanitizer and UBSan
 
 store-campaign: $B/tests/test_store_faults ##    kill -9, full disks and races of the store, many rounds
 	@CRIA_CAMPAIGN=1 $B/tests/test_store_faults
+
+server-campaign: $B/tests/test_crowd ##   10,000 idle connections, 100 streams, 1,000 slow sockets
+	@CRIA_CAMPAIGN=1 $B/tests/test_crowd
 
 command-campaign: all ##    commands killed, disks that fill, a store that is read-only
 	@B=$B tests/command_campaign

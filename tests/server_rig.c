@@ -119,6 +119,23 @@ void nginx_start(struct server *p, const char *dir, const char *name, const char
     nginx_again(p);
 }
 
+void haproxy_start(struct server *p, const char *dir, const char *name, const char *backend) {
+    struct buf b = {0};
+    char path[700];
+    *p = (struct server){0};
+    begin(p, dir, name);
+    buf_printf(&b,
+               "global\n log stdout format raw local0\n"
+               "defaults\n mode http\n log global\n log-format \"%%HU %%s %%ST\"\n"
+               " timeout connect 5s\n timeout client 5s\n timeout server 5s\n retries 0\n"
+               "frontend f\n bind 127.0.0.1:%d\n default_backend b\nbackend b\n%s",
+               p->port, backend);
+    snprintf(path, sizeof path, "%s/%s.cfg", dir, name);
+    write_text(path, &b);
+    buf_fini(&b);
+    start(p, p->log, (const char *const[]){"haproxy", "-db", "-f", path, NULL});
+}
+
 static void end(struct server *p, int sig) {
     if (p->pid > 0) {
         kill(p->pid, sig);

@@ -27,6 +27,10 @@ void nginx_start(struct server *p, const char *dir, const char *name, const char
 /* Again with the same configuration, after it was killed. */
 void nginx_again(struct server *p);
 
+/* HAProxy with a "frontend" on p->port and these lines in its "backend"; p->log gets a line "URI
+ * SERVER STATUS" for each request, SERVER "<NOSRV>" when it was not passed on. */
+void haproxy_start(struct server *p, const char *dir, const char *name, const char *backend);
+
 void server_stop(struct server *p);
 void server_kill(struct server *p); /* at once: connections break */
 

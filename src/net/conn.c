@@ -13,6 +13,8 @@
 #include "base/os.h"
 #include "net/server_priv.h"
 
+enum { PUMP_MAX = 16 }; /* of NET_OUT_MAX bytes each, before others have their turn */
+
 static void set_timer(struct conn *c, int ms) {
     const struct timeval tv = {ms / 1000, (ms % 1000) * 1000};
     evtimer_add(c->timer, &tv);
@@ -63,6 +65,18 @@ void conn_free(struct conn *c) {
     if (s->n_conn-- == s->o.n_conn_max) listeners_enable(s, true);
 }
 
+/* Send what is in the output.  A socket that takes all of it, the usual case of a token, costs one
+ * system call; libevent's own way (wait until it can be written to, write, wait no more) costs four
+ * and is kept for what is left, and for TLS. */
+static void send_output(struct conn *c) {
+    struct evbuffer *out = bufferevent_get_output(c->bev);
+    if (c->tls || evbuffer_get_length(out) == 0) return;
+    evbuffer_unfreeze(out, 1); /* it is kept from others than the bufferevent */
+    evbuffer_write(out, bufferevent_getfd(c->bev)); /* an error comes again below */
+    evbuffer_freeze(out, 1);
+    if (evbuffer_get_length(out)) bufferevent_enable(c->bev, EV_WRITE);
+}
+
 /* The client sees that no more comes. */
 static void end_output(struct conn *c) {
     if (c->tls) tls_say_goodbye(c->tls);
@@ -97,6 +111,7 @@ static void refuse(struct conn *c, int status, const char *why) {
                         "HTTP/1.1 %d %s\r\nContent-Type: application/json\r\n"
                         "Content-Length: %d\r\nConnection: close\r\n\r\n%s",
                         status, "Refused", n, c->no_body ? "" : body);
+    send_output(c);
     start_closing(c);
 }
 
@@ -142,6 +157,7 @@ static bool take_head(struct conn *c) {
     c->body_over = false;
     rc = http_head_parse(&r->head, r->bytes, n, &why);
     c->no_body = rc == 0 && r->head.method == HTTP_HEAD;
+    if (rc < 0) atomic_fetch_add(&s->n_malformed, 1);
     if (rc == 0 && s->draining) rc = -503, why = "the server is shutting down";
     r->close = rc < 0 || !r->head.keep_alive;
     if (rc == 0) {
@@ -158,8 +174,10 @@ static bool take_head(struct conn *c) {
     c->body_start_ns = os_now_ns();
     enter(c, CONN_BODY);
     if (r->head.expect_continue && r->head.n_body_bytes && !is_started(r) &&
-        evbuffer_get_length(in) == 0)
+        evbuffer_get_length(in) == 0) {
         evbuffer_add_printf(bufferevent_get_output(c->bev), "HTTP/1.1 100 Continue\r\n\r\n");
+        send_output(c);
+    }
     if (r->head.n_body_bytes == 0) body_ends(c);
     return true;
 }
@@ -171,7 +189,10 @@ static bool read_head(struct conn *c) {
     if (n > HTTP_HEAD_MAX + 8) n = HTTP_HEAD_MAX + 8;
     if (c->state == CONN_IDLE) enter(c, CONN_HEAD);
     const int rc = http_scan_head(&c->scan, (const char *)evbuffer_pullup(in, (ev_ssize_t)n), n);
-    if (rc < 0) return refuse(c, -rc, "malformed or too long request head"), false;
+    if (rc < 0) {
+        atomic_fetch_add(&c->server->n_malformed, 1);
+        return refuse(c, -rc, "malformed or too long request head"), false;
+    }
     return rc == 1 && take_head(c);
 }
 
@@ -254,22 +275,39 @@ static bool end_reply(struct conn *c) {
     return true;
 }
 
-void conn_pump(struct conn *c) {
+/* Up to NET_OUT_MAX bytes of the queue into the output.  True: some are left. */
+static bool move_queue(struct conn *c, bool *room, bool *over) {
     struct net_server *s = c->server;
     struct net_req *r = c->req;
     struct evbuffer *out = bufferevent_get_output(c->bev);
-    if (!r) return;
     pthread_mutex_lock(&s->lock);
     if (evbuffer_get_length(out) < NET_OUT_MAX) {
         if (evbuffer_get_length(out) == 0 && c->state == CONN_REPLY) set_timer(c, s->o.write_ms);
         evbuffer_remove_buffer(r->queue, out, NET_OUT_MAX);
     }
     const bool empty = evbuffer_get_length(r->queue) == 0;
-    const bool room = empty && r->full && !r->ended;
-    const bool over = empty && r->ended && !r->posted;
-    if (room) r->full = false;
+    *room = empty && r->full && !r->ended;
+    *over = empty && r->ended && !r->posted;
+    if (*room) r->full = false;
     pthread_mutex_unlock(&s->lock);
-    if (room && s->o.room) s->o.room(s->o.ctx, r);
+    return !empty;
+}
+
+void conn_pump(struct conn *c) {
+    struct net_server *s = c->server;
+    bool room = false, over = false, more = c->req != NULL;
+    if (!more) return;
+    for (int i = 0; more && i < PUMP_MAX; i++) {
+        more = move_queue(c, &room, &over);
+        send_output(c);
+        if (evbuffer_get_length(bufferevent_get_output(c->bev))) break; /* on_write goes on */
+        if (more && i + 1 == PUMP_MAX) {                                /* others' turn */
+            pthread_mutex_lock(&s->lock);
+            net_post(c->req);
+            pthread_mutex_unlock(&s->lock);
+        }
+    }
+    if (room && s->o.room) s->o.room(s->o.ctx, c->req);
     if (over) {
         if (end_reply(c)) read_input(c);
     } else if (c->state == CONN_BODY && !is_paused(c)) {
@@ -287,7 +325,7 @@ static void on_read(struct bufferevent *bev, void *arg) {
 
 static void on_write(struct bufferevent *bev, void *arg) { /* the output is empty */
     struct conn *c = arg;
-    (void)bev;
+    if (!c->tls) bufferevent_disable(bev, EV_WRITE); /* until something is left again */
     if (c->state == CONN_CLOSING)
         end_output(c);
     else
@@ -372,5 +410,6 @@ void conn_new(struct listener *l, int fd, const struct sockaddr *a) {
     bufferevent_setcb(bev, on_read, on_write, on_event, c);
     evbuffer_add_cb(bufferevent_get_output(bev), on_output, c);
     enter(c, ssl ? CONN_SHAKE : CONN_IDLE);
-    bufferevent_enable(bev, EV_READ | EV_WRITE);
+    bufferevent_enable(bev, EV_READ);
+    if (!ssl) bufferevent_disable(bev, EV_WRITE); /* send_output */
 }

@@ -153,6 +153,10 @@ int net_server_open(struct net_server **out, const struct net_server_opts *o, st
     return 0;
 }
 
+long net_server_malformed(const struct net_server *s) {
+    return atomic_load(&s->n_malformed);
+}
+
 const char *net_server_address(const struct net_server *s, int i) {
     return i < s->n_listener ? s->listener[i].address : NULL;
 }

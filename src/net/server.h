@@ -67,6 +67,8 @@ int net_server_open(struct net_server **out, const struct net_server_opts *o, st
 int net_server_port(const struct net_server *s); /* of the first listener; 0 for a Unix socket */
 /* Where it listens, as `listen` says it with the port that was found; NULL behind the last. */
 const char *net_server_address(const struct net_server *s, int i);
+/* Requests that were refused before head_fn saw them: no valid head.  Any thread. */
+long net_server_malformed(const struct net_server *s);
 /* Certificate and key again, for connections from now on; any thread.  The old ones stay when it
  * fails. */
 int net_server_tls(struct net_server *s, const char *cert, const char *key, struct err *e);

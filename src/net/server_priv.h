@@ -2,6 +2,7 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdatomic.h>
 
 #include <event2/buffer.h>
 #include <event2/bufferevent.h>
@@ -75,6 +76,7 @@ struct net_server {
     struct conn *conns;
     struct peer *peers[256];
     int n_conn, n_req, port, wake_fd;
+    atomic_long n_malformed;
     pthread_mutex_t lock;
     /* ---- lock ---- */
     struct ssl_ctx_st *tls; /* owned, counted; or NULL */

@@ -29,7 +29,8 @@ static void get_health(struct request *r) {
 
 static void get_metrics(struct request *r) {
     struct buf b = {0};
-    metrics_write(r->server->metrics, models_stats(r->server->models), &b);
+    metrics_write(r->server->metrics, models_stats(r->server->models),
+                  net_server_malformed(r->server->net), &b);
     reply_text(r, 200, "text/plain; version=0.0.4; charset=utf-8", buf_view(&b));
     buf_fini(&b);
 }

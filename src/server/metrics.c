@@ -153,7 +153,7 @@ static void write_models(const struct models_stats *s, struct buf *b) {
            (uint64_t)s->n_refused);
 }
 
-void metrics_write(struct metrics *m, struct models_stats models, struct buf *b) {
+void metrics_write(struct metrics *m, struct models_stats models, long n_malformed, struct buf *b) {
     pthread_mutex_lock(&m->lock);
     write_routes(m, b);
     begin(b, "first_token_seconds", "histogram", "From a request's head to its first text.");
@@ -171,5 +171,7 @@ void metrics_write(struct metrics *m, struct models_stats models, struct buf *b)
     number(b, "sent_bytes_total", "counter", "Bytes of answers.", m->n_sent);
     number(b, "replies_cut_total", "counter", "Answers that did not arrive whole.", m->n_cut);
     pthread_mutex_unlock(&m->lock);
+    number(b, "malformed_requests_total", "counter", "Requests without a valid head.",
+           (uint64_t)n_malformed);
     write_models(&models, b);
 }
