@@ -190,7 +190,8 @@ static void models_copy(void **s) {
             sscanf(count, "draft count: %d token(s), %d accepted", &drafted, &accepted) != 2)
             fail_msg("%s", r.err.p);
         /* How many are made depends on what rows cost, on a busy machine on anything. */
-        if (accepted < 1 || accepted * 10 < drafted * 9) fail_msg("%d of %d guesses came true", accepted, drafted);
+        if (accepted < 1 || accepted * 10 < drafted * 9)
+            fail_msg("%d of %d guesses came true", accepted, drafted);
         ran_fini(&r);
     }
 }
