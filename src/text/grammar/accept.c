@@ -149,7 +149,8 @@ static int walk(struct dfa *d, int32_t from, const struct grammar_vocab *gv, uin
         }
         state[level + 1] = to;
         const int32_t token = gv->token[i++];
-        const uint32_t has = token >= 0, id = has ? (uint32_t)token & ~(uint32_t)VOCAB_TREE_TWIN : 0;
+        const uint32_t has = token >= 0,
+                       id = has ? (uint32_t)token & ~(uint32_t)VOCAB_TREE_TWIN : 0;
         bits[id / 32] |= has << id % 32;
         n += (int)has;
         if (token >= VOCAB_TREE_TWIN) n += allow_twins(gv, bits, (int32_t)id);
