@@ -140,6 +140,88 @@ static void test_chat(void **state) {
     gen_close(g);
 }
 
+/* ---- formats ---- */
+
+static void test_format(void **state) {
+    struct gen *g = open_gen(impl_of(state), llama, (struct gen_opts){0});
+    struct talk t = {0};
+    /* Whatever the model would like to say. */
+    for (int seed = 1; seed < 8; seed++) {
+        talk(&t, g,
+             "{'op':'chat','messages':[{'role':'user','content':'Hi'}],'format':{'type':'object',"
+             "'properties':{'colour':{'enum':['red','blue']},'old':{'type':'boolean'}},"
+             "'required':['colour','old'],'additionalProperties':false},"
+             "'options':{'temperature':1.5,'seed':%d,'num_predict':2000}}",
+             seed);
+        if (t.why[0] != GEN_STOP)
+            fail_msg("seed %d, %d, %d tokens: %zu bytes, %zu of them blank", seed, t.why[0],
+                     t.n_id[0], t.text[0].n, strspn(t.text[0].p + 1, " \n\t\r"));
+        json_t *j = json_loads(t.text[0].p, 0, NULL);
+        if (!j) fail_msg("seed %d: %s", seed, t.text[0].p);
+        assert_true(json_is_boolean(json_object_get(j, "old")));
+        assert_non_null(json_string_value(json_object_get(j, "colour")));
+        json_decref(j);
+        talk_fini(&t);
+        talk(&t, g,
+             "{'op':'text','raw':true,'prompt':'x','n':3,'format':{'regex':'[0-9]{3}-[a-c]{2}'},"
+             "'options':{'temperature':1.5,'seed':%d,'num_predict':2000}}",
+             seed);
+        for (int i = 0; i < 3; i++) {
+            assert_int_equal(t.text[i].n, 6);
+            assert_int_equal(strspn(t.text[i].p, "0123456789"), 3);
+            assert_int_equal(t.text[i].p[3], '-');
+            assert_int_equal(strspn(t.text[i].p + 4, "abc"), 2);
+        }
+        talk_fini(&t);
+    }
+    talk(&t, g,
+         "{'op':'text','raw':true,'prompt':'x','format':{'gbnf':'root ::= [q] [rs]'},"
+         "'options':{'num_predict':50}}");
+    assert_int_equal(t.text[0].n, 2);
+    assert_int_equal(t.text[0].p[0], 'q');
+    talk_fini(&t);
+    talk_start(&t, g, "{'op':'text','raw':true,'prompt':'x','format':{'regex':'(((('}}");
+    talk_wait(&t);
+    assert_true(t.err.code != ERR_NONE);
+    assert_non_null(strstr(t.err.msg, "pattern"));
+    talk_fini(&t);
+    gen_close(g);
+}
+
+/* A model that must call calls, with arguments as the tool wants them. */
+static void test_must_call(void **state) {
+    struct gen *g = open_gen(impl_of(state), llama, (struct gen_opts){0});
+    struct talk t = {0};
+    size_t n;
+    char *template = (char *)slurp(golden("chat/templates/Qwen-Qwen2.5-7B-Instruct.jinja"), &n);
+    template = realloc(template, n + 1);
+    template[n] = 0;
+    for (int one = 0; one < 2; one++) {
+        json_t *r = json_pack(
+            "{s:s, s:s, s:[{s:s, s:s}], s:[{s:s, s:{s:s, s:{s:s, s:{s:{s:[s,s]}}, "
+            "s:[s], s:b}}}], s:s, s:b, s:{s:f, s:i, s:i}}",
+            "op", "chat", "template", template, "messages", "role", "user", "content", "Hi",
+            "tools", "type", "function", "function", "name", "paint", "parameters", "type",
+            "object", "properties", "colour", "enum", "red", "blue", "required", "colour",
+            "additionalProperties", 0, "tool_choice", "required", "parallel_tool_calls", !one,
+            "options", "temperature", 1.2, "seed", 3, "num_predict", 2000);
+        assert_non_null(r);
+        talk_start_json(&t, g, r);
+        talk_wait(&t);
+        if (t.err.code) fail_msg("%s", t.err.msg);
+        assert_int_equal(t.why[0], GEN_CALLS);
+        assert_true(one ? json_array_size(t.calls) == 1 : json_array_size(t.calls) >= 1);
+        const json_t *f = json_object_get(json_array_get(t.calls, 0), "function");
+        assert_string_equal(json_string_value(json_object_get(f, "name")), "paint");
+        const char *colour =
+            json_string_value(json_object_get(json_object_get(f, "arguments"), "colour"));
+        assert_true(strcmp(colour, "red") == 0 || strcmp(colour, "blue") == 0);
+        talk_fini(&t);
+    }
+    free(template);
+    gen_close(g);
+}
+
 /* ---- tokens and vectors ---- */
 
 static void test_tokenize(void **state) {
@@ -361,6 +443,8 @@ int main(void) {
         EACH(test_text),
         EACH(test_stop),
         EACH(test_chat),
+        EACH(test_format),
+        EACH(test_must_call),
         EACH(test_tokenize),
         EACH(test_embed),
         EACH(test_bad_requests),

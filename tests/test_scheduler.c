@@ -518,7 +518,7 @@ static void test_logprobs(void **state) {
 
 static void test_adapters(void **state) {
     (void)state;
-    const char *path = golden("lora/llama32.lora-all.gguf");
+    const char *path = golden("lora/llama32.lora-qv.gguf");
     const char *lora[2] = {path, path};
     const float scale[2] = {1, 2.5f};
     struct gen *with = open_gen(
@@ -532,7 +532,7 @@ static void test_adapters(void **state) {
     assert_memory_not_equal(want[0].id[0], want[1].id[0], ANSWER * sizeof(int32_t));
     /* In one batch, over one cache. */
     for (int round = 0; round < 2; round++) {
-        static const char *const keys[3] = {"", "'adapter':'',", "'adapter':'llama32.lora-all',"};
+        static const char *const keys[3] = {"", "'adapter':'',", "'adapter':'llama32.lora-qv',"};
         for (int i = 0; i < 3; i++)
             talk_start(&a[i], with,
                        "{'op':'text','raw':true,'prompt':'%s',%s'options':{"

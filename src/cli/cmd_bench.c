@@ -2,14 +2,18 @@
 #include "cli/commands.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "cli/model.h"
 #include "cpu/cpu.h"
 #include "engine/bench.h"
+#include "engine/bench_clients.h"
 
 static struct bench_opts opts = {.n_prefill = 512, .n_decode = -1, .n_parallel = 1, .n_reps = 5};
 static const char *kv_name; /* NULL: what a user gets */
 static bool as_json;
+static const char *clients; /* "1,4,8", or NULL */
+static int n_late;
 
 const struct opt *cmd_bench_options(void) {
     static const struct opt table[] = {
@@ -28,6 +32,10 @@ const struct opt *cmd_bench_options(void) {
          "type of the KV cache: f32 f16 bf16 q8_0 q4_0; default f16, or CRIA_KV_CACHE_TYPE"},
         {"reps", 'r', OPT_INT, &opts.n_reps, 1, BENCH_MAX_REPS, "N",
          "repetitions, of which the median counts; default 5"},
+        {"clients", 0, OPT_STR, &clients, 0, 0, "N,N...",
+         "instead: as many clients that ask at once, --pp tokens (128) for --tg (64)"},
+        {"late", 0, OPT_INT, &n_late, 0, 1 << 20, "N",
+         "with --clients: a prompt of N tokens arrives while they are answered"},
         {"json", 0, OPT_FLAG, &as_json, 0, 0, NULL, "one JSON object"},
         {0},
     };
@@ -116,6 +124,70 @@ static void show_progress(void *ctx, double share) {
     progress_update(ctx, share * opts.n_reps);
 }
 
+/* ---- under load ---- */
+
+static json_t *clients_json(int n, const struct bench_clients *r) {
+    return json_pack("{s:i, s:f, s:f, s:f, s:f, s:f, s:f, s:f, s:f}", "clients", n, "tps", r->tps,
+                     "first_median_s", r->first_median_s, "first_worst_s", r->first_worst_s,
+                     "interval_median_s", r->interval_median_s, "interval_p95_s", r->interval_p95_s,
+                     "late_median_s", r->late_median_s, "late_p95_s", r->late_p95_s, "late_first_s",
+                     r->late_first_s);
+}
+
+static void print_clients(int n, const struct bench_clients *r) {
+    printf("%2d clients %8.1f tokens/s   first token %6.0f ms, worst %6.0f ms   between tokens "
+           "%5.1f ms, p95 %5.1f ms\n",
+           n, r->tps, r->first_median_s * 1e3, r->first_worst_s * 1e3, r->interval_median_s * 1e3,
+           r->interval_p95_s * 1e3);
+    if (n_late)
+        printf("   while %d tokens are read: between tokens %5.1f ms, p95 %5.1f ms; its first "
+               "token %6.0f ms\n",
+               n_late, r->late_median_s * 1e3, r->late_p95_s * 1e3, r->late_first_s * 1e3);
+}
+
+static int bench_load(const char *path, struct err *e) {
+    json_t *all = as_json ? json_array() : NULL;
+    const char *at = clients;
+    int rc = 0;
+    while (rc == 0 && *at) {
+        char *end;
+        const long n = strtol(at, &end, 10);
+        if (end == at || n < 1 || n > BENCH_MAX_CLIENTS || (*end && *end != ',')) {
+            rc = err_set(e, ERR_USAGE, "--clients: found \"%s\"; numbers from 1 to %d are accepted",
+                         clients, BENCH_MAX_CLIENTS);
+            break;
+        }
+        at = *end ? end + 1 : end;
+        struct bench_clients r;
+        const struct bench_clients_opts o = {.n_clients = (int)n,
+                                             .n_prompt = opts.n_prefill == 512 ? 128
+                                                         : opts.n_prefill > 0  ? opts.n_prefill
+                                                                               : 1,
+                                             .n_predict = opts.n_decode > 0 ? opts.n_decode : 64,
+                                             .n_late = n_late,
+                                             .n_threads = opts.n_threads,
+                                             .n_batch = opts.n_batch,
+                                             .kv_type = opts.kv_type,
+                                             .stop = &cli_interrupted};
+        rc = bench_clients_run(path, &o, &r, e);
+        if (rc == 0 && all) json_array_append_new(all, clients_json((int)n, &r));
+        if (rc == 0 && !all) print_clients((int)n, &r);
+    }
+    if (rc == 0 && all)
+        cli_print_json(all);
+    else
+        json_decref(all);
+    return rc;
+}
+
+static int bench_load_of(const char *name, struct err *e) {
+    struct cli_model m;
+    int rc = cli_model_open(&m, name, e);
+    if (rc == 0) rc = bench_load(m.r.path, e);
+    cli_model_close(&m);
+    return rc;
+}
+
 int cmd_bench(int argc, char **argv, struct err *e) {
     const char *args[CLI_MAX_ARGS];
     int n_args;
@@ -124,6 +196,7 @@ int cmd_bench(int argc, char **argv, struct err *e) {
     if (opts.n_prefill == 0 && opts.n_decode == 0)
         return err_set(e, ERR_USAGE, "bench: --pp 0 and --tg 0 leave nothing to measure");
     if (choose_kv(e) != 0) return -1;
+    if (clients) return bench_load_of(args[0], e);
     struct progress p;
     struct bench_result r;
     struct cli_model m;

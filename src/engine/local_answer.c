@@ -269,7 +269,8 @@ static void add_stats(struct gen_stats *all, const struct gen_stats *st) {
 }
 
 static enum gen_why why_of(const struct choice *c, const struct decode_stats *st) {
-    const bool cut = st->why == DECODE_CANCELLED && !c->t->job.stop; /* after the one call */
+    const bool cut =
+        st->why == DECODE_CANCELLED && !sched_stopped(&c->t->job); /* after the one call */
     if (c->n_call > 0 && (st->why == DECODE_STOP || cut)) return GEN_CALLS;
     return st->why == DECODE_STOP     ? GEN_STOP
            : st->why == DECODE_LENGTH ? GEN_LENGTH

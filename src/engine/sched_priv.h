@@ -73,7 +73,6 @@ struct scheduler {
     int n_fed, n_row, n_out, n_prompt_row;
 };
 
-bool sched_stopped(const struct sched_job *j);
 bool sched_paused(const struct sched_job *j);
 
 /* A choice of j is complete, and maybe the job. */

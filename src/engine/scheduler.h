@@ -74,6 +74,8 @@ void sched_submit(struct scheduler *s, struct sched_job *j);
 void sched_cancel(struct scheduler *s, struct sched_job *j); /* not after done */
 void sched_pause(struct scheduler *s, struct sched_job *j, bool paused);
 
+bool sched_stopped(const struct sched_job *j); /* was it cancelled, or has it failed? */
+
 struct sched_load {
     int n_running, n_waiting; /* sequences and texts in the batch; jobs that have not begun */
     uint64_t kv_bytes;        /* of pages in use, those of the prefix cache included */
