@@ -5,6 +5,7 @@
 
 #include "engine/local.h"
 #include "engine/memory.h"
+#include "engine/prompt.h"
 #include "engine/speculate.h"
 
 enum { DEFAULT_PARALLEL = 4, LEAST_CTX = 2048, CTX_STEP = 256 };
@@ -107,9 +108,7 @@ static int check_total(const struct local *g, const char *path, const struct gen
 }
 
 static void describe(struct local *g, const struct engine_opts *o) {
-    struct err none;
-    const struct chat_template *t = engine_template(g->engine, &none);
-    const struct chat_caps caps = t ? chat_template_caps(t) : (struct chat_caps){0};
+    const struct chat_caps caps = prompt_caps(g->engine);
     struct memory_need need, draft = {0};
     const struct model *m = engine_model(g->engine);
     const bool reduced = g->base.info.ctx_reduced;
@@ -143,6 +142,7 @@ static int list_control(struct local *g, struct err *e) {
 
 int local_open(struct local *g, const char *path, const struct gen_opts *o, struct err *e) {
     struct engine_opts eo = o->engine;
+    if (o->renderer) eo.renderer = o->renderer;
     if (eo.n_parallel == 0) eo.n_parallel = DEFAULT_PARALLEL;
     if (o->parser && !(g->parser = strdup(o->parser))) return err_nomem(e, path);
     if (open_engine(g, path, o, &eo, e) != 0 || open_draft(g, o, e) != 0) return -1;

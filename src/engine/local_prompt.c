@@ -143,19 +143,17 @@ static int chat_prompt(struct local *g, struct task *t, struct err *e) {
     return rc == 0 ? fit(g, t, n_whole, e) : -1;
 }
 
-/* A text: as it is, or what the template makes of it as the user's message. */
+/* A text: raw, or what the template makes of it as the user's message. */
 static int text_prompt(struct local *g, struct task *t, struct err *e) {
     const struct gen_request *q = &t->q;
-    struct err none;
     for (int i = 0; i < q->n_token; i++)
         ids_push(&t->prompt, q->token[i]);
     if (t->prompt.failed) return err_nomem(e, "prompt");
     if (!q->prompt.p && !q->suffix.p) return fit(g, t, t->prompt.n, e);
-    if (!q->raw && local_template(g, t, &none)) return chat_prompt(g, t, e);
-    if (q->suffix.p)
-        return err_set(e, ERR_UNSUPPORTED, "key \"suffix\": this model does not fill in gaps");
-    if (q->system.p && q->system.n)
-        return err_set(e, ERR_UNSUPPORTED, "key \"system\": this model has no chat template");
+    if (!q->raw) return chat_prompt(g, t, e);
+    if (q->suffix.n > 0 || q->system.n > 0)
+        return err_set(e, ERR_UNSUPPORTED, "key \"%s\": a raw prompt has none",
+                       q->suffix.n > 0 ? "suffix" : "system");
     if (prompt_encode(engine_vocab(g->engine), q->prompt, &t->prompt, e) != 0) return -1;
     return fit(g, t, t->prompt.n, e);
 }
