@@ -3,6 +3,7 @@
 #include "support.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -180,6 +181,51 @@ static void long_answers_stay_bounded(void **state) {
     read_all(early, "]]]");
     assert_true(accept_done(early));
     accept_free(a), accept_free(early), grammar_free(g);
+}
+
+/* ---- threads ---- */
+
+static const struct grammar *shared_grammar;
+static struct tokens shared_tokens;
+
+/* Answers of its own with what all learn of one grammar. */
+static void *walker(void *arg) {
+    struct err e = {0};
+    struct rng r;
+    uint32_t *mask = calloc((size_t)shared_tokens.n / 32 + 1, sizeof *mask);
+    long ok = 1;
+    rng_seed(&r, (uint64_t)(intptr_t)arg);
+    for (int i = 0; i < 6 && ok; i++) {
+        struct acceptor *a = accept_new(shared_grammar, &e);
+        for (int k = 0; k < 40 && ok; k++) {
+            ok = accept_mask(a, shared_tokens.gv, mask, &e) > 0;
+            int32_t id = (int32_t)(rng_unit(&r) * shared_tokens.n);
+            while (!in_mask(mask, id))
+                id = (id + 1) % shared_tokens.n;
+            ok = ok && accept_token(a, shared_tokens.gv, id, &e) == 1;
+            if (vocab_is_eog(shared_tokens.v, id)) break;
+        }
+        accept_free(a);
+    }
+    free(mask);
+    return (void *)(intptr_t)ok;
+}
+
+static void threads_share_a_grammar(void **state) {
+    (void)state;
+    pthread_t t[4];
+    struct grammar *g = format_of("\"json\"");
+    tokens_open(&shared_tokens, "models/llama32.gguf", 0);
+    shared_grammar = g;
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(pthread_create(&t[i], NULL, walker, (void *)(intptr_t)(i + 1)), 0);
+    for (int i = 0; i < 4; i++) {
+        void *ok;
+        pthread_join(t[i], &ok);
+        assert_true((intptr_t)ok == 1);
+    }
+    tokens_close(&shared_tokens);
+    grammar_free(g);
 }
 
 static void end_tokens_come_at_the_end(void **state) {
@@ -391,8 +437,8 @@ static void what_it_costs(void **state) {
     (void)state;
     struct tokens t;
     double tree[5], cold[5], warm[5];
-    if (SANITIZED || !golden_is_full()) skip();
-    tokens_open(&t, "vocab/ggml-vocab-llama-bpe.gguf", 0);
+    tokens_open(&t, golden_is_full() ? "vocab/ggml-vocab-llama-bpe.gguf" : "models/llama32.gguf",
+                0);
     struct err e = {0};
     for (int i = 0; i < 5; i++) {
         double from = cpu_ms();
@@ -403,7 +449,7 @@ static void what_it_costs(void **state) {
         struct acceptor *a = accept_new(g, &e);
         read_all(a, "{\"name\": \"a");
         from = cpu_ms();
-        assert_true(accept_mask(a, t.gv, t.mask, &e) > 100000);
+        assert_true(accept_mask(a, t.gv, t.mask, &e) > t.n / 2);
         cold[i] = cpu_ms() - from;
         from = cpu_ms();
         for (int k = 0; k < 100; k++)
@@ -414,7 +460,110 @@ static void what_it_costs(void **state) {
     qsort(tree, 5, sizeof *tree, int_order), qsort(cold, 5, sizeof *cold, int_order);
     qsort(warm, 5, sizeof *warm, int_order);
     print_message("tree %.1f ms, mask %.3f ms, remembered %.4f ms\n", tree[0], cold[0], warm[0]);
-    assert_true(tree[0] < 150 && cold[0] < 5 && warm[0] < 0.1);
+    if (!SANITIZED) assert_true(tree[0] < 150 && cold[0] < 5 && warm[0] < 0.1);
+    tokens_close(&t);
+}
+
+/* An answer as a model would give it that knows the form: the next token stands out of the noise.
+ * Processor time of each token beyond sampling without a grammar, asking and with masks only. */
+struct cost {
+    double sum, worst;
+    int n;
+};
+
+static void cost_add(struct cost *c, double ms) {
+    c->sum += ms, c->n++;
+    if (ms > c->worst) c->worst = ms;
+}
+
+static const struct {
+    const char *name, *format, *answer;
+} sessions[] = {
+    {"person", PERSON, "{\"name\": \"Ada Lovelace\", \"age\": 36, \"tags\": [\"caf\u00e9\"]}"},
+    {"json", "\"json\"",
+     "{\n  \"title\": \"A long walk\",\n  \"steps\": [1, 2.5, {\"to\": \"the sea, and back "
+     "again\"}],\n"
+     "  \"done\": false\n}"},
+    {"text",
+     "{\"type\":\"object\",\"properties\":{\"t\":{\"type\":\"string\"}},\"required\":[\"t\"]}",
+     "{\"t\": \"The engine reads weights once for a token; what it does beside that must be small, "
+     "or people notice. So the masks are remembered, and few tokens are asked for.\"}"},
+    {"text of 500",
+     "{\"type\":\"object\",\"properties\":{\"t\":{\"type\":\"string\",\"maxLength\":500}},"
+     "\"required\":[\"t\"]}",
+     "{\"t\": \"The engine reads weights once for a token; what it does beside that must be small, "
+     "or people notice. So the masks are remembered, and few tokens are asked for.\"}"},
+    {"typed",
+     "{\"type\":\"object\",\"properties\":{\"id\":{\"type\":\"string\",\"format\":\"uuid\"},"
+     "\"at\":{\"type\":\"string\",\"format\":\"date-time\"},\"n\":{\"type\":\"integer\","
+     "\"minimum\":1,\"maximum\":999},\"mail\":{\"type\":\"string\",\"format\":\"email\"},"
+     "\"kind\":{\"enum\":[\"alpha\",\"beta\",\"gamma\"]}},\"required\":[\"id\",\"at\",\"n\","
+     "\"mail\",\"kind\"],\"additionalProperties\":false}",
+     "{\"id\": \"123e4567-e89b-12d3-a456-426614174000\", \"at\": \"2024-02-29T12:30:00Z\", \"n\": "
+     "42, "
+     "\"mail\": \"someone@example.org\", \"kind\": \"gamma\"}"},
+};
+
+static void run_session(struct tokens *t, int which, const float *noise, struct cost *ask,
+                        struct cost *masked) {
+    struct err e = {0};
+    struct ids ids = {0};
+    struct grammar *g[2] = {format_of(sessions[which].format), format_of(sessions[which].format)};
+    struct acceptor *a[2] = {accept_new(g[0], &e), accept_new(g[1], &e)};
+    struct sampler_opts o = sampler_defaults();
+    o.seed = 1;
+    struct sampler *s[3] = {sampler_new(&o, t->n, &e), sampler_new(&o, t->n, &e),
+                            sampler_new(&o, t->n, &e)};
+    float *logits = malloc((size_t)t->n * sizeof *logits);
+    assert_int_equal(
+        tok_encode(t->v, str_of(sessions[which].answer), (struct tok_opts){0}, &ids, &e), 0);
+    memcpy(logits, noise, (size_t)t->n * sizeof *logits);
+    for (size_t i = 0; i < ids.n; i++) {
+        int32_t id;
+        logits[ids.v[i]] += 20;
+        const double t0 = cpu_ms();
+        sampler_choose(s[0], logits);
+        const double plain = cpu_ms() - t0, t1 = cpu_ms();
+        assert_int_equal(sampler_choose_constrained(s[1], logits, a[0], t->gv, t->mask, &id, &e),
+                         1);
+        assert_int_equal(accept_token(a[0], t->gv, ids.v[i], &e), 1);
+        cost_add(ask, cpu_ms() - t1 - plain);
+        assert_int_equal(id, ids.v[i]);
+        const double t2 = cpu_ms();
+        assert_true(accept_mask(a[1], t->gv, t->mask, &e) > 0);
+        assert_int_equal(sampler_choose_masked(s[2], logits, t->mask), id);
+        assert_int_equal(accept_token(a[1], t->gv, ids.v[i], &e), 1);
+        cost_add(masked, cpu_ms() - t2 - plain);
+        logits[ids.v[i]] -= 20;
+    }
+    for (int k = 0; k < 3; k++)
+        sampler_free(s[k]);
+    for (int k = 0; k < 2; k++)
+        accept_free(a[k]), grammar_free(g[k]);
+    ids_fini(&ids);
+    free(logits);
+}
+
+static void what_sessions_cost(void **state) {
+    (void)state;
+    struct tokens t;
+    struct rng r;
+    rng_seed(&r, 2);
+    tokens_open(&t, golden_is_full() ? "vocab/ggml-vocab-llama-bpe.gguf" : "models/llama32.gguf",
+                0);
+    float *noise = malloc((size_t)t.n * sizeof *noise);
+    for (int i = 0; i < t.n; i++)
+        noise[i] = (float)(rng_unit(&r) + rng_unit(&r) + rng_unit(&r) + rng_unit(&r)) * 4;
+    for (int i = 0; i < (int)(sizeof sessions / sizeof *sessions); i++) {
+        struct cost ask = {0}, masked = {0};
+        run_session(&t, i, noise, &ask, &masked);
+        print_message(
+            "%-12s %3d tokens: asking %.3f ms, at most %.2f; masks %.3f ms, at most %.2f\n",
+            sessions[i].name, ask.n, ask.sum / ask.n, ask.worst, masked.sum / masked.n,
+            masked.worst);
+        if (!SANITIZED) assert_true(ask.sum / ask.n < 1 && masked.sum / masked.n < 4);
+    }
+    free(noise);
     tokens_close(&t);
 }
 
@@ -423,12 +572,14 @@ int main(void) {
         cmocka_unit_test(masks_say_what_bytes_say),
         cmocka_unit_test(copies_go_their_own_way),
         cmocka_unit_test(long_answers_stay_bounded),
+        cmocka_unit_test(threads_share_a_grammar),
         cmocka_unit_test(end_tokens_come_at_the_end),
         cmocka_unit_test(a_mask_bans_before_all_stages),
         cmocka_unit_test(no_token_is_said),
         cmocka_unit_test(answers_end_and_are_json),
         cmocka_unit_test(formats),
         cmocka_unit_test(what_it_costs),
+        cmocka_unit_test(what_sessions_cost),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,7 +21,7 @@ int sampler_choose_constrained(struct sampler *s, const float *logits, struct ac
                                struct err *e) {
     struct err limit = {0};
     struct asked q = {a, gv, &limit};
-    *id = accept_mask_known(a, gv) ? -1 : sampler_choose_asking(s, logits, allows, &q);
+    *id = accept_mask_is_cheap(a, gv) ? -1 : sampler_choose_asking(s, logits, allows, &q);
     if (*id >= 0) return 1;
     if (limit.code) {
         if (e) *e = limit;

@@ -186,11 +186,16 @@ static void mask_logits(float *to, const float *from, int n, const uint32_t *all
     for (int i = 0; i < n; i += 32) {
         const uint32_t bits = allowed[i / 32];
         const int end = n - i < 32 ? n : i + 32;
-        if (bits == UINT32_MAX)
+        if (bits == UINT32_MAX) {
             memcpy(to + i, from + i, (size_t)(end - i) * sizeof *to);
-        else
-            for (int j = i; j < end; j++)
-                to[j] = bits >> (j - i) & 1 ? from[j] : -INFINITY;
+            continue;
+        }
+        for (int j = i; j < end; j++)
+            to[j] = -INFINITY;
+        for (uint32_t left = bits; left; left &= left - 1) {
+            const int j = i + __builtin_ctz(left);
+            if (j < end) to[j] = from[j];
+        }
     }
 }
 

@@ -127,36 +127,40 @@ static void allow(uint32_t *bits, int32_t id) {
     bits[id / 32] |= 1u << id % 32;
 }
 
-/* The others with a token's text; how many. */
-static int allow_twins(const struct grammar_vocab *gv, uint32_t *bits, int32_t id) {
-    int n = 0;
-    while ((id = gv->twin[id]) >= 0)
-        allow(bits, id), n++;
-    return n;
+/* The tokens of the nodes from..to, which all may come; how many. */
+static int allow_nodes(const struct grammar_vocab *gv, uint32_t *bits, int from, int to) {
+    for (int k = gv->first[from]; k < gv->first[to]; k++)
+        allow(bits, gv->order[k]);
+    return gv->first[to] - gv->first[from];
 }
 
-/* DFA_FULL or how many.  Whether a node has a token is as good as random: no branch asks for it. */
+/* Whatever is below node i may come: no need to look. */
+static bool takes_all(struct dfa *d, int32_t state, const struct grammar_vocab *gv, int i) {
+    enum { WORTH = 24 };
+    return gv->skip[i] - i > WORTH && dfa_takes(d, state, gv->below[i], gv->height[i]);
+}
+
+/* DFA_FULL or how many.  Nodes that may come lie in runs between those that may not, and only runs
+ * are turned into bits: whether a node has a token is as good as random to a branch. */
 static int walk(struct dfa *d, int32_t from, const struct grammar_vocab *gv, uint32_t *bits) {
     int32_t state[VOCAB_TREE_MAX_TEXT + 1] = {from};
-    int n = 0;
-    for (int i = 0; i < gv->n_node;) {
+    const bool whole = !d->state[from].part.need; /* the groups of bytes are those of characters */
+    int n = 0, run = 0, i = 0;
+    while (i < gv->n_node) {
         const int level = gv->level[i];
         const int32_t to = dfa_step(d, state[level], gv->byte[i]);
-        if (to < 0) {
-            if (to == DFA_FULL) return DFA_FULL;
-            i = gv->skip[i];
+        if (to >= 0) {
+            state[level + 1] = to;
+            i = whole && takes_all(d, to, gv, i) ? gv->skip[i] : i + 1;
             continue;
         }
-        state[level + 1] = to;
-        const int32_t token = gv->token[i++];
-        const uint32_t has = token >= 0,
-                       id = has ? (uint32_t)token & ~(uint32_t)VOCAB_TREE_TWIN : 0;
-        bits[id / 32] |= has << id % 32;
-        n += (int)has;
-        if (token >= VOCAB_TREE_TWIN) n += allow_twins(gv, bits, (int32_t)id);
+        if (to == DFA_FULL) return DFA_FULL;
+        n += allow_nodes(gv, bits, run, i);
+        run = i = gv->skip[i];
     }
-    for (int i = 0; d->state[from].done && i < gv->n_end; i++, n++)
-        allow(bits, gv->end[i]);
+    n += allow_nodes(gv, bits, run, i);
+    for (int k = 0; d->state[from].done && k < gv->n_end; k++, n++)
+        allow(bits, gv->end[k]);
     return n;
 }
 
@@ -222,9 +226,15 @@ int accept_mask(struct acceptor *a, const struct grammar_vocab *gv, uint32_t *al
     return n == DFA_FULL ? too_much(e) : n;
 }
 
-bool accept_mask_known(const struct acceptor *a, const struct grammar_vocab *gv) {
-    pthread_mutex_lock(&a->dfa->lock);
-    const bool known = a->dfa->mask_of == gv->serial && a->dfa->state[a->state].mask >= 0;
-    pthread_mutex_unlock(&a->dfa->lock);
-    return known;
+bool accept_mask_is_cheap(struct acceptor *a, const struct grammar_vocab *gv) {
+    enum { FEW = 32 };
+    struct dfa *d = a->dfa;
+    int n = 0;
+    pthread_mutex_lock(&d->lock);
+    dfa_begin(d);
+    const bool known = d->mask_of == gv->serial && d->state[a->state].mask >= 0;
+    for (int b = ' '; b < 0x7f && !known && n < FEW; b++)
+        n += dfa_step(d, a->state, (uint8_t)b) != DFA_DEAD;
+    pthread_mutex_unlock(&d->lock);
+    return known || n < FEW;
 }

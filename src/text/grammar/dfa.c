@@ -7,8 +7,9 @@
 #include "base/hash.h"
 #include "base/utf8.h"
 #include "text/grammar/accept_priv.h"
+#include "text/grammar/vocab_tree.h"
 
-enum { TABLE_MIN = 256, N_SEEN = 2 * ACCEPT_MAX_ITEMS };
+enum { TABLE_MIN = 256 };
 
 static uint32_t pair_hash(struct dfa_pair p) {
     uint64_t h = ((uint64_t)(uint32_t)p.node << 32 | (uint32_t)p.frame) * 0x9e3779b97f4a7c15u;
@@ -143,10 +144,11 @@ static int32_t state_of(struct dfa *d, struct dfa_partial part) {
 
 static void visit(struct dfa *d, int32_t node, int32_t frame) {
     const struct dfa_pair p = {node, frame};
-    uint32_t i = pair_hash(p) % N_SEEN;
-    for (; d->stamp[i] == d->now; i = (i + 1) % N_SEEN)
+    const uint32_t n = 2 * (uint32_t)d->most;
+    uint32_t i = pair_hash(p) % n;
+    for (; d->stamp[i] == d->now; i = (i + 1) % n)
         if (pair_eq(d->seen[i], p)) return;
-    if (d->n_seen == ACCEPT_MAX_ITEMS || ++d->work > DFA_MAX_WORK) {
+    if (d->n_seen == d->most || ++d->work > DFA_MAX_WORK) {
         d->full = true;
         return;
     }
@@ -188,7 +190,7 @@ static void step_begin(struct dfa *d) {
     d->n_out = d->n_todo = d->n_seen = 0;
     d->out_done = d->full = false;
     if (++d->now == 0) {
-        memset(d->stamp, 0, N_SEEN * sizeof *d->stamp);
+        memset(d->stamp, 0, 2 * (size_t)d->most * sizeof *d->stamp);
         d->now = 1;
     }
 }
@@ -266,6 +268,60 @@ int32_t dfa_start(struct dfa *d) {
     return d->full ? DFA_FULL : state_of(d, (struct dfa_partial){0});
 }
 
+/* ---- any text of some bytes ---- */
+
+/* From inside a character, whatever its bytes are, to `end`. */
+static bool comes_to(struct dfa *d, int32_t at, int32_t end) {
+    if (at < 0 || d->state[at].part.cp != DFA_ANY) return false;
+    while (at >= 0 && d->state[at].part.need)
+        at = dfa_step(d, at, 0x80);
+    return at == end;
+}
+
+/* Every character beyond ASCII leads from s to `end`. */
+static bool all_text_comes_to(struct dfa *d, int32_t s, int32_t end) {
+    static const uint8_t special[][3] = {
+        {0xe0, 0xa0, 0xbf}, {0xed, 0x80, 0x9f}, {0xf0, 0x90, 0xbf}, {0xf4, 0x80, 0x8f}};
+    for (int b = 0xc2; b < 0xf5; b++) {
+        const int32_t at = dfa_step(d, s, (uint8_t)b);
+        const uint8_t *sp = NULL;
+        for (int k = 0; k < 4; k++)
+            if (special[k][0] == b) sp = special[k];
+        if (at < 0 || (!sp && !comes_to(d, at, end))) return false;
+        for (int c = sp ? sp[1] : 1; sp && c <= sp[2]; c++)
+            if (!comes_to(d, dfa_step(d, at, (uint8_t)c), end)) return false;
+    }
+    return true;
+}
+
+static void find_groups(struct dfa *d, int32_t s) {
+    static const char samples[] = {'a', '0', 'A'}; /* where none goes on nothing much does */
+    uint32_t groups = 0;
+    int32_t ahead = DFA_DEAD;
+    for (int i = 0; i < 3 && ahead < 0; i++)
+        ahead = dfa_step(d, s, (uint8_t)samples[i]);
+    if (ahead >= 0) {
+        groups = ~(1u << VOCAB_TREE_TEXT | 1u << VOCAB_TREE_BROKEN);
+        for (int b = 0; b < 0x80; b++)
+            if (dfa_step(d, s, (uint8_t)b) != ahead)
+                groups &= ~(1u << vocab_tree_group((uint8_t)b));
+        if (groups && all_text_comes_to(d, s, ahead)) groups |= 1u << VOCAB_TREE_TEXT;
+    }
+    d->state[s].groups = groups, d->state[s].ahead = ahead, d->state[s].groups_known = true;
+}
+
+bool dfa_takes(struct dfa *d, int32_t state, uint32_t groups, int n) {
+    enum { FAR = 32 }; /* states ahead that are looked at */
+    for (int i = 0; i < n; i++) {
+        if (d->state[state].part.need || i == FAR) return false;
+        if (!d->state[state].groups_known) find_groups(d, state);
+        if (groups & ~d->state[state].groups) return false;
+        if (d->state[state].ahead == state) return true;
+        state = d->state[state].ahead;
+    }
+    return true;
+}
+
 /* ---- forgetting ---- */
 
 /* Frames that some state stands on, moved together.  A frame is younger than the one below it, so
@@ -300,7 +356,7 @@ static void states_collect(struct dfa *d, int32_t *to) {
         if (to[s] < 0) continue;
         struct dfa_state st = d->state[s];
         memmove(d->item + n_item, d->item + st.first, (size_t)st.n * sizeof *d->item);
-        st.first = n_item, st.mask = -1;
+        st.first = n_item, st.mask = -1, st.groups_known = false;
         n_item += st.n;
         d->state[n] = st;
         to[s] = n++;
@@ -369,7 +425,6 @@ static void classes(struct dfa *d) {
 
 struct dfa *dfa_new(const struct grammar *g, struct err *e) {
     struct dfa *d = calloc(1, sizeof *d);
-    const size_t n = ACCEPT_MAX_ITEMS;
     if (!d) goto nomem;
     if (pthread_mutex_init(&d->lock, NULL) != 0) {
         free(d);
@@ -377,8 +432,10 @@ struct dfa *dfa_new(const struct grammar *g, struct err *e) {
         goto nomem;
     }
     d->g = g, d->soft_bytes = DFA_SOFT_BYTES, d->soft_frames = DFA_SOFT_FRAMES;
+    d->most = g->n_node < ACCEPT_MAX_ITEMS / 16 ? 1024 + 15 * g->n_node : ACCEPT_MAX_ITEMS;
+    const size_t n = (size_t)d->most;
     d->todo = malloc(n * sizeof *d->todo), d->out = malloc(n * sizeof *d->out);
-    d->seen = malloc(N_SEEN * sizeof *d->seen), d->stamp = calloc(N_SEEN, sizeof *d->stamp);
+    d->seen = malloc(2 * n * sizeof *d->seen), d->stamp = calloc(2 * n, sizeof *d->stamp);
     if (!d->todo || !d->out || !d->seen || !d->stamp) goto nomem;
     classes(d);
     return d;

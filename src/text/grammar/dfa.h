@@ -40,8 +40,10 @@ struct dfa_state {
     uint32_t hash;
     int32_t first, n; /* positions, in item[], ascending */
     int32_t mask;     /* remembered, or -1 */
+    uint32_t groups;  /* of bytes (vocab_tree.h) that all lead to `ahead` */
+    int32_t ahead;
     struct dfa_partial part;
-    bool done; /* the answer may end here */
+    bool done, groups_known; /* done: the answer may end here */
 };
 
 /* Tokens allowed in a state. */
@@ -71,6 +73,7 @@ struct dfa {
     uint32_t *stamp, now;
     struct dfa_pair *todo, *out;
     int n_todo, n_seen, n_out;
+    int most;            /* positions at a time: ACCEPT_MAX_ITEMS, less for a small grammar */
     bool out_done, full; /* full: a limit was met in this step */
     int work;            /* positions visited since dfa_begin */
     struct dfa_mask *mask;
@@ -89,6 +92,9 @@ void dfa_begin(struct dfa *d);
 int32_t dfa_start(struct dfa *d);
 /* Where byte b leads, computed now; also DFA_DEAD (it may not follow) and DFA_FULL. */
 int32_t dfa_make_step(struct dfa *d, int32_t state, uint8_t b);
+
+/* Any text of at most n bytes (those beyond ASCII as characters) out of these groups may come. */
+bool dfa_takes(struct dfa *d, int32_t state, uint32_t groups, int n);
 
 static inline int32_t dfa_step(struct dfa *d, int32_t state, uint8_t b) {
     const int32_t to = d->next[(size_t)state * (size_t)d->n_class + d->class[b]];

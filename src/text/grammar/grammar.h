@@ -111,8 +111,8 @@ int accept_allows(struct acceptor *a, const struct grammar_vocab *gv, int32_t id
 /* Read a token: as accept_byte, for all its bytes or none.  An end token where the answer may end:
  * 1, and nothing changes. */
 int accept_token(struct acceptor *a, const struct grammar_vocab *gv, int32_t id, struct err *e);
-/* accept_mask would only have to copy what it remembers. */
-bool accept_mask_known(const struct acceptor *a, const struct grammar_vocab *gv);
+/* accept_mask remembers it, or few bytes may come. */
+bool accept_mask_is_cheap(struct acceptor *a, const struct grammar_vocab *gv);
 
 /* ---- a client's format ---- */
 

@@ -89,7 +89,9 @@ static void chain_up(struct finish *f) {
         f->waiter[i] = f->before[i] = f->edge[i] = -1, f->reached[i] = f->empty[i] = false;
     for (int32_t i = 0; i < g->n_node; i++) {
         const struct grammar_node *nd = &g->node[i];
-        if (nd->next >= 0) f->link[i] = f->waiter[nd->next], f->waiter[nd->next] = i;
+        if (nd->next < 0)
+            continue; /* an end, or what is repeated {0,0} times: nobody comes there */
+        f->link[i] = f->waiter[nd->next], f->waiter[nd->next] = i;
         if (nd->kind == NODE_SPLIT) f->arg[i] = f->before[nd->arg], f->before[nd->arg] = i;
         if (nd->kind == NODE_CALL) f->out[i] = f->edge[nd->arg], f->edge[nd->arg] = i;
     }
@@ -115,7 +117,8 @@ static int drop_endless(struct finish *f, struct err *e) {
     }
     for (int32_t i = 0; i < g->n_node; i++) {
         struct grammar_node *nd = &g->node[i];
-        if (nd->kind != NODE_SPLIT || f->reached[nd->arg] == f->reached[nd->next]) continue;
+        if (nd->kind != NODE_SPLIT || nd->next < 0) continue;
+        if (f->reached[nd->arg] == f->reached[nd->next]) continue;
         if (f->reached[nd->arg]) nd->next = nd->arg;
         nd->kind = NODE_EMPTY;
     }

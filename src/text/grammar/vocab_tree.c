@@ -52,6 +52,36 @@ static int read_texts(struct grammar_vocab *gv, const struct vocab *v, struct er
     return all.failed ? err_nomem(e, "grammar") : 0;
 }
 
+int vocab_tree_group(uint8_t c) {
+    static const char single[] = "\"\\,:[]{}-.+/_ '*#<>()=;|\n"; /* 25 of them */
+    const char *at = c ? strchr(single, c) : NULL;
+    if (at) return (int)(at - single);
+    if (c >= '0' && c <= '9') return 25;
+    if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z')) return c < 'a' ? 26 : 27;
+    return c < 0x20 || c == 0x7f ? 30 : 31;
+}
+
+/* What the bytes of a text are, by groups; beyond ASCII that follows from those before alone (RFC
+ * 3629), so that texts with a common beginning agree on it. */
+static void text_groups(struct str s, uint8_t *group) {
+    int need = 0; /* bytes missing of a character; -1: broken */
+    uint8_t lo = 0x80, hi = 0xbf;
+    for (size_t i = 0; i < s.n; i++) {
+        const uint8_t c = (uint8_t)s.p[i];
+        if (need > 0 && c >= lo && c <= hi)
+            need--;
+        else if (need == 0 && c >= 0xc2 && c < 0xf5)
+            need = c < 0xe0 ? 1 : c < 0xf0 ? 2 : 3;
+        else if (need != 0 || c >= 0x80)
+            need = -1;
+        lo = need > 0 && c == 0xe0 ? 0xa0 : need > 0 && c == 0xf0 ? 0x90 : 0x80;
+        hi = need > 0 && c == 0xed ? 0x9f : need > 0 && c == 0xf4 ? 0x8f : 0xbf;
+        group[i] = (uint8_t)(need < 0    ? VOCAB_TREE_BROKEN
+                             : c >= 0x80 ? VOCAB_TREE_TEXT
+                                         : vocab_tree_group(c));
+    }
+}
+
 static size_t shared(const struct key *a, const struct key *b) {
     const size_t n = a->n < b->n ? a->n : b->n;
     size_t i = 0;
@@ -68,27 +98,40 @@ static size_t count_nodes(const struct key *k, int n) {
     return sum;
 }
 
+/* Up from open[from] to level `to`: nothing more comes below those nodes. */
+static void leave(struct grammar_vocab *gv, const int32_t *open, const uint8_t *group, int from,
+                  int to, int at) {
+    for (int level = from; level > to; level--) {
+        const int32_t node = open[level - 1];
+        gv->skip[node] = at;
+        if (level < 2) continue;
+        const int32_t up = open[level - 2];
+        gv->below[up] |= gv->below[node] | 1u << group[level - 1];
+        if (gv->height[node] >= gv->height[up]) gv->height[up] = gv->height[node] + 1;
+    }
+}
+
 /* Nodes of k[n]; open[level] is the node on the way down there. */
 static void fill(struct grammar_vocab *gv, const struct key *k, int n) {
     int32_t open[VOCAB_TREE_MAX_TEXT];
+    uint8_t group[VOCAB_TREE_MAX_TEXT];
     int level = 0, at = 0;
     for (int i = 0; i < n; i++) {
         const int same = i ? (int)shared(&k[i - 1], &k[i]) : 0;
-        while (level > same)
-            gv->skip[open[--level]] = at;
+        leave(gv, open, group, level, same, at);
+        level = same;
+        text_groups((struct str){k[i].p, k[i].n}, group);
         for (; level < (int)k[i].n; level++, at++) {
             open[level] = at;
             gv->byte[at] = (uint8_t)k[i].p[level];
             gv->level[at] = (uint16_t)level;
-            gv->token[at] = -1;
+            gv->first[at] = i, gv->below[at] = 0, gv->height[at] = 0;
         }
         if (level > gv->depth) gv->depth = level;
-        int32_t *token = &gv->token[open[level - 1]];
-        gv->twin[k[i].id] = *token < 0 ? -1 : *token & ~VOCAB_TREE_TWIN;
-        *token = *token < 0 ? k[i].id : k[i].id | VOCAB_TREE_TWIN;
+        gv->order[i] = k[i].id;
     }
-    while (level > 0)
-        gv->skip[open[--level]] = at;
+    leave(gv, open, group, level, 0, at);
+    gv->first[at] = n;
 }
 
 static int build(struct grammar_vocab *gv, struct key *k, struct err *e) {
@@ -103,8 +146,10 @@ static int build(struct grammar_vocab *gv, struct key *k, struct err *e) {
         return err_set(e, ERR_LIMIT, "grammar: the vocabulary's texts are too long");
     gv->n_node = (int)n_node;
     gv->byte = malloc(room * sizeof *gv->byte), gv->level = malloc(room * sizeof *gv->level);
-    gv->skip = malloc(room * sizeof *gv->skip), gv->token = malloc(room * sizeof *gv->token);
-    if (!gv->byte || !gv->level || !gv->skip || !gv->token) return err_nomem(e, "grammar");
+    gv->skip = malloc(room * sizeof *gv->skip), gv->first = malloc(room * sizeof *gv->first);
+    gv->below = malloc(room * sizeof *gv->below), gv->height = malloc(room * sizeof *gv->height);
+    if (!gv->byte || !gv->level || !gv->skip || !gv->first || !gv->below || !gv->height)
+        return err_nomem(e, "grammar");
     fill(gv, k, n);
     return 0;
 }
@@ -117,10 +162,10 @@ struct grammar_vocab *grammar_vocab_new(const struct vocab *v, int n_vocab, stru
     if (gv) {
         const size_t n = (size_t)n_vocab + 1;
         gv->n_vocab = n_vocab, gv->serial = ++serial;
-        gv->at = calloc(n, sizeof *gv->at), gv->twin = malloc(n * sizeof *gv->twin);
+        gv->at = calloc(n, sizeof *gv->at), gv->order = malloc(n * sizeof *gv->order);
         gv->end = malloc(n * sizeof *gv->end);
     }
-    if (!gv || !k || !gv->at || !gv->twin || !gv->end)
+    if (!gv || !k || !gv->at || !gv->order || !gv->end)
         err_nomem(e, "grammar");
     else if (read_texts(gv, v, e) == 0 && build(gv, k, e) == 0)
         rc = 0;
@@ -132,7 +177,9 @@ struct grammar_vocab *grammar_vocab_new(const struct vocab *v, int n_vocab, stru
 
 void grammar_vocab_free(struct grammar_vocab *gv) {
     if (!gv) return;
-    free(gv->byte), free(gv->level), free(gv->skip), free(gv->token), free(gv->twin);
+    free(gv->byte), free(gv->level), free(gv->skip), free(gv->first), free(gv->below),
+        free(gv->height);
+    free(gv->order);
     free(gv->at), free(gv->text), free(gv->end);
     free(gv);
 }
