@@ -236,6 +236,83 @@ static void preloaded(void **state) {
     stop();
 }
 
+/* ---- queue and deadlines ---- */
+
+#define ENDLESS                                                                                    \
+    "{\"model\": \"chat\", \"prompt\": \"a\", \"raw\": true, \"options\": {\"num_predict\": "      \
+    "100000, \"ignore_eos\": true}}"
+
+/* A stream that has begun. */
+static void begin_stream(struct wire *w) {
+    struct answer a = {0};
+    struct buf line = {0};
+    wire_open(w, &srv);
+    wire_ask(w, "POST", "/api/generate", NULL, ENDLESS);
+    assert_true(wire_head(w, &a, 20));
+    assert_int_equal(a.status, 200);
+    assert_int_equal(wire_line(w, &line, 20), 1);
+    answer_fini(&a), buf_fini(&line);
+}
+
+static int n_waiting(void) {
+    struct answer a;
+    ask(&srv, &a, "GET", "/metrics", NULL, NULL);
+    const char *at = strstr(a.body.p, "\ncria_requests_waiting");
+    const int n = at ? atoi(at + strcspn(at + 1, " ") + 1) : -1;
+    answer_fini(&a);
+    return n;
+}
+
+static void full_queue(void **state) {
+    (void)state;
+    const char *set[] = {models_set, "CRIA_MAX_QUEUE=1", "CRIA_NUM_PARALLEL=1", NULL};
+    struct wire running, waiting;
+    struct answer a;
+    serve_start(&srv, NULL, set);
+    begin_stream(&running);
+    wire_open(&waiting, &srv);
+    wire_ask(&waiting, "POST", "/api/generate", NULL, ENDLESS);
+    WAIT_UNTIL(n_waiting() == 1);
+    for (int i = 0; i < 3; i++) {
+        const int64_t t0 = os_now_ns();
+        ask(&srv, &a, "POST", i == 1 ? "/v1/completions" : "/api/generate", NULL,
+            i == 1 ? "{\"model\": \"chat\", \"prompt\": \"a\"}" : ENDLESS);
+        const int64_t took = os_now_ns() - t0;
+        assert_int_equal(a.status, 503);
+        assert_string_equal(answer_header(&a, "Retry-After"), "1");
+        assert_non_null(strstr(a.body.p, "server busy, please try again.  maximum pending requests "
+                                         "exceeded"));
+        if (took > 50 * MS && !SANITIZED) fail_msg("refused after %lld us", (long long)took / 1000);
+        answer_fini(&a);
+    }
+    wire_close(&running); /* the next one's turn */
+    WAIT_UNTIL(n_waiting() == 0);
+    wire_close(&waiting);
+    stop();
+}
+
+static void too_late(void **state) {
+    (void)state;
+    struct wire w;
+    struct buf line = {0};
+    struct answer a;
+    const char *set[] = {models_set, "CRIA_REQUEST_TIMEOUT=700ms", "CRIA_NUM_PARALLEL=1", NULL};
+    serve_start(&srv, NULL, set);
+    begin_stream(&w);
+    ask(&srv, &a, "POST", "/api/generate", NULL,
+        "{\"model\": \"chat\", \"prompt\": \"a\", \"raw\": true, \"stream\": false, \"options\": "
+        "{\"num_predict\": 100000, \"ignore_eos\": true}}");
+    assert_int_equal(a.status, 504);
+    assert_non_null(strstr(a.body.p, "took longer"));
+    answer_fini(&a);
+    bool error = false;
+    while (wire_line(&w, &line, 20) == 1)
+        error = strstr(line.p, "\"error\"") && strstr(line.p, "took longer");
+    assert_true(error);
+    buf_fini(&line), wire_close(&w);
+    stop();
+}
+
 /* ---- memory ---- */
 
 enum { LIMIT_MIB = 80, CLIENTS = 8, LOADS = 50 };
@@ -467,6 +544,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(ps_and_stop),      cmocka_unit_test(expires),
         cmocka_unit_test(killed),           cmocka_unit_test(replaced),
         cmocka_unit_test(preloaded),        cmocka_unit_test(many_loads_within_the_limit),
+        cmocka_unit_test(full_queue),       cmocka_unit_test(too_late),
         cmocka_unit_test(storm_of_clients), cmocka_unit_test(too_small_a_limit),
         cmocka_unit_test(tokens),           cmocka_unit_test(template),
         cmocka_unit_test(rerank),
