@@ -3,6 +3,7 @@
 #include "models_rig.h"
 #include "rewrite.h"
 #include "serve_rig.h"
+#include "server_rig.h"
 
 #include <dirent.h>
 #include <pthread.h>
@@ -234,6 +235,31 @@ static void preloaded(void **state) {
     start("OLLAMA_MODEL=chat");
     WAIT_UNTIL(n_loaded() == 1);
     stop();
+}
+
+/* The store has it not, a registry has. */
+static void preloaded_from_a_registry(void **state) {
+    (void)state;
+    struct server hub;
+    struct ran r;
+    char name[100], setting[130];
+    registry_start(&hub, shop.dir, "hub", "");
+    snprintf(name, sizeof name, "127.0.0.1:%d/me/chat:tiny", hub.port);
+    snprintf(setting, sizeof setting, "CRIA_MODEL=%s", name);
+    setenv("CRIA_MODELS", shop.root, 1);
+    setenv("HOME", shop.dir, 1);
+    assert_int_equal(RUN(r, "cp", "chat", name), 0);
+    ran_fini(&r);
+    if (RUN(r, "push", name) != 0) fail_msg("%s", r.err.p);
+    ran_fini(&r);
+    assert_int_equal(RUN(r, "rm", name), 0);
+    ran_fini(&r);
+    start(setting);
+    WAIT_UNTIL(n_loaded() == 1);
+    assert_int_equal(serve_lines(&srv, "preload", "success", 1), 1);
+    stop();
+    server_stop(&hub);
+    unsetenv("CRIA_MODELS");
 }
 
 /* ---- queue and deadlines ---- */
@@ -541,12 +567,19 @@ static void rerank(void **state) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ps_and_stop),      cmocka_unit_test(expires),
-        cmocka_unit_test(killed),           cmocka_unit_test(replaced),
-        cmocka_unit_test(preloaded),        cmocka_unit_test(many_loads_within_the_limit),
-        cmocka_unit_test(full_queue),       cmocka_unit_test(too_late),
-        cmocka_unit_test(storm_of_clients), cmocka_unit_test(too_small_a_limit),
-        cmocka_unit_test(tokens),           cmocka_unit_test(template),
+        cmocka_unit_test(ps_and_stop),
+        cmocka_unit_test(expires),
+        cmocka_unit_test(killed),
+        cmocka_unit_test(replaced),
+        cmocka_unit_test(preloaded),
+        cmocka_unit_test(preloaded_from_a_registry),
+        cmocka_unit_test(many_loads_within_the_limit),
+        cmocka_unit_test(full_queue),
+        cmocka_unit_test(too_late),
+        cmocka_unit_test(storm_of_clients),
+        cmocka_unit_test(too_small_a_limit),
+        cmocka_unit_test(tokens),
+        cmocka_unit_test(template),
         cmocka_unit_test(rerank),
     };
     if (argc > 1) cmocka_set_test_filter(argv[1]);

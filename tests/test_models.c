@@ -647,6 +647,19 @@ static void preload(void **state) {
     end();
 }
 
+static void new_settings(void **state) {
+    (void)state;
+    begin((struct models_opts){.max_loaded = 3});
+    use("a"), use("b");
+    struct models_opts o = {.store = shop.s, .max_loaded = 1, .keep_alive_ns = 30 * MS};
+    models_configure(m, &o);
+    usleep(60000);
+    assert_int_equal(fake_live(), 2); /* what is loaded stays as it was loaded */
+    use("c");
+    WAIT_UNTIL(fake_live() == 0); /* the others made room, c was loaded for 30 ms */
+    end();
+}
+
 static void more_than_planned(void **state) {
     (void)state;
     begin((struct models_opts){.max_bytes = 240 * MIB});
@@ -729,6 +742,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(unload),
         cmocka_unit_test(draining),
         cmocka_unit_test(preload),
+        cmocka_unit_test(new_settings),
         cmocka_unit_test(more_than_planned),
         cmocka_unit_test(storm_of_clients),
     };
