@@ -230,6 +230,48 @@ static void replaced(void **state) {
     stop();
 }
 
+/* A context that is smaller than the loaded one holds for the request that asks for it, and for no
+ * other. */
+static void smaller_contexts(void **state) {
+    (void)state;
+    char prompt[700] = "";
+    start("CRIA_KEEP_ALIVE=1h");
+    for (int i = 0; i < 100; i++)
+        strcat(prompt, "hello ");
+    for (int round = 0; round < 2; round++) {
+        json_t *j = ask_json(&srv, "POST", "/api/generate", 400,
+                             "{\"model\": \"chat\", \"prompt\": \"%s\", \"raw\": true, "
+                             "\"truncate\": false, \"options\": {\"num_ctx\": 64}}",
+                             prompt);
+        assert_non_null(strstr(json_string_value(json_object_get(j, "error")), "64"));
+        json_decref(j);
+        j = ask_json(
+            &srv, "POST", "/api/generate", 200,
+            "{\"model\": \"chat\", \"prompt\": \"hello\", \"raw\": true, \"stream\": false, "
+            "\"shift\": false, \"options\": {\"num_ctx\": 16, \"ignore_eos\": true}}");
+        assert_string_equal(json_string_value(json_object_get(j, "done_reason")), "length");
+        assert_true(json_integer_value(json_object_get(j, "eval_count")) <= 16);
+        json_decref(j);
+        j = ask_json(&srv, "POST", "/api/generate", 200,
+                     "{\"model\": \"chat\", \"prompt\": \"%s\", \"raw\": true, \"stream\": false, "
+                     "\"truncate\": false, \"options\": {\"num_predict\": 1}}",
+                     prompt);
+        assert_true(json_integer_value(json_object_get(j, "prompt_eval_count")) > 64);
+        json_decref(j);
+    }
+    json_t *j = ask_json(&srv, "POST", "/api/embed", 200,
+                         "{\"model\": \"chat\", \"input\": \"%s\", \"options\": {\"num_ctx\": 32}}",
+                         prompt);
+    assert_int_equal(json_integer_value(json_object_get(j, "prompt_eval_count")), 32);
+    json_decref(j);
+    json_decref(ask_json(&srv, "POST", "/api/embed", 400,
+                         "{\"model\": \"chat\", \"input\": \"%s\", \"truncate\": false, "
+                         "\"options\": {\"num_ctx\": 32}}",
+                         prompt));
+    assert_int_equal(serve_lines(&srv, "chat:latest", "loaded in", 1), 1);
+    stop();
+}
+
 static void preloaded(void **state) {
     (void)state;
     start("OLLAMA_MODEL=chat");
@@ -494,6 +536,8 @@ static void tokens(void **state) {
                          "{\"model\": \"chat\", \"tokens\": %s}", list);
     assert_non_null(strstr(json_string_value(json_object_get(k, "text")), "hello world"));
     free(list), json_decref(k), json_decref(j);
+    json_decref(ask_json(&srv, "POST", "/api/tokenize", 200,
+                         "{\"model\": \"chat\", \"text\": \"x\", \"options\": {\"num_ctx\": 64}}"));
     static const char *const bad[][2] = {
         {"/api/tokenize", "{\"model\": \"chat\"}"},
         {"/api/tokenize", "{\"text\": \"x\"}"},
@@ -571,6 +615,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(expires),
         cmocka_unit_test(killed),
         cmocka_unit_test(replaced),
+        cmocka_unit_test(smaller_contexts),
         cmocka_unit_test(preloaded),
         cmocka_unit_test(preloaded_from_a_registry),
         cmocka_unit_test(many_loads_within_the_limit),
