@@ -709,11 +709,11 @@ static void test_truncate(void **state) {
         assert_int_equal(tok_encode(engine_vocab(p.g), text, with, &ids, NULL), 0);
         assert_int_equal(tok_encode(engine_vocab(p.g), text, with, &cut, NULL), 0);
         assert_true(ids.n > 16);
-        assert_int_equal(embed_truncate(p.g, &cut), ids.n - 16);
+        assert_int_equal(embed_truncate(p.g, 0, &cut), ids.n - 16);
         assert_int_equal(cut.n, 16);
         assert_memory_equal(cut.v, ids.v, 15 * sizeof *ids.v);
         assert_int_equal(cut.v[15], ids.v[m == 0 ? ids.n - 1 : 15]);
-        assert_int_equal(embed_truncate(p.g, &cut), 0);
+        assert_int_equal(embed_truncate(p.g, 0, &cut), 0);
         ids_fini(&ids), ids_fini(&cut);
         close_model(&p);
     }

@@ -3,6 +3,7 @@
 #include "models_rig.h"
 #include "rewrite.h"
 #include "serve_rig.h"
+#include "server_rig.h"
 
 #include <dirent.h>
 #include <pthread.h>
@@ -229,10 +230,154 @@ static void replaced(void **state) {
     stop();
 }
 
+/* A context that is smaller than the loaded one holds for the request that asks for it, and for no
+ * other. */
+static void smaller_contexts(void **state) {
+    (void)state;
+    char prompt[700] = "";
+    start("CRIA_KEEP_ALIVE=1h");
+    for (int i = 0; i < 100; i++)
+        strcat(prompt, "hello ");
+    for (int round = 0; round < 2; round++) {
+        json_t *j = ask_json(&srv, "POST", "/api/generate", 400,
+                             "{\"model\": \"chat\", \"prompt\": \"%s\", \"raw\": true, "
+                             "\"truncate\": false, \"options\": {\"num_ctx\": 64}}",
+                             prompt);
+        assert_non_null(strstr(json_string_value(json_object_get(j, "error")), "64"));
+        json_decref(j);
+        j = ask_json(
+            &srv, "POST", "/api/generate", 200,
+            "{\"model\": \"chat\", \"prompt\": \"hello\", \"raw\": true, \"stream\": false, "
+            "\"shift\": false, \"options\": {\"num_ctx\": 16, \"ignore_eos\": true}}");
+        assert_string_equal(json_string_value(json_object_get(j, "done_reason")), "length");
+        assert_true(json_integer_value(json_object_get(j, "eval_count")) <= 16);
+        json_decref(j);
+        j = ask_json(&srv, "POST", "/api/generate", 200,
+                     "{\"model\": \"chat\", \"prompt\": \"%s\", \"raw\": true, \"stream\": false, "
+                     "\"truncate\": false, \"options\": {\"num_predict\": 1}}",
+                     prompt);
+        assert_true(json_integer_value(json_object_get(j, "prompt_eval_count")) > 64);
+        json_decref(j);
+    }
+    json_t *j = ask_json(&srv, "POST", "/api/embed", 200,
+                         "{\"model\": \"chat\", \"input\": \"%s\", \"options\": {\"num_ctx\": 32}}",
+                         prompt);
+    assert_int_equal(json_integer_value(json_object_get(j, "prompt_eval_count")), 32);
+    json_decref(j);
+    json_decref(ask_json(&srv, "POST", "/api/embed", 400,
+                         "{\"model\": \"chat\", \"input\": \"%s\", \"truncate\": false, "
+                         "\"options\": {\"num_ctx\": 32}}",
+                         prompt));
+    assert_int_equal(serve_lines(&srv, "chat:latest", "loaded in", 1), 1);
+    stop();
+}
+
 static void preloaded(void **state) {
     (void)state;
     start("OLLAMA_MODEL=chat");
     WAIT_UNTIL(n_loaded() == 1);
+    stop();
+}
+
+/* The store has it not, a registry has. */
+static void preloaded_from_a_registry(void **state) {
+    (void)state;
+    struct server hub;
+    struct ran r;
+    char name[100], setting[130];
+    registry_start(&hub, shop.dir, "hub", "");
+    snprintf(name, sizeof name, "127.0.0.1:%d/me/chat:tiny", hub.port);
+    snprintf(setting, sizeof setting, "CRIA_MODEL=%s", name);
+    setenv("CRIA_MODELS", shop.root, 1);
+    setenv("HOME", shop.dir, 1);
+    assert_int_equal(RUN(r, "cp", "chat", name), 0);
+    ran_fini(&r);
+    if (RUN(r, "push", name) != 0) fail_msg("%s", r.err.p);
+    ran_fini(&r);
+    assert_int_equal(RUN(r, "rm", name), 0);
+    ran_fini(&r);
+    start(setting);
+    WAIT_UNTIL(n_loaded() == 1);
+    assert_int_equal(serve_lines(&srv, "preload", "success", 1), 1);
+    stop();
+    server_stop(&hub);
+    unsetenv("CRIA_MODELS");
+}
+
+/* ---- queue and deadlines ---- */
+
+#define ENDLESS                                                                                    \
+    "{\"model\": \"chat\", \"prompt\": \"a\", \"raw\": true, \"options\": {\"num_predict\": "      \
+    "100000, \"ignore_eos\": true}}"
+
+/* A stream that has begun. */
+static void begin_stream(struct wire *w) {
+    struct answer a = {0};
+    struct buf line = {0};
+    wire_open(w, &srv);
+    wire_ask(w, "POST", "/api/generate", NULL, ENDLESS);
+    assert_true(wire_head(w, &a, 20));
+    assert_int_equal(a.status, 200);
+    assert_int_equal(wire_line(w, &line, 20), 1);
+    answer_fini(&a), buf_fini(&line);
+}
+
+static int n_waiting(void) {
+    struct answer a;
+    ask(&srv, &a, "GET", "/metrics", NULL, NULL);
+    const char *at = strstr(a.body.p, "\ncria_requests_waiting");
+    const int n = at ? atoi(at + strcspn(at + 1, " ") + 1) : -1;
+    answer_fini(&a);
+    return n;
+}
+
+static void full_queue(void **state) {
+    (void)state;
+    const char *set[] = {models_set, "CRIA_MAX_QUEUE=1", "CRIA_NUM_PARALLEL=1", NULL};
+    struct wire running, waiting;
+    struct answer a;
+    serve_start(&srv, NULL, set);
+    begin_stream(&running);
+    wire_open(&waiting, &srv);
+    wire_ask(&waiting, "POST", "/api/generate", NULL, ENDLESS);
+    WAIT_UNTIL(n_waiting() == 1);
+    for (int i = 0; i < 3; i++) {
+        const int64_t t0 = os_now_ns();
+        ask(&srv, &a, "POST", i == 1 ? "/v1/completions" : "/api/generate", NULL,
+            i == 1 ? "{\"model\": \"chat\", \"prompt\": \"a\"}" : ENDLESS);
+        const int64_t took = os_now_ns() - t0;
+        assert_int_equal(a.status, 503);
+        assert_string_equal(answer_header(&a, "Retry-After"), "1");
+        assert_non_null(strstr(a.body.p, "server busy, please try again.  maximum pending requests "
+                                         "exceeded"));
+        if (took > 50 * MS && !SANITIZED) fail_msg("refused after %lld us", (long long)took / 1000);
+        answer_fini(&a);
+    }
+    wire_close(&running); /* the next one's turn */
+    WAIT_UNTIL(n_waiting() == 0);
+    wire_close(&waiting);
+    stop();
+}
+
+static void too_late(void **state) {
+    (void)state;
+    struct wire w;
+    struct buf line = {0};
+    struct answer a;
+    const char *set[] = {models_set, "CRIA_REQUEST_TIMEOUT=700ms", "CRIA_NUM_PARALLEL=1", NULL};
+    serve_start(&srv, NULL, set);
+    begin_stream(&w);
+    ask(&srv, &a, "POST", "/api/generate", NULL,
+        "{\"model\": \"chat\", \"prompt\": \"a\", \"raw\": true, \"stream\": false, \"options\": "
+        "{\"num_predict\": 100000, \"ignore_eos\": true}}");
+    assert_int_equal(a.status, 504);
+    assert_non_null(strstr(a.body.p, "took longer"));
+    answer_fini(&a);
+    bool error = false;
+    while (wire_line(&w, &line, 20) == 1)
+        error = strstr(line.p, "\"error\"") && strstr(line.p, "took longer");
+    assert_true(error);
+    buf_fini(&line), wire_close(&w);
     stop();
 }
 
@@ -391,6 +536,8 @@ static void tokens(void **state) {
                          "{\"model\": \"chat\", \"tokens\": %s}", list);
     assert_non_null(strstr(json_string_value(json_object_get(k, "text")), "hello world"));
     free(list), json_decref(k), json_decref(j);
+    json_decref(ask_json(&srv, "POST", "/api/tokenize", 200,
+                         "{\"model\": \"chat\", \"text\": \"x\", \"options\": {\"num_ctx\": 64}}"));
     static const char *const bad[][2] = {
         {"/api/tokenize", "{\"model\": \"chat\"}"},
         {"/api/tokenize", "{\"text\": \"x\"}"},
@@ -464,11 +611,20 @@ static void rerank(void **state) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ps_and_stop),      cmocka_unit_test(expires),
-        cmocka_unit_test(killed),           cmocka_unit_test(replaced),
-        cmocka_unit_test(preloaded),        cmocka_unit_test(many_loads_within_the_limit),
-        cmocka_unit_test(storm_of_clients), cmocka_unit_test(too_small_a_limit),
-        cmocka_unit_test(tokens),           cmocka_unit_test(template),
+        cmocka_unit_test(ps_and_stop),
+        cmocka_unit_test(expires),
+        cmocka_unit_test(killed),
+        cmocka_unit_test(replaced),
+        cmocka_unit_test(smaller_contexts),
+        cmocka_unit_test(preloaded),
+        cmocka_unit_test(preloaded_from_a_registry),
+        cmocka_unit_test(many_loads_within_the_limit),
+        cmocka_unit_test(full_queue),
+        cmocka_unit_test(too_late),
+        cmocka_unit_test(storm_of_clients),
+        cmocka_unit_test(too_small_a_limit),
+        cmocka_unit_test(tokens),
+        cmocka_unit_test(template),
         cmocka_unit_test(rerank),
     };
     if (argc > 1) cmocka_set_test_filter(argv[1]);

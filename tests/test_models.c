@@ -353,6 +353,16 @@ static void what_cannot_fit(void **state) {
     wait_told(&big, 2);
     assert_int_equal(big.e.code, ERR_LIMIT);
     done(&big);
+    big.w.key.num_ctx = 1000; /* where only that fits, it is what there is */
+    get(&big);
+    assert_int_equal(gen_info(big.w.at->gen)->n_ctx, 2816);
+    done(&big);
+    big.w.key.num_ctx = 3000; /* 300 + 30 */
+    get(&big);
+    assert_int_equal(gen_info(big.w.at->gen)->n_ctx, 3000);
+    done(&big);
+    end();
+    begin((struct models_opts){.max_bytes = 330 * MIB});
     /* A context of the settings is a wish. */
     setenv("CRIA_CONTEXT_LENGTH", "8192", 1);
     big.w.key.num_ctx = 0;
@@ -448,6 +458,12 @@ static void options_that_reload(void **state) {
     get(&c), done(&c);
     get(&c), done(&c);
     assert_int_equal(fake_opened(), 4);
+    /* Who asks for less does not leave the next client with less than usual. */
+    struct client b = client_of("b");
+    b.w.key.num_ctx = 512;
+    get(&b);
+    assert_int_equal(gen_info(b.w.at->gen)->n_ctx, 4096);
+    done(&b);
     /* While it loads: who wants more waits for the next one. */
     struct client s = client_of("slow"), t = client_of("slow");
     assert_int_equal(ask(&s), 0);
@@ -647,6 +663,19 @@ static void preload(void **state) {
     end();
 }
 
+static void new_settings(void **state) {
+    (void)state;
+    begin((struct models_opts){.max_loaded = 3});
+    use("a"), use("b");
+    struct models_opts o = {.store = shop.s, .max_loaded = 1, .keep_alive_ns = 30 * MS};
+    models_configure(m, &o);
+    usleep(60000);
+    assert_int_equal(fake_live(), 2); /* what is loaded stays as it was loaded */
+    use("c");
+    WAIT_UNTIL(fake_live() == 0); /* the others made room, c was loaded for 30 ms */
+    end();
+}
+
 static void more_than_planned(void **state) {
     (void)state;
     begin((struct models_opts){.max_bytes = 240 * MIB});
@@ -729,6 +758,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(unload),
         cmocka_unit_test(draining),
         cmocka_unit_test(preload),
+        cmocka_unit_test(new_settings),
         cmocka_unit_test(more_than_planned),
         cmocka_unit_test(storm_of_clients),
     };

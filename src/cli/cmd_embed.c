@@ -63,7 +63,7 @@ static int fit(const struct engine *g, struct ids *ids, struct err *e) {
                        "%d (--ctx; without --no-truncate the end is cut)",
                        n, n_ctx);
     fprintf(stderr, "warning: the text is longer than the context: its last %d tokens are cut\n",
-            embed_truncate(g, ids));
+            embed_truncate(g, 0, ids));
     return 0;
 }
 

@@ -88,7 +88,7 @@ static int print_embedding(struct chat *c, struct str text, struct err *e) {
     if (rc == 0)
         rc = tok_encode(engine_vocab(c->engine), text, (struct tok_opts){.add_special = true}, &ids,
                         e);
-    const int cut = rc == 0 ? embed_truncate(c->engine, &ids) : 0;
+    const int cut = rc == 0 ? embed_truncate(c->engine, 0, &ids) : 0;
     if (cut > 0)
         fprintf(stderr,
                 "warning: the text is longer than the context: its last %d tokens are cut\n", cut);

@@ -16,6 +16,7 @@ struct decode_request {
     const int32_t *prompt; /* [n_prompt] tokens, borrowed during the call */
     int n_prompt;
     struct sampler_opts sampler;
+    int n_ctx;              /* tokens of context that it keeps to; 0, or more than there are: all */
     int n_predict;          /* -1: until the end token or 10 x context; 0: only prefill */
     int n_keep;             /* tokens that a context shift keeps; -1: the whole prompt */
     bool no_shift;          /* true: a full context ends the answer (DECODE_LENGTH) */

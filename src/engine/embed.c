@@ -27,8 +27,8 @@ static int choose_pooling(const struct model *m, enum pooling *kind, struct err 
     }
 }
 
-int embed_truncate(const struct engine *g, struct ids *text) {
-    const size_t n_ctx = (size_t)engine_n_ctx(g), n = text->n;
+int embed_truncate(const struct engine *g, int max, struct ids *text) {
+    const size_t n_ctx = (size_t)(max ? max : engine_n_ctx(g)), n = text->n;
     const struct vocab_special *sp = vocab_special(engine_vocab(g));
     if (n <= n_ctx) return 0;
     const int32_t last = text->v[n - 1];

@@ -39,9 +39,9 @@ void embedding_take(struct embedding *x, const float *rows, int n_rows);
 bool embedding_done(const struct embedding *x);
 void embedding_vector(const struct embedding *x, bool normalize, float *out);
 
-/* Cut tokens at the end of a text that is longer than the context; the token that the vocabulary
- * puts after every text (eos, sep) stays the last.  Returns how many were cut. */
-int embed_truncate(const struct engine *g, struct ids *text);
+/* Cut tokens at the end of a text that is longer than n_ctx (0: the context); the token that the
+ * vocabulary puts after every text (eos, sep) stays the last.  Returns how many were cut. */
+int embed_truncate(const struct engine *g, int n_ctx, struct ids *text);
 
 /* The vector of tok[0..n) into out[n_embd]: the final rows (after the last norm), pooled; scaled
  * to length 1 when normalize.  s is emptied first and holds these tokens afterwards.  ERR_LIMIT

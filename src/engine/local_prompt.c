@@ -87,16 +87,22 @@ static int talk_cut(struct talk *c, size_t n_fit, struct ids *out, struct err *e
 
 /* ---- the rules of length ---- */
 
-static int too_long(const struct local *g, size_t n, struct err *e) {
+/* A request may keep to less than the model has. */
+static int n_ctx_of(const struct local *g, const struct gen_request *q) {
+    const int all = engine_n_ctx(g->engine), own = q->options.num_ctx;
+    return own > 0 && own < all ? own : all;
+}
+
+static int too_long(int n_ctx, size_t n, struct err *e) {
     return err_set(e, ERR_LIMIT,
                    "prompt: %zu tokens; the context holds %d (option num_ctx); shorten it, or let "
                    "it be cut (truncate, shift)",
-                   n, engine_n_ctx(g->engine));
+                   n, n_ctx);
 }
 
 /* The first num_keep tokens and as many of the end as half the rest of the context holds. */
 static void keep_ends(const struct local *g, const struct gen_request *q, struct ids *p) {
-    const int n_ctx = engine_n_ctx(g->engine);
+    const int n_ctx = n_ctx_of(g, q);
     const struct vocab_special *sp = vocab_special(engine_vocab(g->engine));
     int keep = q->options.num_keep < 0 ? n_ctx / 2 : q->options.num_keep;
     keep += sp->bos >= 0 && p->v[0] == sp->bos;
@@ -111,8 +117,8 @@ static int fit(const struct local *g, struct task *t, size_t n_whole, struct err
     const struct gen_request *q = &t->q;
     struct ids *p = &t->prompt;
     if (p->n == 0) return err_set(e, ERR_USAGE, "prompt: empty; at least one token");
-    if (p->n > (size_t)engine_n_ctx(g->engine)) {
-        if (q->no_truncate || !q->options.shift) return too_long(g, p->n, e);
+    if (p->n > (size_t)n_ctx_of(g, q)) {
+        if (q->no_truncate || !q->options.shift) return too_long(n_ctx_of(g, q), p->n, e);
         keep_ends(g, q, p);
     }
     t->all.n_truncated = (int)(n_whole - p->n);
@@ -121,7 +127,7 @@ static int fit(const struct local *g, struct task *t, size_t n_whole, struct err
 
 /* Through the template. */
 static int chat_prompt(struct local *g, struct task *t, struct err *e) {
-    const size_t n_ctx = (size_t)engine_n_ctx(g->engine);
+    const size_t n_ctx = (size_t)n_ctx_of(g, &t->q);
     struct ids own = t->prompt; /* Ollama's context */
     struct talk c;
     t->prompt = (struct ids){0};
@@ -179,7 +185,10 @@ static int read_input(struct local *g, struct task *t, int i, const json_t *v, s
     if (json_is_string(v) && prompt_encode(engine_vocab(g->engine), text_of(v), ids, e) != 0)
         return -1;
     if (ids->failed) return err_nomem(e, "input");
-    if (!t->q.no_truncate) t->truncated[i] = embed_truncate(g->engine, ids);
+    if (!t->q.no_truncate)
+        t->truncated[i] = embed_truncate(g->engine, n_ctx_of(g, &t->q), ids);
+    else if (ids->n > (size_t)n_ctx_of(g, &t->q))
+        return too_long(n_ctx_of(g, &t->q), ids->n, e);
     t->text[i] = (struct sched_text){ids->v, (int)ids->n};
     return 0;
 }

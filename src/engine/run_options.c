@@ -364,6 +364,7 @@ int run_options_request(struct run_options *o, const struct vocab *v, struct dec
     o->sampler.n_bias = o->n_bias;
     if (o->sampler.dry_multiplier > 0.0f && add_breakers(o, v, e) != 0) return -1;
     r->sampler = o->sampler;
+    r->n_ctx = o->num_ctx;
     r->n_predict = o->num_predict < 0 ? -1 : o->num_predict; /* Ollama's -2 fills the context */
     r->n_keep = o->num_keep;
     r->no_shift = !o->shift || o->num_predict == -2;

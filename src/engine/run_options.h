@@ -10,7 +10,8 @@
 enum { RUN_MAX_STOP = 64, RUN_MAX_BIAS = 1024 };
 
 struct run_options {
-    int num_ctx, num_batch, num_thread; /* 0: the engine's defaults */
+    int num_ctx, num_batch, num_thread; /* 0: the engine's defaults; a num_ctx that is less than an
+                                         * opened engine has holds for the request */
     int num_keep, num_predict, seed;
     int num_draft;     /* tokens guessed at once; 0: none */
     const char *draft; /* path of a draft model, or NULL; in keep */

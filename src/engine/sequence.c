@@ -46,6 +46,12 @@ static struct engine *engine_of(const struct sequence *q) {
     return session_engine(q->s);
 }
 
+/* A request may keep to less than the engine has. */
+static int n_ctx_of(const struct engine *g, const struct decode_request *r) {
+    const int all = engine_n_ctx(g);
+    return r->n_ctx > 0 && r->n_ctx < all ? r->n_ctx : all;
+}
+
 /* ---- making one ---- */
 
 static int check_request(const struct decode_request *r, const struct session *s, struct err *e) {
@@ -54,9 +60,9 @@ static int check_request(const struct decode_request *r, const struct session *s
         return err_set(e, ERR_UNSUPPORTED, "%s: an embedding model; it does not generate",
                        gguf_path(engine_gguf(g)));
     if (r->n_prompt <= 0) return err_set(e, ERR_USAGE, "prompt: empty; at least one token");
-    if (r->n_prompt > engine_n_ctx(g))
+    if (r->n_prompt > n_ctx_of(g, r))
         return err_set(e, ERR_LIMIT, "prompt: %d tokens; the context holds %d (option num_ctx)",
-                       r->n_prompt, engine_n_ctx(g));
+                       r->n_prompt, n_ctx_of(g, r));
     if (r->n_predict < -1)
         return err_set(e, ERR_USAGE, "num_predict: %d; accepted: -1 (no limit) or more",
                        r->n_predict);
@@ -217,7 +223,7 @@ static int next_read(struct sequence *q, int n_max, struct batch_seq *b, struct 
 
 /* Make room for one more token.  0, -1, or 1 when the answer must end here. */
 static int make_room(struct sequence *q, struct err *e) {
-    const int n_ctx = engine_n_ctx(engine_of(q)), n_tok = session_n_tok(q->s);
+    const int n_ctx = n_ctx_of(engine_of(q), &q->r), n_tok = session_n_tok(q->s);
     if (n_tok < n_ctx) return 0;
     if (q->r.no_shift) return 1;
     int keep = q->r.n_keep < 0 ? q->r.n_prompt : q->r.n_keep;
@@ -237,7 +243,7 @@ static int make_room(struct sequence *q, struct err *e) {
 }
 
 static int64_t token_limit(const struct sequence *q) {
-    const int64_t runaway = (int64_t)RUNAWAY * engine_n_ctx(engine_of(q));
+    const int64_t runaway = (int64_t)RUNAWAY * n_ctx_of(engine_of(q), &q->r);
     return q->r.n_predict < 0 ? runaway : q->r.n_predict;
 }
 
@@ -247,7 +253,7 @@ static int guess(struct sequence *q, int n_max, int n_other) {
     struct engine *eng = engine_of(q);
     const int64_t left = token_limit(q) - q->st.n_eval;
     const int n_free = kv_pool_free_tokens(engine_kv(eng)) - KV_PAGE;
-    int room = engine_n_ctx(eng) - session_n_tok(q->s);
+    int room = n_ctx_of(eng, &q->r) - session_n_tok(q->s);
     if (!q->spec) return 0;
     if (room > n_max) room = n_max;
     if (room > n_free) room = n_free;

@@ -150,6 +150,7 @@ static int check_capabilities(const struct work *w, struct err *e) {
 static int complete(struct work *w, const struct loaded *l, struct err *e) {
     json_t *gen = w->a.gen;
     int rc = check_capabilities(w, e);
+    if (!w->want.slot) json_object_del(gen, "options"); /* they have chosen how it is loaded */
     if (rc == 0 && w->want.slot) {
         json_t *all = options_merge(l->params, json_object_get(gen, "options"));
         if (!all || json_object_set_new(gen, "options", all) != 0) rc = err_nomem(e, "options");

@@ -64,42 +64,50 @@ struct opening {
     const struct room *room;
     struct gen_opts o;
     const char *lora;
-    bool ctx_open; /* nobody asked for a context: it may be made smaller */
+    int asked; /* context that the request asked for; 0: nobody did, it may be made smaller */
+    int usual; /* of the model's parameters or the settings; 0: the engine's own */
 };
+
+enum { ENGINE_CTX = 4096 }; /* what the engine takes by itself, at most */
+
+/* Beyond its training a model makes no sense of positions (COMPAT.md 2.7). */
+static int within_training(const struct loaded *l, int n_ctx) {
+    const uint64_t train = l->config.context_length;
+    if (!train || (uint64_t)n_ctx <= train) return n_ctx;
+    log_line(l->models->log, LOG_WARN,
+             "model %s: num_ctx %d is more than it was trained for: %llu are used", l->text, n_ctx,
+             (unsigned long long)train);
+    return (int)train;
+}
 
 static int prepare(struct opening *p, struct load_key *key, struct err *e) {
     struct loaded *l = p->l;
     struct engine_opts *o = &p->o.engine;
     struct load_key own;
     if (options_check(l->params, &own, e) != 0) return -1;
-    p->ctx_open = key->num_ctx == 0;
-    if (!key->num_ctx) key->num_ctx = own.num_ctx;
+    o->n_ctx = own.num_ctx;
+    if (engine_user_opts(o, e) != 0) return -1;
+    p->usual = within_training(l, o->n_ctx);
+    p->asked = within_training(l, key->num_ctx);
     if (!key->num_batch) key->num_batch = own.num_batch;
     if (!key->num_thread) key->num_thread = own.num_thread;
-    /* Beyond its training a model makes no sense of positions (COMPAT.md 2.7). */
-    const uint64_t train = l->config.context_length;
-    if (train && (uint64_t)key->num_ctx > train) {
-        log_line(l->models->log, LOG_WARN,
-                 "model %s: num_ctx %d is more than it was trained for: %llu are used", l->text,
-                 key->num_ctx, (unsigned long long)train);
-        key->num_ctx = (int)train;
-    }
-    o->n_ctx = key->num_ctx, o->n_batch = key->num_batch, o->n_threads = key->num_thread;
+    o->n_batch = key->num_batch, o->n_threads = key->num_thread;
     if (l->recipe.adapter[0]) p->lora = l->recipe.adapter, o->lora = &p->lora, o->n_lora = 1;
     o->chat_template = buf_view(&l->template);
     p->o.draft = l->recipe.draft[0] ? l->recipe.draft : NULL;
     p->o.renderer = l->config.renderer;
     p->o.parser = l->config.parser;
     p->o.max_bytes = p->room->limited ? room_left(p->room) : 0;
-    return engine_user_opts(o, e);
+    return 0;
 }
 
-/* A context made smaller is taken only when there is no other way. */
+/* A context made smaller than what was asked for is taken only when there is no other way. */
 static int open_once(struct opening *p, bool reduced_will_do, struct err *e) {
     struct loaded *l = p->l;
     struct gen *g = gen_open_child(l->recipe.path, &p->o, &l->stop, e);
     if (!g) return -1;
-    if (!gen_info(g)->ctx_reduced || reduced_will_do) {
+    const struct gen_info *i = gen_info(g);
+    if (!i->ctx_reduced || reduced_will_do || (p->asked && i->n_ctx >= p->asked)) {
         l->gen = g;
         return 0;
     }
@@ -107,21 +115,28 @@ static int open_once(struct opening *p, bool reduced_will_do, struct err *e) {
     return err_set(e, ERR_LIMIT, "model \"%s\" does not fit with its whole context", l->text);
 }
 
-/* NUM_PARALLEL 0: as many as fit, before the context is made smaller. */
-static int open_sizes(struct opening *p, int n_parallel, struct err *e) {
-    const bool last_way = !p->room->more;
-    int n = n_parallel ? n_parallel : 4;
-    for (;; n /= 2) {
+/* With NUM_PARALLEL 0 as many sequences as fit, before the context is made smaller. */
+static int open_with(struct opening *p, int n_ctx, int n_parallel, bool reduced_will_do,
+                     struct err *e) {
+    p->o.engine.n_ctx = n_ctx;
+    for (int n = n_parallel ? n_parallel : 4;; n /= 2) {
         const bool last = n == 1 || n_parallel;
         p->o.engine.n_parallel = n;
-        if (open_once(p, last && last_way && p->ctx_open, e) == 0) return 0;
-        if (e->code != ERR_LIMIT) return -1;
-        if (last) break;
+        if (open_once(p, last && reduced_will_do, e) == 0) return 0;
+        if (e->code != ERR_LIMIT || last) return -1;
     }
-    /* A context of the settings or the model's parameters is a wish, too. */
-    if (!last_way || !p->ctx_open || !p->o.engine.n_ctx) return -1;
-    p->o.engine.n_ctx = 0;
-    if (open_once(p, true, e) != 0) return -1;
+}
+
+/* The context: what was asked for, but not less than is usual when that fits, because the next
+ * client gets this model, too; a wish of the settings or the model's parameters gives way. */
+static int open_sizes(struct opening *p, int n_parallel, struct err *e) {
+    const bool may_shrink = !p->asked && !p->room->more;
+    const int usual_at_most = p->usual ? p->usual : ENGINE_CTX;
+    if (p->asked > usual_at_most) return open_with(p, p->asked, n_parallel, false, e);
+    if (open_with(p, p->usual, n_parallel, may_shrink, e) == 0) return 0;
+    if (e->code != ERR_LIMIT) return -1;
+    if (p->asked) return open_with(p, p->asked, n_parallel, false, e);
+    if (!may_shrink || !p->usual || open_with(p, 0, n_parallel, true, e) != 0) return -1;
     p->l->ctx_reduced = true;
     return 0;
 }
