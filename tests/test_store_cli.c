@@ -277,7 +277,9 @@ static void layers(void **state) {
     /* A TEMPLATE where the file has none. */
     static const struct hand_layer chatml[] = {{"template", CHATML}};
     hand_model(HUB "/raw/latest", golden("models/llama32.gguf"), NULL, 0);
-    assert_int_equal(RUN(r, "", "run", "raw", "hello"), 1), ran_fini(&r);
+    same("", /* without any, the last message is the prompt, as in Ollama */
+         ARGS("run", "raw", "hello", "-o", "temperature=0", "-o", "num_predict=8"),
+         ARGS("run", "raw", "--raw", "hello", "-o", "temperature=0", "-o", "num_predict=8"));
     hand_model(HUB "/templ/latest", golden("models/llama32.gguf"), chatml, 1);
     /* Any other: what it renders is what the model reads. */
     static const struct hand_layer own[] = {{"template", "<<{{ .System }}|{{ .Prompt }}>>"},

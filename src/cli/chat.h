@@ -1,9 +1,9 @@
-/* One `cria run`: an open model, its options, a conversation, and how answers are shown. */
+/* One `cria run`: who answers, with which options, a conversation, and how answers are shown. */
 #pragma once
 
 #include "cli/display.h"
+#include "cli/talk.h"
 #include "engine/run_options.h"
-#include "engine/prompt.h"
 
 struct turn {
     const char *role; /* "user", "assistant"; static */
@@ -11,34 +11,43 @@ struct turn {
 };
 
 struct chat {
-    const char *path; /* of the model; borrowed */
+    const char *path; /* of the model; borrowed; NULL: a server answers */
     const char *name; /* as the user calls it; borrowed; NULL: as path */
     const char *lora; /* path of an adapter or NULL */
     float lora_scale;
     struct run_options options;
-    struct buf system;   /* owned; empty: no system message */
-    struct buf template; /* owned; instead of the file's own; empty: the file's */
-    bool raw;            /* the text is the prompt: no template, no conversation */
-    bool json;           /* answers as JSON lines instead of text */
-    bool verbose;        /* timings on stderr after each answer */
+    json_t *given;                 /* owned: the options that were set, for requests */
+    json_t *format;                /* owned: "json" or a schema; NULL: free */
+    json_t *think;                 /* owned: true, false, a level; NULL: the model's own way */
+    const char *keep_alive;        /* borrowed, for a server; NULL: its own */
+    struct buf system;             /* owned; empty: no system message */
+    struct buf template;           /* owned; instead of the file's own; empty: the file's */
+    const char *renderer, *parser; /* built-in names, borrowed; or NULL */
+    bool raw;                      /* the text is the prompt: no template, no conversation */
+    bool json;                     /* answers as JSON lines instead of text */
+    bool verbose;                  /* timings on stderr after each answer */
+    bool hide_thinking;
     struct display display;
-    struct engine *engine; /* owned, like all below; NULL before chat_open */
-    struct session *session;
-    struct engine *draft_engine; /* NULL without the option draft, and its session */
-    struct session *draft;
-    struct turn *turn; /* [n_turn] */
+    struct talk *talk; /* owned; NULL before chat_open */
+    struct turn *turn; /* [n_turn], owned */
     int n_turn, cap_turn;
     int n_history; /* the first turns, which the model brings: any roles in any order */
 };
+
+void chat_init(struct chat *c);
 
 /* Set an option of the run (engine/run_options.h).  ERR_USAGE also for an unknown one; those that
  * Ollama's clients still send but that mean nothing here are accepted with a warning on stderr. */
 int chat_set_option(struct chat *c, const char *name, const char *value, struct err *e);
 /* The same from "NAME=VALUE". */
 int chat_assign_option(struct chat *c, const char *assignment, struct err *e);
+/* "json", or a JSON schema; "" or NULL: free. */
+int chat_set_format(struct chat *c, const char *text, struct err *e);
+/* "true", "false", "low" "medium" "high" "max"; NULL: the model's own way. */
+int chat_set_think(struct chat *c, const char *text, struct err *e);
 
-/* Open the model with the options as they stand, or again when they have changed.  The
- * conversation stays. */
+/* Open the model with the options as they stand, or again when they have changed; where a server
+ * answers, see that it has it.  The conversation stays. */
 int chat_open(struct chat *c, struct err *e);
 void chat_fini(struct chat *c);
 
@@ -51,3 +60,6 @@ int chat_add_history(struct chat *c, const char *role, struct str text, struct e
 
 /* Forget the conversation; the system message and the history stay. */
 void chat_clear(struct chat *c);
+
+/* The conversation as messages: [{"role", "content"}]; json_decref.  NULL: a text is no UTF-8. */
+json_t *chat_messages(const struct chat *c);

@@ -11,7 +11,14 @@
 
 /* Options are declared in a table and parsed by cli_parse: "--name VALUE", "--name=VALUE", "-n
  * VALUE", "-nVALUE", "--" ends them; options may stand after arguments. */
-enum opt_kind { OPT_FLAG, OPT_INT, OPT_FLOAT, OPT_STR, OPT_LIST };
+enum opt_kind {
+    OPT_FLAG,
+    OPT_INT,
+    OPT_FLOAT,
+    OPT_STR,
+    OPT_LIST,
+    OPT_MAYBE, /* "--name" is "true", "--name=VALUE" its value */
+};
 
 struct opt_list {
     const char **v; /* owned by the parser's arena: valid until the program ends */
@@ -22,7 +29,7 @@ struct opt {
     const char *name; /* long name without dashes; NULL ends the table */
     char letter;      /* 0: none */
     enum opt_kind kind;
-    void *out;       /* bool, int, double, const char *, struct opt_list */
+    void *out;       /* bool, int, double, const char * (STR, MAYBE), struct opt_list */
     double min, max; /* for numbers, inclusive; min == max: no bounds */
     const char *arg; /* "N", "FILE"; NULL for flags */
     const char *help;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "cli/model.h"
+#include "cli/remote_store.h"
 
 const struct opt *cmd_cp_options(void) {
     static const struct opt table[] = {{0}};
@@ -19,9 +20,11 @@ int cmd_cp(int argc, char **argv, struct err *e) {
     if (name_parse(args[0], &from, e) != 0 || name_parse(args[1], &to, e) != 0) return -1;
     if (to.pin.hex[0])
         return err_set(e, ERR_USAGE, "cp: found a digest in \"%s\"; a name is accepted", args[1]);
-    struct store *s = cli_store(e);
-    const int rc = s ? store_copy(s, &from, &to, e) : -1;
+    struct remote *r = remote_find();
+    struct store *s = r ? NULL : cli_store(e);
+    const int rc = r ? remote_copy(r, args[0], args[1], e) : s ? store_copy(s, &from, &to, e) : -1;
     if (rc == 0) printf("copied '%s' to '%s'\n", args[0], args[1]);
     store_close(s);
+    remote_close(r);
     return rc;
 }

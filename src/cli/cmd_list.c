@@ -1,4 +1,4 @@
-/* `cria list [PREFIX]`: the models in the store, newest first. */
+/* `cria list [PREFIX]`: the models in the store, a server's when one answers, newest first. */
 #include "cli/commands.h"
 
 #include <stdio.h>
@@ -8,6 +8,7 @@
 
 #include "cli/human.h"
 #include "cli/model.h"
+#include "cli/remote_store.h"
 
 static bool as_json;
 
@@ -77,13 +78,16 @@ int cmd_list(int argc, char **argv, struct err *e) {
     if (cli_parse(argc, argv, cmd_list_options(), args, &n_args, e) != 0) return -1;
     if (cli_check_args("list", n_args, 0, 1, "[PREFIX]", e) != 0) return -1;
     struct store_entry *m = NULL;
-    struct store *s = cli_store(e);
-    int rc = s ? store_list(s, n_args ? args[0] : NULL, &m, &n, e) : -1;
+    const char *prefix = n_args ? args[0] : NULL;
+    struct remote *r = remote_find();
+    struct store *s = r ? NULL : cli_store(e);
+    int rc = r ? remote_list(r, prefix, &m, &n, e) : s ? store_list(s, prefix, &m, &n, e) : -1;
     if (rc == 0 && as_json)
         print_json(m, n);
     else if (rc == 0)
         rc = print_table(m, n, e);
     free(m);
     store_close(s);
+    remote_close(r);
     return rc;
 }

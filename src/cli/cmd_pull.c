@@ -5,6 +5,7 @@
 #include "cli/commands.h"
 #include "cli/model.h"
 #include "cli/pull.h"
+#include "cli/remote_store.h"
 
 static bool insecure, all, as_json;
 
@@ -19,9 +20,10 @@ const struct opt *cmd_pull_options(void) {
 }
 
 /* The names of all models, or those of the command line: free(); NULL with e set. */
-static struct name *names_of_store(struct store *s, int *n, struct err *e) {
+static struct name *names_of_store(struct remote *r, struct store *s, int *n, struct err *e) {
     struct store_entry *list;
-    if (store_list(s, NULL, &list, n, e) != 0) return NULL;
+    if ((r ? remote_list(r, NULL, &list, n, e) : store_list(s, NULL, &list, n, e)) != 0)
+        return NULL;
     struct name *names = calloc((size_t)*n + 1, sizeof *names);
     for (int i = 0; names && i < *n; i++)
         names[i] = list[i].name;
@@ -42,12 +44,17 @@ static struct name *names_of(const char *const *args, int n, struct err *e) {
 }
 
 /* With --all every model is tried, and the first error is the answer. */
-static int pull_each(struct store *s, const struct name *names, int n, struct err *e) {
+static int pull_each(struct remote *r, struct store *s, const struct name *names, int n,
+                     struct err *e) {
     int rc = 0;
     if (insecure && cli_check_one_host("pull", names, n, e) != 0) return -1;
     for (int i = 0; i < n; i++) {
         struct err why;
-        if (cli_pull(s, &names[i], insecure, as_json, &why) == 0) continue;
+        char name[NAME_TEXT];
+        name_short(&names[i], name);
+        if ((r ? remote_transfer(r, "pull", name, insecure, as_json, &why)
+               : cli_pull(s, &names[i], insecure, as_json, &why)) == 0)
+            continue;
         if (rc == 0)
             *e = why;
         else
@@ -63,11 +70,13 @@ int cmd_pull(int argc, char **argv, struct err *e) {
     int n;
     if (cli_parse(argc, argv, cmd_pull_options(), args, &n, e) != 0) return -1;
     if (cli_check_args("pull", n, !all, all ? 0 : CLI_MAX_ARGS, "NAME...", e) != 0) return -1;
-    struct store *s = cli_store(e);
-    if (!s) return -1;
-    struct name *names = all ? names_of_store(s, &n, e) : names_of(args, n, e);
-    const int rc = names ? pull_each(s, names, n, e) : -1;
+    struct remote *r = remote_find();
+    struct store *s = r ? NULL : cli_store(e);
+    if (!r && !s) return -1;
+    struct name *names = all ? names_of_store(r, s, &n, e) : names_of(args, n, e);
+    const int rc = names ? pull_each(r, s, names, n, e) : -1;
     free(names);
     store_close(s);
+    remote_close(r);
     return rc;
 }

@@ -8,17 +8,17 @@
 
 #include "base/os.h"
 #include "cli/model.h"
+#include "cli/remote_store.h"
 #include "cli/repl.h"
 #include "cli/repl_model.h"
-#include "engine/embed.h"
 
 enum { MAX_STDIN_BYTES = 64 << 20 };
 
 static struct {
     struct opt_list options;
-    const char *system, *lora, *format;
-    int threads, ctx;
-    bool raw, json, verbose, no_wrap;
+    const char *system, *lora, *format, *think, *keep_alive;
+    int threads, ctx, dimensions;
+    bool raw, json, verbose, no_wrap, hide_thinking, truncate, insecure;
 } flags;
 
 const struct opt *cmd_run_options(void) {
@@ -35,7 +35,19 @@ const struct opt *cmd_run_options(void) {
         {"lora", 0, OPT_STR, &flags.lora, 0, 0, "FILE[:SCALE]", "apply a LoRA adapter"},
         {"threads", 0, OPT_INT, &flags.threads, 1, 512, "N", "threads (default: cores)"},
         {"ctx", 0, OPT_INT, &flags.ctx, 4, 1 << 24, "N", "tokens of context, as -o num_ctx=N"},
-        {"format", 0, OPT_STR, &flags.format, 0, 0, "json", "not in this version"},
+        {"format", 0, OPT_STR, &flags.format, 0, 0, "json",
+         "the answer is JSON, or of a JSON schema"},
+        {"think", 0, OPT_MAYBE, &flags.think, 0, 0, "true|false|low|medium|high|max",
+         "whether, and how much, the model thinks before it answers"},
+        {"hidethinking", 0, OPT_FLAG, &flags.hide_thinking, 0, 0, NULL, "do not show it"},
+        {"keepalive", 0, OPT_STR, &flags.keep_alive, 0, 0, "TIME",
+         "how long the server keeps the model: 5m, -1 (for ever)"},
+        {"dimensions", 0, OPT_INT, &flags.dimensions, 1, 1 << 20, "N",
+         "of an embedding: the first N numbers"},
+        {"truncate", 0, OPT_FLAG, &flags.truncate, 0, 0, NULL,
+         "an embedding of the beginning, where the text is longer than the context (the default)"},
+        {"insecure", 0, OPT_FLAG, &flags.insecure, 0, 0, NULL,
+         "of a pull: any certificate, or plain http"},
         {0},
     };
     return table;
@@ -47,15 +59,20 @@ static int set_options(struct chat *c, char **lora, struct err *e) {
         if (strncmp(flags.options.v[i], "stop=", 5) == 0) c->options.n_stop = 0;
     for (int i = 0; i < flags.options.n; i++)
         if (chat_assign_option(c, flags.options.v[i], e) != 0) return -1;
-    if (flags.threads) c->options.num_thread = flags.threads;
-    if (flags.ctx) c->options.num_ctx = flags.ctx;
-    if (flags.format)
-        return err_set(e, ERR_UNSUPPORTED, "--format: this version does not constrain answers");
+    char number[16];
+    snprintf(number, sizeof number, "%d", flags.threads);
+    if (flags.threads && chat_set_option(c, "num_thread", number, e) != 0) return -1;
+    snprintf(number, sizeof number, "%d", flags.ctx);
+    if (flags.ctx && chat_set_option(c, "num_ctx", number, e) != 0) return -1;
+    if (chat_set_format(c, flags.format, e) != 0 || chat_set_think(c, flags.think, e) != 0)
+        return -1;
     if (flags.raw && flags.system)
         return err_set(e, ERR_USAGE, "--system: a raw prompt has no system message");
     if (flags.system) buf_reset(&c->system), buf_str(&c->system, flags.system);
     c->raw = flags.raw;
     c->json = flags.json;
+    c->hide_thinking = flags.hide_thinking;
+    c->keep_alive = flags.keep_alive;
     c->display.wrap = !flags.no_wrap;
     if (!flags.lora) return 0;
     if (c->lora)
@@ -81,36 +98,23 @@ static int read_prompt(const char *const *words, int n_word, struct buf *out, st
 
 /* An embedding model answers with its vector, as in Ollama. */
 static int print_embedding(struct chat *c, struct str text, struct err *e) {
-    const int n = model_n_embd(engine_model(c->engine));
-    float *v = calloc((size_t)n, sizeof *v);
-    struct ids ids = {0};
-    int rc = v ? 0 : err_nomem(e, "embed");
-    if (rc == 0)
-        rc = tok_encode(engine_vocab(c->engine), text, (struct tok_opts){.add_special = true}, &ids,
-                        e);
-    const int cut = rc == 0 ? embed_truncate(c->engine, 0, &ids) : 0;
-    if (cut > 0)
+    json_t *vector;
+    int n_cut;
+    if (talk_embed(c->talk, text, flags.dimensions, true, &vector, &n_cut, e) != 0) return -1;
+    if (n_cut > 0)
         fprintf(stderr,
-                "warning: the text is longer than the context: its last %d tokens are cut\n", cut);
-    if (rc == 0) rc = embed_tokens(c->session, ids.v, (int)ids.n, POOL_MODEL, true, v, e);
-    json_t *list = json_array();
-    for (int i = 0; rc == 0 && i < n; i++)
-        json_array_append_new(list, json_real((double)v[i]));
-    if (rc == 0)
-        cli_print_json(list);
-    else
-        json_decref(list);
-    ids_fini(&ids);
-    free(v);
-    return rc;
+                "warning: the text is longer than the context: its last %d tokens are cut\n",
+                n_cut);
+    cli_print_json(vector);
+    return 0;
 }
 
 /* Say at once what every question would run into. */
 static int check_can_chat(const struct chat *c, struct err *e) {
-    if (model_is_embedding(engine_model(c->engine)))
-        return err_set(e, ERR_UNSUPPORTED,
-                       "%s: an embedding model does not chat; give it a text to embed", c->path);
-    return c->raw || engine_template(c->engine, e) ? 0 : -1;
+    if (!talk_embeds(c->talk)) return 0;
+    return err_set(e, ERR_UNSUPPORTED,
+                   "%s: an embedding model does not chat; give it a text to embed",
+                   c->name ? c->name : c->path);
 }
 
 static int run(struct chat *c, const char *const *words, int n_word, struct err *e) {
@@ -121,10 +125,49 @@ static int run(struct chat *c, const char *const *words, int n_word, struct err 
     if (rc == 0) rc = chat_open(c, e);
     if (rc == 0 && interactive)
         rc = check_can_chat(c, e) == 0 ? repl_run(c, e) : -1;
-    else if (rc == 0 && prompt.n > 0) /* an empty prompt only loads the model */
-        rc = model_is_embedding(engine_model(c->engine)) ? print_embedding(c, buf_view(&prompt), e)
-                                                         : chat_ask(c, buf_view(&prompt), e);
+    else if (rc == 0 && prompt.n == 0)
+        rc = talk_load(c->talk, c->given, c->keep_alive, e);
+    else if (rc == 0)
+        rc = talk_embeds(c->talk) ? print_embedding(c, buf_view(&prompt), e)
+                                  : chat_ask(c, buf_view(&prompt), e);
     buf_fini(&prompt);
+    return rc;
+}
+
+/* A server runs models of its store; adapters, drafts and files of ours it cannot open. */
+static bool for_server(const char *arg) {
+    for (int i = 0; i < flags.options.n; i++)
+        if (strncmp(flags.options.v[i], "draft=", 6) == 0) return false;
+    if (flags.lora || cli_is_file(arg)) return false;
+    struct remote *r = remote_find();
+    remote_close(r);
+    return r != NULL;
+}
+
+/* The server's model, fetched when it is not there. */
+static int run_there(struct chat *c, const char *const *args, int n_args, struct err *e) {
+    char *lora = NULL;
+    c->name = args[0];
+    if (set_options(c, &lora, e) != 0) return -1;
+    if (chat_open(c, e) != 0) {
+        struct remote *r = e->code == ERR_NOT_FOUND ? remote_open(e) : NULL;
+        const int rc = r ? remote_transfer(r, "pull", c->name, flags.insecure, false, e) : -1;
+        remote_close(r);
+        if (rc != 0) return -1;
+    }
+    return run(c, args + 1, n_args - 1, e);
+}
+
+static int run_here(struct chat *c, const char *const *args, int n_args, struct err *e) {
+    struct cli_model m;
+    char *lora = NULL;
+    int rc = cli_model_fetch(&m, args[0], e);
+    if (rc == 0) rc = cli_model_apply(&m, c, e);
+    if (rc == 0) rc = set_options(c, &lora, e);
+    if (rc == 0) rc = run(c, args + 1, n_args - 1, e);
+    chat_fini(c); /* before what it borrows from */
+    cli_model_close(&m);
+    free(lora);
     return rc;
 }
 
@@ -132,20 +175,17 @@ int cmd_run(int argc, char **argv, struct err *e) {
     const char *args[CLI_MAX_ARGS];
     int n_args;
     struct chat c = {0};
-    struct cli_model m;
     if (cli_parse(argc, argv, cmd_run_options(), args, &n_args, e) != 0) return -1;
     if (cli_check_args("run", n_args, 1, CLI_MAX_ARGS, "MODEL [PROMPT...]", e) != 0) return -1;
-    char *lora = NULL;
-    run_options_init(&c.options);
-    display_init(&c.display, true);
+    chat_init(&c);
     c.verbose = flags.verbose;
-    int rc = cli_model_fetch(&m, args[0], e);
-    if (rc == 0) rc = cli_model_apply(&m, &c, e);
-    if (rc == 0) rc = set_options(&c, &lora, e);
-    if (rc == 0) rc = run(&c, args + 1, n_args - 1, e);
-    chat_fini(&c);
+    int rc;
+    if (for_server(args[0])) {
+        rc = run_there(&c, args, n_args, e);
+        chat_fini(&c);
+    } else {
+        rc = run_here(&c, args, n_args, e);
+    }
     repl_models_fini();
-    cli_model_close(&m);
-    free(lora);
     return rc;
 }

@@ -34,8 +34,11 @@ void cli_help_list(const struct command *table, const char *prefix) {
 static void option_row(const struct opt *o) {
     char left[96], right[320], letter[8] = "    ";
     if (o->letter) snprintf(letter, sizeof letter, "-%c, ", o->letter);
-    snprintf(left, sizeof left, "%s--%s%s%s", letter, o->name, o->arg ? " " : "",
-             o->arg ? o->arg : "");
+    snprintf(left, sizeof left, "%s--%s%s%s%s", letter, o->name,
+             o->kind == OPT_MAYBE ? "[="
+             : o->arg             ? " "
+                                  : "",
+             o->arg ? o->arg : "", o->kind == OPT_MAYBE ? "]" : "");
     snprintf(right, sizeof right, "%s", o->help ? o->help : "");
     row(left, right);
 }

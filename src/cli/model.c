@@ -23,7 +23,7 @@ static bool ends_with(const char *s, const char *end) {
 }
 
 /* A folder in the way does not hide the model of its name; something at a path does. */
-static bool is_file(const char *arg) {
+bool cli_is_file(const char *arg) {
     struct stat st;
     const bool there = stat(arg, &st) == 0;
     if (there && (!S_ISDIR(st.st_mode) || strchr(arg, '/'))) return true;
@@ -41,6 +41,7 @@ static int open_name(struct cli_model *m, bool pull, struct err *e) {
     if (rc != 0 && first.code == ERR_NOT_FOUND && pull &&
         (!m->r.manifest.bytes.n || n.pin.hex[0])) {
         recipe_close(&m->r);
+        model_config_fini(&m->config);
         if (cli_pull(m->store, &n, false, false, e) != 0) return -1;
         rc = recipe_open(&m->r, m->store, &n, m->arg, &first);
     }
@@ -49,7 +50,7 @@ static int open_name(struct cli_model *m, bool pull, struct err *e) {
 
 static int open_model(struct cli_model *m, const char *arg, bool pull, struct err *e) {
     *m = (struct cli_model){.arg = arg};
-    if (!is_file(arg)) return open_name(m, pull, e);
+    if (!cli_is_file(arg)) return open_name(m, pull, e);
     if (snprintf(m->r.path, sizeof m->r.path, "%s", arg) < (int)sizeof m->r.path) return 0;
     return err_set(e, ERR_USAGE, "a path of %zu bytes; at most %zu are accepted", strlen(arg),
                    sizeof m->r.path - 1);
@@ -130,32 +131,22 @@ static int add_messages(const struct cli_model *m, struct chat *c, struct err *e
     return rc;
 }
 
-/* What is in the model and not done here: for those who ask. */
-static int note_rest(const struct cli_model *m, struct err *e) {
-    struct buf text = {0};
-    struct model_config c;
-    /* An odd config is no reason not to run. */
-    if (store_read_blob(m->store, &m->r.manifest.config.digest, CONFIG_MAX_BYTES, &text, e) != 0)
-        return -1;
-    if (model_config_parse(m->arg, buf_view(&text), &c, NULL) == 0 && (c.renderer || c.parser))
-        warn(m, "its RENDERER and PARSER are not in this version: the GGUF file's own chat "
-                "template is used");
-    model_config_fini(&c);
-    buf_fini(&text);
-    if (manifest_layer(&m->r.manifest, LAYER_TEMPLATE))
-        warn(m, "its TEMPLATE is used only where the GGUF file has no chat template that is known "
-                "here");
-    if (manifest_layer(&m->r.manifest, LAYER_PROJECTOR))
+/* The names of built-in templates and readers of answers. */
+static int apply_config(struct cli_model *m, struct chat *c, struct err *e) {
+    if (recipe_config(&m->r, &m->config, e) != 0) return -1;
+    c->renderer = m->config.renderer;
+    c->parser = m->config.parser;
+    if (c->verbose && m->r.projector[0])
         warn(m, "its projector is not used: this version does not see images");
     return 0;
 }
 
-int cli_model_apply(const struct cli_model *m, struct chat *c, struct err *e) {
+int cli_model_apply(struct cli_model *m, struct chat *c, struct err *e) {
     struct applying a = {m, c};
     c->path = m->r.path;
     c->name = m->arg;
     if (!m->store) return 0;
-    if ((c->verbose && note_rest(m, e) != 0) || each_param(m, apply_param, &a, e) != 0 ||
+    if (apply_config(m, c, e) != 0 || each_param(m, apply_param, &a, e) != 0 ||
         cli_model_text(m, LAYER_SYSTEM, &c->system, e) != 0 ||
         cli_model_text(m, LAYER_TEMPLATE, &c->template, e) != 0 || add_messages(m, c, e) != 0)
         return -1;

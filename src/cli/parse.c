@@ -55,7 +55,8 @@ static int set_value(struct parse *p, const struct opt *o, const char *text) {
     case OPT_FLAG: *(bool *)o->out = true; return 0;
     case OPT_INT:
     case OPT_FLOAT: return set_number(o, text, p->e);
-    case OPT_STR: *(const char **)o->out = text; return 0;
+    case OPT_STR:
+    case OPT_MAYBE: *(const char **)o->out = text; return 0;
     case OPT_LIST: break;
     }
     struct opt_list *l = o->out;
@@ -99,8 +100,8 @@ static int parse_long(struct parse *p) {
     if (!o->name) return unknown_long(p, name, n);
     if (o->kind == OPT_FLAG && eq)
         return err_set(p->e, ERR_USAGE, "--%s: found \"%s\"; it takes no value", o->name, eq + 1);
-    const char *value = eq ? eq + 1 : NULL;
-    if (o->kind != OPT_FLAG && !eq && take_next(p, o, &value) != 0) return -1;
+    const char *value = eq ? eq + 1 : o->kind == OPT_MAYBE ? "true" : NULL;
+    if (o->kind != OPT_FLAG && !value && take_next(p, o, &value) != 0) return -1;
     return set_value(p, o, value);
 }
 

@@ -32,6 +32,10 @@ static void help_set(void) {
           "  /set nohistory                Disable history\n"
           "  /set wordwrap                 Enable wordwrap\n"
           "  /set nowordwrap               Disable wordwrap\n"
+          "  /set format json              Answers are JSON\n"
+          "  /set noformat                 Answers are any text\n"
+          "  /set think [LEVEL]            The model thinks before it answers\n"
+          "  /set nothink                  It does not\n"
           "  /set verbose                  Show timings after each answer\n"
           "  /set quiet                    Do not\n\n",
           stderr);
@@ -82,6 +86,7 @@ static void set_parameter(struct chat *c, char *rest) {
         return;
     }
     struct run_options before = c->options; /* a shallow copy serves to compare and to undo */
+    json_t *given = json_copy(c->given);
     if (strcmp(name, "stop") == 0) c->options.n_stop = 0;
     int rc = 0;
     for (const char *v = value; rc == 0 && *v; v = word(&rest)) {
@@ -89,9 +94,14 @@ static void set_parameter(struct chat *c, char *rest) {
         if (rc == 0) fprintf(stderr, "Set parameter '%s' to '%s'\n", name, v);
     }
     if (rc == 0 && run_options_reopen(&c->options, &before)) rc = chat_open(c, &e);
+    json_t *drop = given;
+    if (rc != 0) {
+        before.keep = c->options.keep; /* the arena has grown meanwhile */
+        c->options = before;
+        drop = c->given, c->given = given;
+    }
+    json_decref(drop);
     if (rc == 0) return;
-    before.keep = c->options.keep; /* the arena has grown meanwhile */
-    c->options = before;
     fprintf(stderr, "Couldn't set parameter: %s\n", e.msg);
 }
 
@@ -114,6 +124,32 @@ static void set_system(struct chat *c, const char *text) {
     fputs("Set system message.\n", stderr);
 }
 
+/* json, or the text of a schema; NULL: any text again. */
+static void set_format(struct chat *c, const char *text) {
+    struct err e = {0};
+    if (text) text += strspn(text, " \t");
+    if (text && !*text)
+        fputs("Usage:\n  /set format json\n", stderr);
+    else if (chat_set_format(c, text, &e) != 0)
+        fprintf(stderr, "Error: %s\n", e.msg);
+    else if (text)
+        fprintf(stderr, "Set format to '%s' mode.\n", text);
+    else
+        fputs("Disabled format.\n", stderr);
+}
+
+static void set_think(struct chat *c, const char *level) {
+    struct err e = {0};
+    if (chat_set_think(c, *level ? level : "true", &e) != 0)
+        fprintf(stderr, "Error: %s\n", e.msg);
+    else if (strcmp(level, "false") == 0)
+        fputs("Set 'nothink' mode.\n", stderr);
+    else if (*level)
+        fprintf(stderr, "Set 'think' mode to '%s'.\n", level);
+    else
+        fputs("Set 'think' mode.\n", stderr);
+}
+
 static void set(struct chat *c, char *rest) {
     const char *what = word(&rest);
     if (strcmp(what, "parameter") == 0)
@@ -130,25 +166,28 @@ static void set(struct chat *c, char *rest) {
     } else if (strcmp(what, "verbose") == 0 || strcmp(what, "quiet") == 0) {
         c->verbose = *what == 'v';
         fprintf(stderr, "Set '%s' mode.\n", what);
-    } else if (strcmp(what, "format") == 0 || strcmp(what, "noformat") == 0 ||
-               strcmp(what, "think") == 0 || strcmp(what, "nothink") == 0)
-        fprintf(stderr, "'/set %s' is not supported by this version\n", what);
-    else if (*what == 0)
+    } else if (strcmp(what, "format") == 0 || strcmp(what, "noformat") == 0) {
+        set_format(c, *what == 'f' ? rest : NULL);
+    } else if (strcmp(what, "think") == 0 || strcmp(what, "nothink") == 0) {
+        set_think(c, *what == 'n' ? "false" : word(&rest));
+    } else if (*what == 0)
         help_set();
     else
         fprintf(stderr, "Unknown command '/set %s'. Type /? for help\n", what);
 }
 
 static void show_info(const struct chat *c) {
-    const struct model *m = engine_model(c->engine);
-    fprintf(stderr, "  %-20s %s\n", "architecture", model_arch(m));
-    fprintf(stderr, "  %-20s %d\n", "layers", model_n_layer(m));
-    fprintf(stderr, "  %-20s %d\n", "embedding length", model_n_embd(m));
-    fprintf(stderr, "  %-20s %d\n", "vocabulary", engine_n_vocab(c->engine));
-    fprintf(stderr, "  %-20s %d\n", "trained context", model_n_ctx_train(m));
-    fprintf(stderr, "  %-20s %d\n", "context", engine_n_ctx(c->engine));
-    fprintf(stderr, "  %-20s %.1f MB\n\n", "file",
-            (double)gguf_file_bytes(engine_gguf(c->engine)) * 1e-6);
+    const struct gen_info *i = talk_info(c->talk);
+    if (!i) {
+        repl_show_server(c);
+        return;
+    }
+    fprintf(stderr, "  %-20s %s\n", "architecture", i->arch);
+    fprintf(stderr, "  %-20s %d\n", "embedding length", i->n_embd);
+    fprintf(stderr, "  %-20s %d\n", "vocabulary", i->n_vocab);
+    fprintf(stderr, "  %-20s %d\n", "trained context", i->n_ctx_train);
+    fprintf(stderr, "  %-20s %d\n", "context", i->n_ctx);
+    fprintf(stderr, "  %-20s %.1f MB\n\n", "weights", (double)i->weight_bytes * 1e-6);
 }
 
 /* Text from the file: without what a terminal would obey. */
@@ -159,19 +198,22 @@ static void show_text(struct str s, const char *none) {
     buf_fini(&safe);
 }
 
-/* What only models of the store have. */
-static void show_stored(const struct chat *c, bool license, struct buf *text) {
+/* A text of the model's: template, license or Modelfile. */
+static void show_of_model(const struct chat *c, const char *what) {
     struct err e = {0};
-    if ((license ? repl_license : repl_modelfile)(c, text, &e) != 0)
+    struct buf text = {0};
+    const char *none = strcmp(what, "template") == 0
+                           ? "No prompt template was specified for this model."
+                           : "No license was specified for this model.";
+    if (repl_text(c, what, &text, &e) != 0)
         fprintf(stderr, "Error: %s\n\n", e.msg);
     else
-        show_text(buf_view(text), "No license was specified for this model.");
+        show_text(buf_view(&text), none);
+    buf_fini(&text);
 }
 
 static void show(const struct chat *c, char *rest) {
     const char *what = word(&rest);
-    struct err e;
-    struct str s = {"", 0};
     struct buf text = {0};
     if (strcmp(what, "info") == 0)
         show_info(c);
@@ -180,11 +222,9 @@ static void show(const struct chat *c, char *rest) {
         show_text(buf_view(&text), "No parameters were specified for this model.");
     } else if (strcmp(what, "system") == 0)
         show_text(buf_view(&c->system), "No system message was specified for this model.");
-    else if (strcmp(what, "template") == 0) {
-        gguf_get_str(engine_gguf(c->engine), "tokenizer.chat_template", &s, &e);
-        show_text(s, "No prompt template was specified for this model.");
-    } else if (strcmp(what, "license") == 0 || strcmp(what, "modelfile") == 0)
-        show_stored(c, *what == 'l', &text);
+    else if (strcmp(what, "template") == 0 || strcmp(what, "license") == 0 ||
+             strcmp(what, "modelfile") == 0)
+        show_of_model(c, what);
     else if (*what == 0)
         help_show();
     else
@@ -218,7 +258,7 @@ static void with_store(struct chat *c, const char *cmd, const char *name) {
     else if (cmd[2] == 'o')
         rc = repl_load(c, name, &e);
     else
-        rc = cmd[1] == 's' ? repl_save(c, name, &e) : repl_list(&e);
+        rc = cmd[1] == 's' ? repl_save(c, name, &e) : repl_list(c, &e);
     if (rc != 0) fprintf(stderr, "Error: %s\n", e.msg);
 }
 

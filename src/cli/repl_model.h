@@ -1,4 +1,5 @@
-/* The chat's commands about models in the store: /load, /save, /list, /show modelfile and license.
+/* The chat's commands about models in the store: /load, /save, /list, /show template,
+ * modelfile and license.
  */
 #pragma once
 
@@ -12,12 +13,15 @@ int repl_load(struct chat *c, const char *name, struct err *e);
  * conversation as its history. */
 int repl_save(const struct chat *c, const char *name, struct err *e);
 
-/* Names of the models in the store, on stderr. */
-int repl_list(struct err *e);
+/* Names of the models in the store, the server's when it answers this chat, on stderr. */
+int repl_list(const struct chat *c, struct err *e);
 
-/* Append the Modelfile, or the licences, of the chat's model. */
-int repl_modelfile(const struct chat *c, struct buf *out, struct err *e);
-int repl_license(const struct chat *c, struct buf *out, struct err *e);
+/* Append what: "template", "license" or "modelfile" of the chat's model; nothing when it has none.
+ */
+int repl_text(const struct chat *c, const char *what, struct buf *out, struct err *e);
+
+/* What the server says of its model, on stderr. */
+void repl_show_server(const struct chat *c);
 
 /* Close what repl_load has opened. */
 void repl_models_fini(void);

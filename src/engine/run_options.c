@@ -282,6 +282,35 @@ int run_options_set_json(struct run_options *o, const char *name, json_t *v, str
     return set_checked(o, r, text, e);
 }
 
+json_t *run_options_get_json(const struct run_options *o, const char *name) {
+    const struct row *r = find_row(name);
+    if (!r || r->kind == PATH) return NULL;
+    const char *at = (const char *)o + r->at;
+    json_t *list;
+    switch (r->kind) {
+    case INTEGER: return json_integer(*(const int *)at);
+    case NUMBER: return json_real((double)*(const float *)at);
+    case BOOLEAN: return json_boolean(*(const bool *)at);
+    case BIAS:
+        list = json_object();
+        for (int i = 0; i < o->n_bias; i++) {
+            char id[16];
+            snprintf(id, sizeof id, "%d", (int)o->bias[i].id);
+            const float b = o->bias[i].bias;
+            json_object_set_new(list, id, b == -INFINITY ? json_false() : json_real((double)b));
+        }
+        return list;
+    default: break;
+    }
+    const int n = r->at == AT(stop) ? o->n_stop : o->n_breaker;
+    list = json_array();
+    for (int i = 0; i < n; i++) {
+        const struct str text = ((const struct str *)(const void *)at)[i];
+        json_array_append_new(list, json_stringn(text.p, text.n));
+    }
+    return list;
+}
+
 bool run_options_reopen(const struct run_options *o, const struct run_options *before) {
     return o->num_ctx != before->num_ctx || o->num_batch != before->num_batch ||
            o->num_thread != before->num_thread ||

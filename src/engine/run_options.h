@@ -35,6 +35,10 @@ int run_options_set(struct run_options *o, const char *name, const char *value, 
  * before.  Options that name files are unknown here. */
 int run_options_set_json(struct run_options *o, const char *name, json_t *v, struct err *e);
 
+/* The value of one as run_options_set_json takes it; json_decref.  NULL for a name that is unknown
+ * there, or when memory is out. */
+json_t *run_options_get_json(const struct run_options *o, const char *name);
+
 /* Do the options need the model to be opened again? */
 bool run_options_reopen(const struct run_options *o, const struct run_options *before);
 

@@ -322,7 +322,8 @@ static struct curl_slist *headers_of(const struct hop *x, bool same_host) {
 
 static void set_body(struct hop *x) {
     const struct net_request *r = x->r;
-    const bool sends = r->method == NET_POST || r->method == NET_PUT || r->method == NET_PATCH;
+    const bool sends = r->method == NET_POST || r->method == NET_PUT || r->method == NET_PATCH ||
+                       (r->method == NET_DELETE && r->body.n > 0);
     if (r->method == NET_HEAD) curl_easy_setopt(x->h, CURLOPT_NOBODY, 1L);
     if (sends) {
         const uint64_t n = r->read ? r->body_bytes : r->body.n;
