@@ -397,6 +397,33 @@ static void test_cancel(void **state) {
     close_model(&p);
 }
 
+/* A forward that is stopped leaves the workspace fit for the next one. */
+static void test_stopped_forward(void **state) {
+    (void)state;
+    struct open p = open_model(llama, (struct engine_opts){.n_ctx = 128});
+    struct forward *f = engine_forward(p.g);
+    const size_t n = (size_t)model_n_vocab(engine_model(p.g));
+    int32_t tok[40];
+    struct batch_seq b;
+    struct err e = {0};
+    make_prompt(tok, 40, engine_n_vocab(p.g));
+    volatile int stop = 0;
+    float *want = malloc(n * sizeof *want);
+    for (int round = 0; round < 3; round++) {
+        assert_int_equal(session_push(p.s, tok, 40, 1, &b, &e), 0);
+        stop = round == 1;
+        forward_set_stop(f, &stop);
+        const float *rows = forward_run(f, &b, 1);
+        forward_set_stop(f, NULL);
+        if (round == 0) memcpy(want, rows, n * sizeof *want);
+        if (round == 1) assert_null(rows);
+        if (round == 2) assert_memory_equal(rows, want, n * sizeof *want);
+        session_truncate(p.s, 0);
+    }
+    free(want);
+    close_model(&p);
+}
+
 static void test_bounds(void **state) {
     (void)state;
     struct open p = open_model(llama, (struct engine_opts){.n_ctx = 32});
@@ -759,6 +786,7 @@ int main(void) {
         cmocka_unit_test(test_reuse_after_shift_is_exact),
         cmocka_unit_test(test_prefix_reuse),
         cmocka_unit_test(test_cancel),
+        cmocka_unit_test(test_stopped_forward),
         cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_logprobs),
         cmocka_unit_test(test_generation_allocates_nothing),

@@ -634,6 +634,15 @@ static void test_limit(void **state) {
     gen_close(g);
 }
 
+/* More context than a model was trained for is not given. */
+static void test_capped_context(void **state) {
+    (void)state;
+    struct gen *g = open_gen(llama, (struct gen_opts){.engine = {.n_ctx = 1 << 20}});
+    assert_true(gen_info(g)->n_ctx_train > 0);
+    assert_int_equal(gen_info(g)->n_ctx, gen_info(g)->n_ctx_train);
+    gen_close(g);
+}
+
 static void test_smaller_context(void **state) {
     (void)state;
     struct err e;
@@ -707,15 +716,16 @@ static void test_chaos(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_greedy),     cmocka_unit_test(test_same_sampled),
-        cmocka_unit_test(test_choices),         cmocka_unit_test(test_shared_prefix),
-        cmocka_unit_test(test_tenants),         cmocka_unit_test(test_fair),
-        cmocka_unit_test(test_slow_reader),     cmocka_unit_test(test_short_of_pages),
-        cmocka_unit_test(test_text_too_long),   cmocka_unit_test(test_chat_too_long),
-        cmocka_unit_test(test_vectors),         cmocka_unit_test(test_dimensions_and_rank),
-        cmocka_unit_test(test_logprobs),        cmocka_unit_test(test_adapters),
-        cmocka_unit_test(test_no_allocation),   cmocka_unit_test(test_limit),
-        cmocka_unit_test(test_smaller_context), cmocka_unit_test(test_chaos),
+        cmocka_unit_test(test_same_greedy),    cmocka_unit_test(test_same_sampled),
+        cmocka_unit_test(test_choices),        cmocka_unit_test(test_shared_prefix),
+        cmocka_unit_test(test_tenants),        cmocka_unit_test(test_fair),
+        cmocka_unit_test(test_slow_reader),    cmocka_unit_test(test_short_of_pages),
+        cmocka_unit_test(test_text_too_long),  cmocka_unit_test(test_chat_too_long),
+        cmocka_unit_test(test_vectors),        cmocka_unit_test(test_dimensions_and_rank),
+        cmocka_unit_test(test_logprobs),       cmocka_unit_test(test_adapters),
+        cmocka_unit_test(test_no_allocation),  cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_capped_context), cmocka_unit_test(test_smaller_context),
+        cmocka_unit_test(test_chaos),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -110,9 +110,10 @@ static int choose_sizes(struct engine *g, const struct engine_opts *o, struct er
         .n_text = vocab_size(g->vocab),
     };
     if (train > 0 && o->n_ctx > train)
-        log_msg(LOG_WARN, "%s: a context of %d tokens is more than the model %s (%d)",
+        log_msg(LOG_WARN, "%s: a context of %d tokens is more than the model %s (%d)%s",
                 gguf_path(g->gguf), o->n_ctx,
-                m.positions_end ? "has positions for" : "was trained for", train);
+                m.positions_end ? "has positions for" : "was trained for", train,
+                o->cap_ctx ? ", which it gets" : "");
     return memory_sizes(&m, o, &g->sizes, e);
 }
 

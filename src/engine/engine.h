@@ -11,6 +11,7 @@
 struct engine_opts {
     int n_ctx;      /* 0: the smaller of 4096 and the model's training context; at most the number
                      * of learned positions where a model has those */
+    bool cap_ctx;   /* never more than the training context */
     int n_batch;    /* prefill chunk; 0: 512 */
     int n_threads;  /* 0: cores_default_threads() */
     int n_parallel; /* sequences that will run at once; 0: 1 */

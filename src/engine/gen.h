@@ -108,9 +108,10 @@ typedef void gen_event_fn(void *ctx, const struct gen_event *ev);
 
 /* Zero is the default everywhere. */
 struct gen_opts {
-    struct engine_opts
-        engine;        /* n_parallel: sequences at once, 0: 4; they cost nothing until used */
-    const char *draft; /* path of a draft model, or NULL */
+    /* n_parallel: sequences at once, 0: 4; they cost nothing until used.  n_ctx: at most the
+     * model's training context. */
+    struct engine_opts engine;
+    const char *draft;             /* path of a draft model, or NULL */
     const char *renderer, *parser; /* built-in names (Modelfile RENDERER, PARSER), or NULL */
     /* What it may use in all, bytes; 0: no limit.  A context that `engine` leaves open is made
      * smaller to fit (not below 2048 or the model's training context); what does not fit then is

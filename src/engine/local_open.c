@@ -143,6 +143,7 @@ static int list_control(struct local *g, struct err *e) {
 int local_open(struct local *g, const char *path, const struct gen_opts *o, struct err *e) {
     struct engine_opts eo = o->engine;
     if (o->renderer) eo.renderer = o->renderer;
+    eo.cap_ctx = true;
     if (eo.n_parallel == 0) eo.n_parallel = DEFAULT_PARALLEL;
     if (o->parser && !(g->parser = strdup(o->parser))) return err_nomem(e, path);
     if (open_engine(g, path, o, &eo, e) != 0 || open_draft(g, o, e) != 0) return -1;

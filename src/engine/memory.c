@@ -24,7 +24,7 @@ int memory_sizes(const struct memory_model *m, const struct engine_opts *o, stru
     *s = (struct memory_sizes){.n_ctx = o->n_ctx};
     if (s->n_ctx == 0) s->n_ctx = train > 0 && train < DEFAULT_CTX ? train : DEFAULT_CTX;
     /* There is nothing to compute beyond. */
-    if (m->positions_end && train > 0 && s->n_ctx > train) s->n_ctx = train;
+    if ((m->positions_end || o->cap_ctx) && train > 0 && s->n_ctx > train) s->n_ctx = train;
     s->n_batch = o->n_batch ? o->n_batch : DEFAULT_BATCH;
     /* A model that looks both ways must see a text at once. */
     if (s->n_batch > s->n_ctx || m->encoder) s->n_batch = s->n_ctx;
