@@ -586,6 +586,51 @@ static void test_cache(void **state) {
     temp_remove(dir);
 }
 
+/* ---- large things ---- */
+
+static json_t *large_request(const char *op, const char *key, size_t n) {
+    char *text = malloc(n);
+    for (size_t i = 0; i < n; i++)
+        text[i] = "many words "[i % 11];
+    json_t *r = json_pack("{s:s, s:s%}", "op", op, key, text, n);
+    free(text);
+    assert_non_null(r);
+    return r;
+}
+
+/* What is more than the socket takes waits, and arrives; an answer that is too large is an error of
+ * its task alone. */
+static void test_large(void **state) {
+    enum { MB = 1 << 20 };
+    struct talk t = {0}, many[4] = {0};
+    (void)state;
+    struct gen *g = open_llama();
+    json_t *r = large_request("text", "prompt", 6 * MB);
+    json_object_set_new(r, "raw", json_true());
+    json_object_set_new(r, "truncate", json_false());
+    const int64_t t0 = os_now_ns();
+    talk_start_json(&t, g, r);
+    if (!SANITIZED) assert_true(os_now_ns() - t0 < 1000000000); /* nobody waits for the child */
+    talk_wait(&t);
+    if (t.err.code != ERR_LIMIT) fail_msg("%d %s", t.err.code, t.err.msg);
+    talk_fini(&t);
+    talk_start_json(&t, g, large_request("tokenize", "text", 8 * MB));
+    talk_wait(&t);
+    if (t.err.code != ERR_LIMIT) fail_msg("%d %s", t.err.code, t.err.msg);
+    talk_fini(&t);
+    for (int i = 0; i < 4; i++)
+        talk_start_json(&many[i], g, large_request("tokenize", "text", MB / 2));
+    for (int i = 0; i < 4; i++) {
+        talk_wait(&many[i]);
+        if (many[i].err.code) fail_msg("%s", many[i].err.msg);
+        assert_true(json_array_size(json_object_get(many[i].result, "tokens")) > MB / 20);
+        talk_fini(&many[i]);
+    }
+    talk(&t, g, brief);
+    talk_fini(&t);
+    gen_close(g);
+}
+
 /* ---- from inside ---- */
 
 /* A child on a thread of this process, where a sanitizer sees what it leaves behind. */
@@ -793,16 +838,17 @@ int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
     rig_real();
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_sandbox),      cmocka_unit_test(test_sandbox_folder),
-        cmocka_unit_test(test_plain_user),   cmocka_unit_test(test_one_wall),
-        cmocka_unit_test(test_memory),       cmocka_unit_test(test_attacks),
-        cmocka_unit_test(test_odd_ends),     cmocka_unit_test(test_stop_opening),
-        cmocka_unit_test(test_close_deaf),   cmocka_unit_test(test_bad_program),
-        cmocka_unit_test(test_crashes),      cmocka_unit_test(test_truncated),
-        cmocka_unit_test(test_orphan),       cmocka_unit_test(test_splits),
-        cmocka_unit_test(test_adapter),      cmocka_unit_test(test_bad_files),
-        cmocka_unit_test(test_cache),        cmocka_unit_test(test_inside),
-        cmocka_unit_test(test_inside_wrong), cmocka_unit_test(test_cost),
+        cmocka_unit_test(test_sandbox),    cmocka_unit_test(test_sandbox_folder),
+        cmocka_unit_test(test_plain_user), cmocka_unit_test(test_one_wall),
+        cmocka_unit_test(test_memory),     cmocka_unit_test(test_attacks),
+        cmocka_unit_test(test_odd_ends),   cmocka_unit_test(test_stop_opening),
+        cmocka_unit_test(test_close_deaf), cmocka_unit_test(test_bad_program),
+        cmocka_unit_test(test_crashes),    cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_orphan),     cmocka_unit_test(test_splits),
+        cmocka_unit_test(test_adapter),    cmocka_unit_test(test_bad_files),
+        cmocka_unit_test(test_cache),      cmocka_unit_test(test_large),
+        cmocka_unit_test(test_inside),     cmocka_unit_test(test_inside_wrong),
+        cmocka_unit_test(test_cost),
     };
     const int n_failed = cmocka_run_group_tests(tests, NULL, NULL);
     rig_fini();
