@@ -29,9 +29,11 @@ extern char **environ;
 
 /* ---- which program ---- */
 
+static char *dir; /* of the links to this program */
+
 void rig_role(const char *role) {
-    static char dir[600], path[700], self[600];
-    if (!dir[0]) snprintf(dir, sizeof dir, "%s", temp_folder());
+    static char path[700], self[600];
+    if (!dir) dir = temp_folder();
     const ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
     assert_true(n > 0);
     snprintf(path, sizeof path, "%s/%s", dir, role);
@@ -43,6 +45,11 @@ void rig_role(const char *role) {
 
 void rig_real(void) {
     use_program();
+}
+
+void rig_fini(void) {
+    if (dir) temp_remove(dir);
+    dir = NULL;
 }
 
 /* ---- this process ---- */

@@ -19,6 +19,7 @@
  */
 void rig_role(const char *role);
 void rig_real(void); /* the program that was built, again */
+void rig_fini(void);
 
 enum { STREAM_TOKENS = 60000 };
 

@@ -16,6 +16,7 @@
 #include <stddef.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -23,6 +24,9 @@
 
 #include "base/os.h"
 #include "base/sandbox.h"
+#include "engine/child.h"
+#include "engine/child_proc.h"
+#include "engine/wire.h"
 #include "gguf/write.h"
 
 static const char *const llama = "models/llama32.gguf";
@@ -109,12 +113,12 @@ static struct err prove(const char *folder, uint64_t max_bytes) {
     return e;
 }
 
-static const char *const refused[] = {"socket",  "unix",   "pair",   "connect", "bind",   "sendmsg",
-                                      "thread",  "kill",   "ptrace", "exec",    "uring",  "memfd",
-                                      "unshare", "passwd", "write",  "mkdir",   "unlink", NULL};
+static const char *const refused[] = {"socket",  "unix",   "pair",   "connect", "bind",  "sendmsg",
+                                      "thread",  "kill",   "ptrace", "exec",    "uring", "memfd",
+                                      "unshare", "passwd", "write",  "mkdir",   NULL};
 
 static void test_sandbox(void **state) {
-    static const char *const more[] = {"fork", "limit", "dumpable", NULL};
+    static const char *const more[] = {"unlink", "fork", "limit", "dumpable", NULL};
     (void)state;
     const struct sandbox_state here = sandbox_offered();
     assert_true(here.seccomp || here.landlock_abi);
@@ -385,7 +389,8 @@ static void test_crashes(void **state) {
         usleep(seed >> 16 & 0x7fff);
         if (i % 4 == 0) talk_wait_events(&t[0], 2);
         kill(pid, sig[i % 4]);
-        snprintf(says, sizeof says, SANITIZED ? "process ended (" : "(signal %d)", sig[i % 4]);
+        snprintf(says, sizeof says, "(signal %d)", sig[i % 4]);
+        if (SANITIZED) strcpy(says, "process ended (");
         for (int k = 0; k < 3; k++)
             assert_gone(g, &t[k], says);
         const int64_t t0 = os_now_ns();
@@ -581,6 +586,197 @@ static void test_cache(void **state) {
     temp_remove(dir);
 }
 
+/* ---- large things ---- */
+
+static json_t *large_request(const char *op, const char *key, size_t n) {
+    char *text = malloc(n);
+    for (size_t i = 0; i < n; i++)
+        text[i] = "many words "[i % 11];
+    json_t *r = json_pack("{s:s, s:s%}", "op", op, key, text, n);
+    free(text);
+    assert_non_null(r);
+    return r;
+}
+
+/* What is more than the socket takes waits, and arrives; an answer that is too large is an error of
+ * its task alone. */
+static void test_large(void **state) {
+    enum { MB = 1 << 20 };
+    struct talk t = {0}, many[4] = {0};
+    (void)state;
+    struct gen *g = open_llama();
+    json_t *r = large_request("text", "prompt", 6 * MB);
+    json_object_set_new(r, "raw", json_true());
+    json_object_set_new(r, "truncate", json_false());
+    const int64_t t0 = os_now_ns();
+    talk_start_json(&t, g, r);
+    if (!SANITIZED) assert_true(os_now_ns() - t0 < 1000000000); /* nobody waits for the child */
+    talk_wait(&t);
+    if (t.err.code != ERR_LIMIT) fail_msg("%d %s", t.err.code, t.err.msg);
+    talk_fini(&t);
+    talk_start_json(&t, g, large_request("tokenize", "text", 8 * MB));
+    talk_wait(&t);
+    if (t.err.code != ERR_LIMIT) fail_msg("%d %s", t.err.code, t.err.msg);
+    talk_fini(&t);
+    for (int i = 0; i < 4; i++)
+        talk_start_json(&many[i], g, large_request("tokenize", "text", MB / 2));
+    for (int i = 0; i < 4; i++) {
+        talk_wait(&many[i]);
+        if (many[i].err.code) fail_msg("%s", many[i].err.msg);
+        assert_true(json_array_size(json_object_get(many[i].result, "tokens")) > MB / 20);
+        talk_fini(&many[i]);
+    }
+    talk(&t, g, brief);
+    talk_fini(&t);
+    gen_close(g);
+}
+
+/* ---- from inside ---- */
+
+/* A child on a thread of this process, where a sanitizer sees what it leaves behind. */
+struct inside {
+    int fd;
+    pthread_t thread;
+    int rc;
+    struct err err;
+    struct wire_in in;
+};
+
+struct inside_arg {
+    struct inside *in;
+    int fd;
+};
+
+static void *inside_main(void *arg) {
+    const struct inside_arg a = *(struct inside_arg *)arg;
+    const struct child_opts o = {.open = gen_open_local, .bare = true};
+    free(arg);
+    a.in->rc = child_run(a.fd, &o, &a.in->err);
+    return NULL;
+}
+
+static void inside_begin(struct inside *s) {
+    int pair[2];
+    struct inside_arg *a = malloc(sizeof *a);
+    *s = (struct inside){.in.from_child = true};
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    *a = (struct inside_arg){s, pair[1]};
+    s->fd = pair[0];
+    pthread_create(&s->thread, NULL, inside_main, a);
+}
+
+static void inside_say(struct inside *s, enum wire_kind kind, uint64_t id, const char *body) {
+    struct buf b = {0};
+    assert_int_equal(wire_put_frame(&b, kind, id, str_of(body), NULL), 0);
+    assert_int_equal(write(s->fd, b.p, b.n), b.n);
+    buf_fini(&b);
+}
+
+/* The next frame that is no report of the load; false: the child has closed. */
+static bool inside_hear(struct inside *s, struct wire_frame *f) {
+    struct err e;
+    for (;;) {
+        size_t room;
+        int rc;
+        while ((rc = wire_take(&s->in, f, &e)) > 0)
+            if (f->head.kind != WIRE_LOAD) return true;
+        assert_int_equal(rc, 0);
+        char *at = wire_room(&s->in, &room);
+        const ssize_t n = read(s->fd, at, room);
+        if (n <= 0) return false;
+        s->in.n += (size_t)n;
+    }
+}
+
+static void inside_end(struct inside *s, int rc, enum err_code code) {
+    struct wire_frame f;
+    while (inside_hear(s, &f))
+        continue;
+    pthread_join(s->thread, NULL);
+    assert_int_equal(s->rc, rc);
+    if (rc != 0) assert_int_equal(s->err.code, code);
+    close(s->fd);
+    wire_in_fini(&s->in);
+}
+
+static void inside_open(struct inside *s) {
+    struct child_files files;
+    struct wire_frame f;
+    struct buf b = {0};
+    const struct gen_opts o = {.engine = {.n_ctx = 256, .n_threads = 2}};
+    assert_int_equal(child_files_open(&files, golden(llama), &o, NULL), 0);
+    assert_int_equal(child_files_send(&files, s->fd, NULL, NULL), 0);
+    child_files_fini(&files);
+    assert_int_equal(wire_put_open(&b, golden(llama), &o, NULL), 0);
+    assert_int_equal(write(s->fd, b.p, b.n), b.n);
+    buf_fini(&b);
+    assert_true(inside_hear(s, &f));
+    assert_int_equal(f.head.kind, WIRE_READY);
+}
+
+/* Events of task `id` up to its end; the end's error. */
+static enum err_code inside_task(struct inside *s, uint64_t id, enum wire_op op, int *n_event) {
+    const struct wire_task may = {.op = op, .n_choice = 1, .n_vocab = 448, .n_embd = 64};
+    struct wire_frame f;
+    struct gen_event ev = {0};
+    struct err e;
+    for (*n_event = 0; ev.kind != GEN_END; ++*n_event) {
+        json_t *data;
+        assert_true(inside_hear(s, &f));
+        assert_int_equal(f.head.kind, WIRE_EVENT);
+        assert_int_equal(f.head.id, id);
+        if (wire_get_event(&f, &may, &ev, &data, &e) != 0) fail_msg("%s", e.msg);
+        json_decref(data);
+    }
+    return ev.err.code;
+}
+
+static void test_inside(void **state) {
+    struct inside s;
+    int n;
+    (void)state;
+    inside_begin(&s);
+    inside_open(&s);
+    inside_say(&s, WIRE_START, 1 << 16 | 7, "{\"op\":\"tokenize\",\"text\":\"Hello\"}");
+    assert_int_equal(inside_task(&s, 1 << 16 | 7, WIRE_TOKENIZE, &n), ERR_NONE);
+    assert_int_equal(n, 2);
+    inside_say(&s, WIRE_START, 2 << 16 | 7, "{\"op\":");
+    assert_int_equal(inside_task(&s, 2 << 16 | 7, WIRE_TOKENIZE, &n), ERR_USAGE);
+    /* Too late, and never there: nothing happens. */
+    inside_say(&s, WIRE_CANCEL, 1 << 16 | 7, "");
+    inside_say(&s, WIRE_PAUSE, 99 << 16 | 9999, "");
+    inside_say(
+        &s, WIRE_START, 3 << 16,
+        "{\"op\":\"text\",\"raw\":true,\"prompt\":\"Hi\",\"options\":{\"num_predict\":100000,"
+        "\"ignore_eos\":true}}");
+    inside_say(&s, WIRE_PAUSE, 3 << 16, "");
+    inside_say(&s, WIRE_RESUME, 3 << 16, "");
+    inside_say(&s, WIRE_CANCEL, 3 << 16, "");
+    assert_int_equal(inside_task(&s, 3 << 16, WIRE_GENERATE, &n), ERR_CANCELLED);
+    inside_say(&s, WIRE_CLOSE, 0, "");
+    inside_end(&s, 0, ERR_NONE);
+}
+
+/* It takes nothing from a front that does not speak as it should. */
+static void test_inside_wrong(void **state) {
+    struct inside s;
+    (void)state;
+    inside_begin(&s);
+    inside_say(&s, WIRE_FILE, 0, "/nowhere/model.gguf"); /* without its descriptor */
+    inside_end(&s, -1, ERR_FORMAT);
+    inside_begin(&s);
+    inside_say(&s, WIRE_OPEN, 0, "{\"path\":\"/nowhere\",\"n_ctx\":-1}");
+    inside_end(&s, -1, ERR_FORMAT);
+    inside_begin(&s);
+    inside_open(&s);
+    inside_say(&s, WIRE_OPEN, 0, "{}");
+    inside_end(&s, -1, ERR_FORMAT);
+    inside_begin(&s);
+    inside_open(&s);
+    shutdown(s.fd, SHUT_WR);
+    inside_end(&s, -1, ERR_IO);
+}
+
 /* ---- cost ---- */
 
 struct count {
@@ -639,6 +835,7 @@ static void test_cost(void **state) {
 
 int main(int argc, char **argv) {
     rig_play(argc, argv);
+    signal(SIGPIPE, SIG_IGN);
     rig_real();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sandbox),    cmocka_unit_test(test_sandbox_folder),
@@ -649,7 +846,11 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_crashes),    cmocka_unit_test(test_truncated),
         cmocka_unit_test(test_orphan),     cmocka_unit_test(test_splits),
         cmocka_unit_test(test_adapter),    cmocka_unit_test(test_bad_files),
-        cmocka_unit_test(test_cache),      cmocka_unit_test(test_cost),
+        cmocka_unit_test(test_cache),      cmocka_unit_test(test_large),
+        cmocka_unit_test(test_inside),     cmocka_unit_test(test_inside_wrong),
+        cmocka_unit_test(test_cost),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    const int n_failed = cmocka_run_group_tests(tests, NULL, NULL);
+    rig_fini();
+    return n_failed;
 }

@@ -156,9 +156,17 @@ static struct task *new_task(struct child *c, uint64_t id, struct err *e) {
     struct task *t = calloc(1, sizeof *t);
     if (!t) goto nomem;
     *t = (struct task){.child = c, .id = id};
-    free(c->slot[i]);
-    c->slot[i] = t;
-    return t;
+    pthread_mutex_lock(&c->lock); /* behind the last look at whoever was here */
+    const bool busy = c->slot[i] && !c->slot[i]->over;
+    if (!busy) {
+        free(c->slot[i]);
+        c->slot[i] = t;
+    }
+    pthread_mutex_unlock(&c->lock);
+    if (!busy) return t;
+    free(t);
+    err_set(e, ERR_FORMAT, "front: a task in the place of one that runs");
+    return NULL;
 nomem:
     err_nomem(e, "request");
     return NULL;
@@ -183,7 +191,7 @@ static int start_task(struct child *c, const struct wire_frame *f, struct err *e
     const int rc = t ? gen_start(c->gen, request, hear, t, &gen, &why) : -1;
     json_decref(request);
     if (rc != 0) {
-        if (t) t->over = true;
+        if (t) t->over = true; /* nobody else knows it */
         return end_unstarted(c, f->head.id, &why, e);
     }
     pthread_mutex_lock(&c->lock);
