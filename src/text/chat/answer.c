@@ -298,6 +298,8 @@ struct answer *answer_new(const struct chat_template *t, const struct answer_opt
     }
     if (json_array_size(o->tools) > 0) a->tools = json_deep_copy(o->tools);
     a->thinking = o->thinking;
+    a->ruled = o->ruled;
+    a->must_call = o->must_call;
     if (choose_style(a, t, o, e) != 0) {
         answer_free(a);
         return NULL;
@@ -346,10 +348,11 @@ int answer_finish(struct answer *a, answer_fn *fn, void *ctx) {
 }
 
 bool answer_in_text(const struct answer *a) {
+    if (a->style.harmony && a->must_call) return !a->headed && a->held.n == 0;
     if (a->style.harmony) return a->headed && !a->callee && a->channel == ANSWER_TEXT;
-    if (a->state == AT_START)
-        return !(a->style.think_open && a->thinking) && a->held.n == a->n_given;
-    return a->state == AT_TEXT && a->held.n == 0;
+    if (a->state != AT_START) return a->state == AT_TEXT && a->held.n == 0;
+    const bool may_think = a->style.think_open && a->thinking && !a->ruled;
+    return !may_think && a->held.n == a->n_given;
 }
 
 static bool holds(const char *mark, struct str token) {
