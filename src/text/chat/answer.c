@@ -104,6 +104,8 @@ static struct mark mark_at(const struct answer *a, size_t at, bool last) {
         if (m > 0) return (struct mark){MARK_NOISE, NULL, strlen(a->style.noise[i])};
         maybe |= m < 0;
     }
+    /* What is left out may begin with the mark of a call (">>>all", ">>>"). */
+    if (maybe && !last) return (struct mark){MARK_MAYBE, NULL, 0};
     for (int i = 0; looks(a) && i < STYLE_FORMS && a->style.form[i].body; i++) {
         const struct call_form *f = &a->style.form[i];
         if (f->line_start && before != '\n') continue;

@@ -287,6 +287,16 @@ static const struct {
     {"granite", "granite", "<response>"},
     {"kimi", "kimi", "<think>"},
     {"laguna", "glm", "<think>"},
+    {"functionary", "functionary-3.2", NULL},
+    {"functionary-3.1", "functionary-3.1", NULL},
+    {"deepseek3.2", "dsml", "<think>"},
+    {"apertus", "apertus", NULL},
+    {"apriel", "apriel", NULL},
+    {"gigachat", "gigachat", NULL},
+    {"minicpm", "minicpm", "<think>"},
+    {"solar", "solar", NULL},
+    {"command-r", "action", NULL},
+    {"gemma", "tool_code", NULL},
     {"passthrough", "none", NULL},
 };
 
