@@ -11,9 +11,11 @@
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
 
 static const char *const parsers[] = {
-    "hermes",      "llama3",    "mistral",     "qwen3",  "phi4",      "granite",
-    "cohere",      "deepseek3", "deepseek-r1", "kimi",   "harmony",   "glm-4.7",
-    "qwen3-coder", "lfm2",      "olmo3",       "gemma4", "ministral", "functiongemma",
+    "hermes",      "llama3",    "mistral",       "qwen3",       "phi4",
+    "granite",     "cohere",    "deepseek3",     "deepseek-r1", "kimi",
+    "harmony",     "glm-4.7",   "qwen3-coder",   "lfm2",        "olmo3",
+    "gemma4",      "ministral", "functiongemma", "functionary", "functionary-3.1",
+    "deepseek3.2", "apertus",   "minicpm",       "solar",       "gemma",
 };
 enum { N_PARSERS = sizeof parsers / sizeof *parsers };
 

@@ -51,7 +51,9 @@ struct answer *open_answer(const struct way *w) {
     const struct answer_opts o = {.parser = w->parser,
                                   .tools = w->no_tools ? NULL : tools,
                                   .thinking = !w->no_thinking,
-                                  .in_thinking = w->in_thinking};
+                                  .in_thinking = w->in_thinking,
+                                  .ruled = w->ruled,
+                                  .must_call = w->must_call};
     struct answer *a = answer_new(NULL, &o, &e);
     if (!a) fail_msg("%s", e.msg);
     json_decref(tools);

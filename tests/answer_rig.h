@@ -22,7 +22,7 @@ int on_piece(void *ctx, const struct answer_piece *p);
 
 struct way {
     const char *parser;
-    bool no_thinking, in_thinking, no_tools;
+    bool no_thinking, in_thinking, no_tools, ruled, must_call;
 };
 
 struct answer *open_answer(const struct way *w);

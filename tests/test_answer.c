@@ -308,6 +308,47 @@ static void word_families(void **state) {
            "H hm|C deep {\"a\":{\"x\":\"y\"},\"l\":[1,true]}");
 }
 
+static void other_families(void **state) {
+    (void)state;
+    const struct way f1 = {.parser = "functionary-3.1"}, f2 = {.parser = "functionary"};
+    const struct way dsml = {.parser = "deepseek3.2"}, apertus = {.parser = "apertus"};
+    const struct way apriel = {.parser = "apriel"}, giga = {.parser = "gigachat"};
+    const struct way cpm = {.parser = "minicpm"}, solar = {.parser = "solar"};
+    const struct way action = {.parser = "command-r"}, gemma = {.parser = "gemma"};
+    expect(&f1, "<function=get_weather>{\"city\": \"Paris\"}</function><function=now>{}</function>",
+           CALL "|C now {}");
+    expect(&f1, "<function=get_weather>city</function>", "T <function=get_weather>city</function>");
+    /* The prompt of this family ends with the first ">>>". */
+    expect(&f2, "get_weather\n{\"city\": \"Paris\"}", CALL);
+    expect(&f2, "all\nLet me see.\n>>>now\n{}", "T Let me see.\n|C now {}");
+    expect(&f2, "Hello >>> you", "T Hello >>> you");
+    expect(&dsml,
+           "<｜DSML｜function_calls>\n<｜DSML｜invoke name=\"get_weather\">\n<｜DSML｜parameter "
+           "name=\"city\" string=\"true\">Paris</｜DSML｜parameter>\n<｜DSML｜parameter "
+           "name=\"days\" string=\"false\">3</｜DSML｜parameter>\n</｜DSML｜invoke>\n"
+           "</｜DSML｜function_calls>",
+           "C get_weather {\"city\":\"Paris\",\"days\":3}");
+    expect(&apertus,
+           "<|inner_prefix|>hm<|inner_suffix|><|tools_prefix|>[{\"get_weather\": {\"city\": "
+           "\"Paris\"}}, {\"now\": {}}]<|tools_suffix|>",
+           "H hm|" CALL "|C now {}");
+    expect(&apriel, "<tool_calls>[{\"name\": \"now\", \"arguments\": {}}]</tool_calls>",
+           "C now {}");
+    expect(&giga, "<|function_call|>{\"name\": \"now\", \"arguments\": {}}", "C now {}");
+    expect(
+        &cpm,
+        "<function name=\"get_weather\"><param name=\"city\"><![CDATA[Paris]]></param></function>",
+        CALL);
+    expect(&solar,
+           "<|think|>a<|end|><|begin|>assistant<|content|>ok<|tool_calls|><|tool_call:begin|>a1b2c3"
+           "<|tool_call:name|>now<|tool_call:args|>{}<|tool_call:end|>",
+           "H a|T ok|C now {}");
+    expect(&action, "Action: ```json\n[{\"tool_name\": \"now\", \"parameters\": {}}]\n```",
+           "C now {}");
+    expect(&gemma, "See:\n```tool_code\nget_weather(city=\"Paris\")\n```", "T See:\n|" CALL);
+    expect(&gemma, "```json\n{\"name\": \"now\", \"parameters\": {}}\n```", "C now {}");
+}
+
 static void harmony(void **state) {
     (void)state;
     const struct way w = {.parser = "harmony"}, inside = {.parser = "harmony", .in_thinking = true};
@@ -346,7 +387,7 @@ int main(void) {
         cmocka_unit_test(reader_ends_it),  cmocka_unit_test(llama3),
         cmocka_unit_test(mistral),         cmocka_unit_test(json_families),
         cmocka_unit_test(named_families),  cmocka_unit_test(word_families),
-        cmocka_unit_test(harmony),
+        cmocka_unit_test(other_families),  cmocka_unit_test(harmony),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -116,6 +116,62 @@ static void renderers_read_back(void **state) {
     json_decref(tools);
 }
 
+/* Modelfiles: the words tell the family, or the text in front of the calls is the mark. */
+static void go_templates_read_back(void **state) {
+    (void)state;
+    static const char head[] =
+        "{{ range .Tools }}{{ . }}{{ end }}{{ range .Messages }}[{{ .Role }}]"
+        "{{ .Content }}{{ if .ToolCalls }}%s{{ end }}{{ end }}";
+    static const char *const forms[][2] = {
+        {"<toolcall>{{ range .ToolCalls }}{\"name\": \"{{ .Function.Name }}\", \"arguments\": "
+         "{{ .Function.Arguments }}}{{ end }}</toolcall>",
+         "json"},
+        {" functools[{{ range .ToolCalls }}{\"name\": \"{{ .Function.Name }}\", \"arguments\": "
+         "{{ .Function.Arguments }}}{{ end }}]",
+         "json"},
+        {"{{ range .ToolCalls }}<use>{\"name\": \"{{ .Function.Name }}\", \"arguments\": "
+         "{{ .Function.Arguments }}}</use>{{ end }}",
+         "json"},
+        {"{{ range .ToolCalls }}<tool_call>\n{\"name\": \"{{ .Function.Name }}\", "
+         "\"arguments\": {{ .Function.Arguments }}}\n</tool_call>\n{{ end }}",
+         "hermes"},
+        {"[TOOL_CALLS] [{{ range .ToolCalls }}{\"name\": \"{{ .Function.Name }}\", "
+         "\"arguments\": {{ .Function.Arguments }}}{{ end }}]",
+         "mistral"},
+        {"Action: ```json\n[{{ range .ToolCalls }}{\"tool_name\": \"{{ .Function.Name }}\", "
+         "\"parameters\": {{ .Function.Arguments }}}{{ end }}]```",
+         "action"},
+        {"<|start_header_id|>{{ range .ToolCalls }}{\"name\": \"{{ .Function.Name }}\", "
+         "\"parameters\": {{ .Function.Arguments }}}{{ end }}<|eot_id|>",
+         "llama3"},
+    };
+    json_t *tools = json_of(tools_text);
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++) {
+        char source[600];
+        struct err e = {0};
+        struct log l = {.kind = -1};
+        snprintf(source, sizeof source, head, forms[i][0]);
+        struct chat_template *t = source_template(source);
+        assert_string_equal(chat_template_style(t)->name, forms[i][1]);
+        const struct answer_opts o = {.tools = tools, .thinking = true};
+        char *turn = last_turn(t, call_turn, tools, &e);
+        struct answer *a = answer_new(t, &o, &e);
+        if (!turn || !a) fail_msg("%s: %s", source, e.msg);
+        const char *from = strstr(turn, "[assistant]");
+        from = from ? from + strlen("[assistant]") : turn;
+        if (strncmp(from, "<|start", 7) == 0) from = strchr(from, '{');
+        assert_int_equal(answer_push(a, str_of(from), on_piece, &l), 0);
+        assert_int_equal(answer_finish(a, on_piece, &l), 0);
+        if (!l.out.p || !strstr(l.out.p, CALL) || strstr(l.out.p, "</"))
+            fail_msg("%s: %s", turn, l.out.p);
+        buf_fini(&l.out);
+        free(turn);
+        answer_free(a);
+        chat_template_free(t);
+    }
+    json_decref(tools);
+}
+
 /* ---- Forced calls ---- */
 
 static struct grammar *call_grammar(const char *parser, const char *name, bool parallel) {
@@ -186,9 +242,9 @@ static void walks_are_calls(const struct way *w, const struct grammar *g, const 
 }
 
 static const char *const forced[] = {
-    "hermes",    "llama3",      "mistral", "cohere",        "phi4",
-    "granite",   "deepseek-r1", "kimi",    "qwen3-coder",   "glm-4.7",
-    "deepseek3", "lfm2",        "olmo3",   "functiongemma", "gemma4",
+    "hermes",      "llama3",        "mistral",     "cohere",  "phi4",      "granite",
+    "deepseek-r1", "kimi",          "qwen3-coder", "glm-4.7", "deepseek3", "lfm2",
+    "olmo3",       "functiongemma", "gemma4",      "harmony",
 };
 
 static void forced_calls(void **state) {
@@ -253,7 +309,7 @@ static void forced_forms(void **state) {
 
 static void forced_refusals(void **state) {
     (void)state;
-    const struct way w = {.parser = "hermes"}, h = {.parser = "harmony"};
+    const struct way w = {.parser = "hermes"}, h = {.parser = "passthrough", .no_tools = true};
     struct err e = {0};
     struct buf out = {0};
     json_t *tools = json_of(tools_text);
@@ -276,9 +332,9 @@ static void forced_refusals(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(templates_read_back), cmocka_unit_test(renderers_read_back),
-        cmocka_unit_test(forced_calls),        cmocka_unit_test(forced_forms),
-        cmocka_unit_test(forced_refusals),
+        cmocka_unit_test(templates_read_back),    cmocka_unit_test(renderers_read_back),
+        cmocka_unit_test(go_templates_read_back), cmocka_unit_test(forced_calls),
+        cmocka_unit_test(forced_forms),           cmocka_unit_test(forced_refusals),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -167,6 +167,40 @@ static void thinking_by_default(void **state) {
     chat_template_free(t);
 }
 
+/* Clients leave out ids, or names, or use ids that a family refuses. */
+static void calls_and_results(void **state) {
+    (void)state;
+    static const char source[] =
+        "{% for m in messages %}{% for c in m.tool_calls or [] %}[{{ c.function.name }} {{ c.id }}]"
+        "{% endfor %}{% if m.role == 'tool' %}({{ m.name }} {{ m.tool_call_id }}){% endif %}"
+        "{% endfor %}{# tools #}{% if tools %}{% endif %}%s";
+    static const char native[] =
+        "[{'role':'assistant','tool_calls':[{'function':{'name':'f'}},{'function':{'name':'g'}}]},"
+        "{'role':'tool','content':'1','tool_name':'g'},{'role':'tool','content':'2'}]";
+    static const char openai[] =
+        "[{'role':'assistant','tool_calls':[{'id':'call_abcdefgh','function':{'name':'f'}},{'id':"
+        "'call_ijklmnop','function':{'name':'g'}}]},{'role':'tool','content':'2','tool_call_id':"
+        "'call_ijklmnop'},{'role':'tool','content':'1','tool_call_id':'call_abcdefgh'}]";
+    char text[600];
+    snprintf(text, sizeof text, "%.*s", (int)(sizeof source - 3), source);
+    struct chat_template *t = source_template(text);
+    expect(t, (struct chat_input){0}, native,
+           "[f call00000][g call00001](g call00001)(f call00000)", false);
+    expect(t, (struct chat_input){0}, openai,
+           "[f call_abcdefgh][g call_ijklmnop](g call_ijklmnop)(f call_abcdefgh)", false);
+    chat_template_free(t);
+    snprintf(text, sizeof text, "%.*s{%% if x | length != 9 %%}{%% endif %%}",
+             (int)(sizeof source - 3), source);
+    t = source_template(text);
+    expect(t, (struct chat_input){0}, openai,
+           "[f call00000][g call00001](g call00001)(f call00000)", false);
+    chat_template_free(t);
+    t = source_template("{{ range .Tools }}{{ end }}{{ range .Messages }}{{ .ToolName }};{{ range "
+                        ".ToolCalls }}{{ .Function.Name }}{{ end }}{{ end }}");
+    expect(t, (struct chat_input){0}, openai, ";fgg;f;", false);
+    chat_template_free(t);
+}
+
 static void variables(void **state) {
     (void)state;
     json_t *vars = json_of("{'colour':'<red>'}"), *taken = json_of("{'messages':[]}");
@@ -199,7 +233,7 @@ static void go_requests(void **state) {
     expect(t, (struct chat_input){.tools = tools, .think_level = STR("high")}, talk,
            "T:f [user]a\n\nb[assistant]<think>hm</think><tool_call>0 {\"name\": \"f\", "
            "\"arguments\": {\"a\":2,\"z\":1}}</tool_call><tool_call>1 {\"name\": \"g\", "
-           "\"arguments\": {}}</tool_call>[tool]7fc1[tool]8(true high)",
+           "\"arguments\": {}}</tool_call>[tool]7fc1[tool]8g(true high)",
            false);
     const struct chat_input gap = {.prompt = STR("def f("), .suffix = STR("return 1")};
     struct chat_prompt p = {0};
@@ -267,6 +301,7 @@ int main(void) {
         cmocka_unit_test(answers_go_on),
         cmocka_unit_test(thinking_in_the_prompt),
         cmocka_unit_test(thinking_by_default),
+        cmocka_unit_test(calls_and_results),
         cmocka_unit_test(variables),
         cmocka_unit_test(go_requests),
     };

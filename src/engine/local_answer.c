@@ -130,6 +130,8 @@ static int make_parser(struct local *g, struct task *t, struct choice *c, struct
     const struct answer_opts o = {.tools = calls ? q->tools : NULL,
                                   .thinking = q->think != GEN_THINK_OFF,
                                   .in_thinking = t->in_thinking,
+                                  .ruled = local_is_ruled(q),
+                                  .must_call = must_call(q),
                                   .parser = g->parser};
     c->answer = answer_new(tm, &o, e);
     return c->answer ? 0 : -1;

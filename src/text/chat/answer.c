@@ -104,6 +104,8 @@ static struct mark mark_at(const struct answer *a, size_t at, bool last) {
         if (m > 0) return (struct mark){MARK_NOISE, NULL, strlen(a->style.noise[i])};
         maybe |= m < 0;
     }
+    /* What is left out may begin with the mark of a call (">>>all", ">>>"). */
+    if (maybe && !last) return (struct mark){MARK_MAYBE, NULL, 0};
     for (int i = 0; looks(a) && i < STYLE_FORMS && a->style.form[i].body; i++) {
         const struct call_form *f = &a->style.form[i];
         if (f->line_start && before != '\n') continue;
@@ -298,6 +300,8 @@ struct answer *answer_new(const struct chat_template *t, const struct answer_opt
     }
     if (json_array_size(o->tools) > 0) a->tools = json_deep_copy(o->tools);
     a->thinking = o->thinking;
+    a->ruled = o->ruled;
+    a->must_call = o->must_call;
     if (choose_style(a, t, o, e) != 0) {
         answer_free(a);
         return NULL;
@@ -346,10 +350,11 @@ int answer_finish(struct answer *a, answer_fn *fn, void *ctx) {
 }
 
 bool answer_in_text(const struct answer *a) {
+    if (a->style.harmony && a->must_call) return !a->headed && a->held.n == 0;
     if (a->style.harmony) return a->headed && !a->callee && a->channel == ANSWER_TEXT;
-    if (a->state == AT_START)
-        return !(a->style.think_open && a->thinking) && a->held.n == a->n_given;
-    return a->state == AT_TEXT && a->held.n == 0;
+    if (a->state != AT_START) return a->state == AT_TEXT && a->held.n == 0;
+    const bool may_think = a->style.think_open && a->thinking && !a->ruled;
+    return !may_think && a->held.n == a->n_given;
 }
 
 static bool holds(const char *mark, struct str token) {

@@ -29,6 +29,10 @@ struct answer_opts {
     bool thinking;       /* told apart; false: a thinking part is text like any other */
     bool in_thinking;    /* the prompt ended inside a thinking part (chat_prompt.in_thinking) */
     const char *parser;  /* built-in name, or NULL: from the template */
+    /* A grammar will hold, and the prompt was rendered with open_thinking: a thinking part begins
+     * there or not at all. */
+    bool ruled;
+    bool must_call; /* the grammar is that of answer_call_grammar */
 };
 
 struct answer; /* one thread at a time */
@@ -48,7 +52,7 @@ int answer_push(struct answer *a, struct str text, answer_fn *fn, void *ctx);
 int answer_finish(struct answer *a, answer_fn *fn, void *ctx);
 
 /* The next character belongs to the answer proper, not to thinking or marks: where a grammar of the
- * client's format starts to hold. */
+ * client's format, or of calls that must come, starts to hold. */
 bool answer_in_text(const struct answer *a);
 
 /* Append the GBNF of an answer that is one call (or, parallel, several) of these tools, or of the

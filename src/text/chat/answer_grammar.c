@@ -214,7 +214,9 @@ int answer_call_grammar(const struct answer *a, const json_t *tools, const char 
     buf_str(out, "call ::=");
     for (int k = 0; k < n; k++)
         buf_printf(out, "%s call%d", k ? " |" : "", k);
-    buf_str(out, "\nroot ::= \"\\n\"{0,2}");
+    /* Behind thoughts there may be a blank line, or the head of a message. */
+    buf_str(out,
+            a->style.harmony ? "\nroot ::= \"<|start|>assistant\"?" : "\nroot ::= \"\\n\"{0,2}");
     word(out, m.w->first);
     buf_str(out, " call");
     if (parallel) {

@@ -37,6 +37,7 @@ struct answer {
     struct answer_style style;
     json_t *tools; /* owned; NULL: none */
     bool thinking; /* told apart */
+    bool ruled, must_call;
     enum answer_state state;
     struct buf held; /* not told yet */
     size_t n_given;  /* of held: not the model's, but the end of the prompt (style.starts) */

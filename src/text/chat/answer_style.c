@@ -2,6 +2,7 @@
  * the form in which the model writes new ones. */
 #include "text/chat/answer_style.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -213,29 +214,41 @@ static struct str strip(struct str s) {
     return s;
 }
 
-/* The action that has .ToolCalls in a range; the text between the action before it and it. */
-static struct str before_calls(struct str s) {
-    const char *range = memmem(s.p, s.n, "range .ToolCalls", 16);
-    if (!range) range = memmem(s.p, s.n, ":= .ToolCalls", 13);
+static const char *find(struct str s, const char *z) {
+    return memmem(s.p, s.n, z, strlen(z));
+}
+
+/* The text between the action before the range over .ToolCalls and it, or the one behind it. */
+static struct str around_range(struct str s) {
+    const char *range = find(s, "range .ToolCalls"), *end = s.p + s.n;
+    if (!range) range = find(s, ":= .ToolCalls");
     if (!range) return STR("");
     const char *open = range, *from = s.p;
     while (open > s.p && !(open[0] == '{' && open[1] == '{'))
         open--;
-    for (const char *p = open; p - 2 >= s.p; p--) {
-        if (p[-1] != '}' || p[-2] != '}') continue;
-        from = p;
-        break;
-    }
-    return strip((struct str){from, (size_t)(open - from)});
+    for (const char *p = open; p - 2 >= s.p && from == s.p; p--)
+        if (p[-1] == '}' && p[-2] == '}') from = p;
+    const struct str before = strip((struct str){from, (size_t)(open - from)});
+    if (before.n > 0) return before;
+    const char *close = find((struct str){range, (size_t)(end - range)}, "}}");
+    if (!close) return STR("");
+    from = close + 2;
+    const char *stop = find((struct str){from, (size_t)(end - from)}, "{");
+    return stop ? strip((struct str){from, (size_t)(stop - from)}) : STR("");
 }
 
+/* "<mark>" ends with "</mark>". */
 void answer_style_infer(struct str source, struct answer_style *s, char **mark) {
-    const struct str t = before_calls(source);
+    const struct str t = around_range(source);
     if (strcmp(s->name, "json") != 0 || t.n == 0 || t.n > 60) return;
-    *mark = calloc(1, t.n + 1);
+    *mark = calloc(2, t.n + 2);
     if (!*mark) return;
     memcpy(*mark, t.p, t.n);
     s->form[0] = (struct call_form){.open = *mark, .body = BODY_JSON};
+    if (t.n < 3 || t.p[0] != '<' || t.p[1] == '|' || t.p[t.n - 1] != '>') return;
+    char *close = *mark + t.n + 1;
+    snprintf(close, t.n + 2, "</%.*s", (int)(t.n - 1), t.p + 1);
+    s->form[0].close = close;
 }
 
 /* ---- PARSER names ---- */
@@ -274,6 +287,16 @@ static const struct {
     {"granite", "granite", "<response>"},
     {"kimi", "kimi", "<think>"},
     {"laguna", "glm", "<think>"},
+    {"functionary", "functionary-3.2", NULL},
+    {"functionary-3.1", "functionary-3.1", NULL},
+    {"deepseek3.2", "dsml", "<think>"},
+    {"apertus", "apertus", NULL},
+    {"apriel", "apriel", NULL},
+    {"gigachat", "gigachat", NULL},
+    {"minicpm", "minicpm", "<think>"},
+    {"solar", "solar", NULL},
+    {"command-r", "action", NULL},
+    {"gemma", "tool_code", NULL},
     {"passthrough", "none", NULL},
 };
 

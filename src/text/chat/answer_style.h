@@ -49,8 +49,8 @@ static inline bool answer_style_calls(const struct answer_style *s) {
 
 /* By the words of a template; the last style knows no marks. */
 struct answer_style answer_style_of(struct str source);
-/* For a Go template whose words are unknown: the text before its calls is the mark, and *mark
- * (owned by the caller, who keeps it as long as the style) holds it. */
+/* For a Go template whose words are unknown: the text before its calls, or in front of each, is the
+ * mark, and *mark (owned by the caller, who keeps it as long as the style) holds it. */
 void answer_style_infer(struct str source, struct answer_style *s, char **mark);
 /* By a PARSER's name.  ERR_UNSUPPORTED lists those that are known. */
 int answer_style_named(const char *parser, struct answer_style *out, struct err *e);

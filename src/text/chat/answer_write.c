@@ -8,6 +8,8 @@ static const struct call_writing writings[] = {
     {"hermes", "", "<tool_call>\n", NULL, "\n</tool_call>", "\n", ""},
     {"llama3", "", "", NULL, "", "; ", ""},
     {"json", "", "", NULL, "", "\n", ""},
+    {"harmony", "", "<|channel|>commentary to=functions.", " <|constrain|>json<|message|>", "",
+     "<|call|><|start|>assistant", ""},
     {"mistral", "[TOOL_CALLS][", "", NULL, "", ", ", "]"},
     {"command-r", "<|START_ACTION|>[", "", NULL, "", ", ", "]<|END_ACTION|>"},
     {"action", "Action: ```json\n[", "", NULL, "", ", ", "]```"},
@@ -42,7 +44,7 @@ const struct call_writing *answer_writing_of(const char *style) {
 }
 
 bool answer_args_are_json(const struct answer_style *s) {
-    return s->bare || s->form[0].body == BODY_JSON || s->form[0].body == BODY_NAMED;
+    return s->bare || s->harmony || s->form[0].body == BODY_JSON || s->form[0].body == BODY_NAMED;
 }
 
 struct param_form answer_param_form(const struct answer_style *s) {

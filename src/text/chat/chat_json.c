@@ -5,6 +5,7 @@
 
 #include "base/utf8.h"
 #include "text/chat/answer_write.h"
+#include "text/chat/chat_calls.h"
 
 json_t *chat_json_text(struct str s) {
     return json_stringn(s.n ? s.p : "", s.n);
@@ -248,6 +249,7 @@ json_t *chat_json_for_jinja(const json_t *messages, const struct chat_features *
         copy_text(o, "tool_call_id", m, "tool_call_id");
         if (json_array_append_new(out, o) != 0) return json_decref(out), NULL;
     }
+    chat_calls_complete(out, "name", true, f->short_ids);
     return out;
 }
 
@@ -264,6 +266,7 @@ json_t *chat_json_for_go(const json_t *messages) {
                 json_object_set_new(f, "arguments", json_object());
         }
     }
+    chat_calls_complete(out, "tool_name", false, false);
     return out;
 }
 

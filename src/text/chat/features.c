@@ -109,6 +109,7 @@ struct chat_features jinja_features(struct str s) {
         .key_reasoning_content = jinja_reads_field(s, "reasoning_content"),
         .key_thinking = jinja_reads_field(s, "thinking"),
         .key_reasoning = jinja_reads_field(s, "reasoning"),
+        .short_ids = has(s, "length != 9") || has(s, "length == 9"),
         .one_of_both = has(s, "Cannot pass both content and thinking"),
     };
     f.thinking_chunk = f.key_thinking && has(s, "'type'] == 'thinking'");

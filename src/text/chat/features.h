@@ -15,6 +15,7 @@ struct chat_features {
     bool thinking_field; /* thoughts of earlier turns are read: Go, or Jinja by these names */
     bool key_reasoning_content, key_thinking, key_reasoning;
     bool thinking_chunk; /* contents may be lists with chunks of type thinking */
+    bool short_ids;      /* ids of calls have nine letters or digits */
     bool one_of_both;    /* gpt-oss: text or thoughts before a call, not both */
 };
 
