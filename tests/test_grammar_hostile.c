@@ -32,23 +32,32 @@ struct measured {
     char msg[200];
 };
 
+static struct gguf *file;
 static struct vocab *vocab;
 static struct grammar_vocab *gv;
 static uint32_t *mask;
 static int n_vocab;
 
 static int set_up(void **state) {
-    static struct gguf *g;
     struct err e = {0};
     (void)state;
-    g = gguf_open(
+    file = gguf_open(
         golden(golden_is_full() ? "vocab/ggml-vocab-llama-bpe.gguf" : "models/llama32.gguf"), &e);
-    vocab = g ? vocab_load(g, &e) : NULL;
+    vocab = file ? vocab_load(file, &e) : NULL;
     if (!vocab) return -1;
     n_vocab = vocab_size(vocab);
     gv = grammar_vocab_new(vocab, n_vocab, &e);
     mask = calloc((size_t)n_vocab / 32 + 1, sizeof *mask);
     return gv && mask ? 0 : -1;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    grammar_vocab_free(gv);
+    vocab_free(vocab);
+    gguf_close(file);
+    free(mask);
+    return 0;
 }
 
 /* ---- what they write ---- */
@@ -439,5 +448,5 @@ static void hostile(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(hostile)};
-    return cmocka_run_group_tests(tests, set_up, NULL);
+    return cmocka_run_group_tests(tests, set_up, tear_down);
 }

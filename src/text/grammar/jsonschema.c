@@ -91,7 +91,7 @@ static const char *const notes[] = {"title",           "description",      "defa
                                     "deprecated",      "readOnly",         "writeOnly",
                                     "$anchor",         "$vocabulary",      "$dynamicAnchor",
                                     "contentEncoding", "contentMediaType", "contentSchema",
-                                    "example"};
+                                    "example",         "discriminator"};
 
 /* -1: no keyword of ours. */
 static int keyword_types(const char *key) {
@@ -391,6 +391,7 @@ static int filter_values(struct gen *g, const struct all *a, json_t *values) {
     buf_str(&out, BASE);
     const int rule = schema_emit(&other, &rest);
     free(other.memo), free(other.memo_rule), free(other.slot);
+    json_decref(other.keep);
     g->work = other.work;
     if (schema_work(g, 50000 + 10 * out.n) != 0) { /* about what reading that grammar takes */
         buf_fini(&out);
@@ -470,14 +471,29 @@ static int choices(struct gen *g, struct buf *b, const struct all *a, int at, co
     return any ? 0 : IMPOSSIBLE;
 }
 
+/* {"required": [name]} of an OpenAPI discriminator, which says which property tells the branches of
+ * oneOf apart; it must be there then, though a schema with a default for it does not ask for it. */
+static int add_discriminator(struct gen *g, struct all *a, int at) {
+    const json_t *d = json_object_get(a->s[at], "discriminator");
+    const json_t *name = json_object_get(d, "propertyName");
+    if (!d) return 0;
+    if (!json_is_string(name)) return schema_unsupported(g, "a discriminator without propertyName");
+    json_t *s = json_pack("{s:[O]}", "required", name);
+    if (!g->keep) g->keep = json_array();
+    if (json_array_append_new(g->keep, s) != 0) return err_nomem(g->e, "schema");
+    return all_add(g, a, s, at);
+}
+
 /* Of oneOf no two may be met at once, or the value would be invalid. */
-static int one_of(struct gen *g, struct buf *b, const struct all *a, int at) {
-    const json_t *list = json_object_get(a->s[at], "oneOf");
+static int one_of(struct gen *g, struct buf *b, const struct all *from, int at) {
+    const json_t *list = json_object_get(from->s[at], "oneOf");
     const size_t n = json_array_size(list);
+    struct all a = *from;
     if (n > 64) return schema_unsupported(g, "oneOf of more than 64");
+    if (add_discriminator(g, &a, at) != 0) return -1;
     for (size_t i = 0; i < n; i++)
         for (size_t k = i + 1; k < n; k++) {
-            struct all x = *a, y = *a;
+            struct all x = a, y = a;
             x.used[at] |= USED_ONE_OF, y.used[at] |= USED_ONE_OF;
             const int rx = all_add(g, &x, json_array_get(list, i), at);
             const int ry = all_add(g, &y, json_array_get(list, k), at);
@@ -488,7 +504,7 @@ static int one_of(struct gen *g, struct buf *b, const struct all *a, int at) {
                 return schema_unsupported(g, "oneOf whose branches are not seen to exclude each "
                                              "other (anyOf does without that)");
         }
-    return choices(g, b, a, at, "oneOf", USED_ONE_OF);
+    return choices(g, b, &a, at, "oneOf", USED_ONE_OF);
 }
 
 /* ---- rules ---- */
@@ -648,6 +664,7 @@ int schema_part_to_gbnf(const json_t *schema, int *n_rule, struct buf *out, stru
     else if ((rule = all_add(&g, &a, schema, -1)) == 0)
         rule = schema_emit(&g, &a);
     free(g.memo), free(g.memo_rule), free(g.slot);
+    json_decref(g.keep);
     *n_rule = g.n_rule;
     if (rule == IMPOSSIBLE)
         err_set(&own, ERR_UNSUPPORTED, "schema: no value meets all of its conditions");

@@ -254,20 +254,18 @@ static bool product_grow(struct product *x) {
 /* The state of this tuple; DEAD with an error when there is no room for it. */
 static int32_t product_state(struct product *x, const int32_t *tuple) {
     const size_t bytes = (size_t)x->n_part * sizeof *tuple;
-    if (x->n_state == x->cap) {
-        if (x->n_state > LANG_MAX_STATES || (int64_t)x->n_state * x->cuts.n > LANG_MAX_CELLS) {
-            too_large(x);
-            return DEAD;
-        }
-        if (!product_grow(x)) {
-            err_nomem(x->e, "schema");
-            return DEAD;
-        }
+    if (x->n_state == x->cap && !product_grow(x)) {
+        err_nomem(x->e, "schema");
+        return DEAD;
     }
     uint64_t i = hash64(tuple, bytes, 0);
     for (; x->slot[i % (uint64_t)x->n_slot] >= 0; i++) {
         const int32_t s = x->slot[i % (uint64_t)x->n_slot];
         if (!memcmp(x->tuple + (size_t)s * (size_t)x->n_part, tuple, bytes)) return s;
+    }
+    if (x->n_state >= LANG_MAX_STATES || (int64_t)x->n_state * x->cuts.n > LANG_MAX_CELLS) {
+        too_large(x);
+        return DEAD;
     }
     memcpy(x->tuple + (size_t)x->n_state * (size_t)x->n_part, tuple, bytes);
     x->ends[x->n_state] = true;

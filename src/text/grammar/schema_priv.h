@@ -48,6 +48,7 @@ struct gen {
     struct buf *out;
     int n_rule, depth;
     int64_t work;     /* of LANG_MAX_WORK */
+    json_t *keep;     /* schemas made here; owned, NULL at first */
     struct all *memo; /* [n_memo] owned */
     int *memo_rule;
     int n_memo, cap_memo;

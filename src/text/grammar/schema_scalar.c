@@ -204,12 +204,12 @@ static int multiple(struct gen *g, struct parts *x, const json_t *s) {
     if (!v) return 0;
     if (room(g, x) != 0) return -1;
     const double m = json_number_value(v);
-    if (!(m > 0) || m > 5000 || !lang_decimal(m, true, &d, &rounded) || rounded || d.n_frac > 6)
-        return schema_unsupported(g, "multipleOf other than up to 5000 with up to 6 places");
+    if (!(m > 0) || m > 2000 || !lang_decimal(m, true, &d, &rounded) || rounded || d.n_frac > 6)
+        return schema_unsupported(g, "multipleOf other than up to 2000 with up to 6 places");
     struct lang_part p = {.kind = LANG_MULTIPLE, .places = d.n_frac};
     for (int i = 0; i < d.n_int + d.n_frac; i++)
-        p.step = p.step > 5000 ? p.step : p.step * 10 + (d.digit[i] - '0');
-    if (p.step > 5000) return schema_unsupported(g, "multipleOf of more than 5000 steps");
+        p.step = p.step > 2000 ? p.step : p.step * 10 + (d.digit[i] - '0');
+    if (p.step > 2000) return schema_unsupported(g, "multipleOf of more than 2000 steps");
     x->p[x->n++] = p;
     return 0;
 }
@@ -232,15 +232,21 @@ static int number_format(struct gen *g, struct parts *x, const json_t *s) {
     return 0;
 }
 
-/* Digits behind the point: as many as keep 15 digits in all beside the longest bound, so that two
- * texts are two doubles. */
-static int places(const struct parts *x) {
-    int n_int = 0, step = 0;
+/* GBNF of numbers whose conditions are x.  Behind the point as many digits as keep 15 in all beside
+ * the longest bound, so that two texts are two doubles; of multiples no more than they have, and 15
+ * in all, for checks that divide doubles (9 where the states would become too many). */
+static void number_base(const struct parts *x, bool integer, char out[128]) {
+    int n_int = 0, step = 0, n_frac = 0;
     for (int i = 0; i < x->n; i++) {
-        if (x->p[i].bound.n_int > n_int) n_int = x->p[i].bound.n_int;
-        if (x->p[i].places > step) step = x->p[i].places;
+        const struct lang_part *p = &x->p[i];
+        if (p->bound.n_int > n_int) n_int = p->bound.n_int;
+        if (p->kind == LANG_MULTIPLE && p->step > step) step = p->step;
+        if (p->places > n_frac) n_frac = p->places;
     }
-    return n_int > 14 ? 1 : 15 - n_int > step || !step ? 15 - n_int : step;
+    const int further = !step ? 17 : step > 250 ? 8 : 14 - n_frac;
+    const int n = snprintf(out, 128, "root ::= \"-\"? (\"0\" | [1-9] [0-9]{0,%d})", further);
+    if (!step) n_frac = n_int > 14 ? 1 : 15 - n_int;
+    if (!integer && n_frac) snprintf(out + n, 128 - (size_t)n, " (\".\" [0-9]{1,%d})?", n_frac);
 }
 
 int parts_of_number(struct gen *g, struct parts *x, const struct all *a, bool integer) {
@@ -253,11 +259,7 @@ int parts_of_number(struct gen *g, struct parts *x, const struct all *a, bool in
             multiple(g, x, a->s[i]) != 0 || number_format(g, x, a->s[i]) != 0)
             return -1;
     if (!x->n) return 0;
-    if (integer)
-        snprintf(base, sizeof base, "root ::= \"-\"? (\"0\" | [1-9] [0-9]{0,17})");
-    else
-        snprintf(base, sizeof base,
-                 "root ::= \"-\"? (\"0\" | [1-9] [0-9]{0,17}) (\".\" [0-9]{1,%d})?", places(x));
+    number_base(x, integer, base);
     return parts_gbnf(g, x, str_of(base), false);
 }
 
