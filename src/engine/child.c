@@ -156,8 +156,12 @@ static struct task *new_task(struct child *c, uint64_t id, struct err *e) {
     struct task *t = calloc(1, sizeof *t);
     if (!t) goto nomem;
     *t = (struct task){.child = c, .id = id};
+    /* Its last event was told under the lock; the front has read it, or it would not use the place
+     * again. */
+    pthread_mutex_lock(&c->lock);
     free(c->slot[i]);
     c->slot[i] = t;
+    pthread_mutex_unlock(&c->lock);
     return t;
 nomem:
     err_nomem(e, "request");
