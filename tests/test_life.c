@@ -162,6 +162,22 @@ static void ps_and_stop(void **state) {
     stop();
 }
 
+#define ENDLESS                                                                                    \
+    "{\"model\": \"chat\", \"prompt\": \"a\", \"raw\": true, \"options\": {\"num_predict\": "      \
+    "100000, \"ignore_eos\": true}}"
+
+/* A stream that has begun. */
+static void begin_stream(struct wire *w) {
+    struct answer a = {0};
+    struct buf line = {0};
+    wire_open(w, &srv);
+    wire_ask(w, "POST", "/api/generate", NULL, ENDLESS);
+    assert_true(wire_head(w, &a, 20));
+    assert_int_equal(a.status, 200);
+    assert_int_equal(wire_line(w, &line, 20), 1);
+    answer_fini(&a), buf_fini(&line);
+}
+
 /* ---- life ---- */
 
 static void expires(void **state) {
@@ -183,26 +199,17 @@ static void killed(void **state) {
     generate("chat");
     for (size_t i = 0; i < rounds; i++) {
         struct wire w;
-        struct answer a = {0};
         struct buf line = {0};
         pid_t pid[2];
         size_t rss;
-        wire_open(&w, &srv);
-        char body[400];
-        snprintf(body, sizeof body,
-                 "{\"model\": \"chat\", \"prompt\": \"a\", \"raw\": true, \"options\": "
-                 "{\"num_predict\": 100000, \"num_ctx\": 4096}}");
-        wire_ask(&w, "POST", "/api/generate", NULL, body);
-        assert_true(wire_head(&w, &a, 20));
-        assert_int_equal(a.status, 200);
-        assert_int_equal(wire_line(&w, &line, 20), 1);
+        begin_stream(&w);
         assert_int_equal(children(pid, 2, &rss), 1);
         kill(pid[0], SIGKILL);
         bool error = false;
         while (wire_line(&w, &line, 20) == 1)
             error = strstr(line.p, "\"error\"") != NULL;
         assert_true(error);
-        answer_fini(&a), buf_fini(&line), wire_close(&w);
+        buf_fini(&line), wire_close(&w);
         const int64_t t0 = os_now_ns();
         generate("chat");
         const int64_t took = os_now_ns() - t0;
@@ -305,22 +312,6 @@ static void preloaded_from_a_registry(void **state) {
 }
 
 /* ---- queue and deadlines ---- */
-
-#define ENDLESS                                                                                    \
-    "{\"model\": \"chat\", \"prompt\": \"a\", \"raw\": true, \"options\": {\"num_predict\": "      \
-    "100000, \"ignore_eos\": true}}"
-
-/* A stream that has begun. */
-static void begin_stream(struct wire *w) {
-    struct answer a = {0};
-    struct buf line = {0};
-    wire_open(w, &srv);
-    wire_ask(w, "POST", "/api/generate", NULL, ENDLESS);
-    assert_true(wire_head(w, &a, 20));
-    assert_int_equal(a.status, 200);
-    assert_int_equal(wire_line(w, &line, 20), 1);
-    answer_fini(&a), buf_fini(&line);
-}
 
 static int n_waiting(void) {
     struct answer a;
