@@ -322,6 +322,27 @@ static void create_from_safetensors(void **state) {
     temp_remove(dir);
 }
 
+/* An adapter and a draft model beside a model of the store. */
+static void create_with_files(void **state) {
+    (void)state;
+    char adapter[80], draft[80], **names = golden_names("lora", ".gguf", 1), rel[200], body[700];
+    snprintf(rel, sizeof rel, "lora/%s", names[0]);
+    api_upload(&S, golden(rel), adapter);
+    api_upload(&S, golden("models/llama32.gguf"), draft);
+    snprintf(body, sizeof body,
+             "{\"model\":\"tuned\",\"from\":\"llama32\",\"adapters\":{\"a.gguf\":\"%s\"},"
+             "\"draft_files\":{\"d.gguf\":\"%s\"}}",
+             adapter, draft);
+    json_t *lines = stream_of("/api/create", body);
+    if (!has_status(lines, "success")) fail_msg("%s: %s", names[0], json_dumps(lines, 0));
+    json_decref(lines);
+    json_t *j = show("tuned", "");
+    assert_non_null(strstr(text_of(j, "modelfile"), "\nADAPTER "));
+    assert_non_null(strstr(text_of(j, "modelfile"), "\nDRAFT "));
+    json_decref(j);
+    names_free(names);
+}
+
 /* SECURITY.md F15: a name leads nowhere, and nothing is made of the model. */
 static void file_names(void **state) {
     (void)state;
@@ -637,6 +658,7 @@ int main(void) {
         cmocka_unit_test(show_all),
         cmocka_unit_test(create_from_model),
         cmocka_unit_test(create_from_safetensors),
+        cmocka_unit_test(create_with_files),
         cmocka_unit_test(file_names),
         cmocka_unit_test(create_fails),
         cmocka_unit_test(blobs),
