@@ -95,7 +95,7 @@ bool jinja_reads_field(struct str source, const char *name) {
 }
 
 static bool has(struct str s, const char *z) {
-    return memmem(s.p, s.n, z, strlen(z)) != NULL;
+    return s.n && memmem(s.p, s.n, z, strlen(z)) != NULL; /* s.p may be NULL */
 }
 
 struct chat_features jinja_features(struct str s) {
