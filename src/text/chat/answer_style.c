@@ -171,7 +171,7 @@ static const struct {
 };
 
 static bool has(struct str s, const char *z) {
-    return memmem(s.p, s.n, z, strlen(z)) != NULL;
+    return s.n && memmem(s.p, s.n, z, strlen(z)) != NULL;
 }
 
 static void add_noise(struct answer_style *s, const char *mark) {
