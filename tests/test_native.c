@@ -723,6 +723,85 @@ static void made_anew(void **state) {
     json_decref(o);
 }
 
+/* ---- too much of a good thing: SECURITY.md H6, H7, H9, H10 ---- */
+
+/* before, n times `piece` with commas between, after. */
+static char *many(const char *before, const char *piece, int n, const char *after) {
+    struct buf b = {0};
+    buf_str(&b, before);
+    for (int i = 0; i < n; i++) {
+        if (i) buf_byte(&b, ',');
+        buf_str(&b, piece);
+    }
+    buf_str(&b, after);
+    assert_false(b.failed);
+    return b.p;
+}
+
+static void orderly(const char *what, const char *path, char *body, int status) {
+    struct answer a;
+    ask(&S, &a, "POST", path, NULL, body);
+    const bool known =
+        status ? a.status == status : a.status == 200 || a.status == 400 || a.status == 413;
+    if (!known) fail_msg("%s: %d %.300s", what, a.status, a.body.p);
+    if (!SANITIZED && a.seconds > 20) fail_msg("%s: %.1f s", what, a.seconds);
+    answer_fini(&a);
+    free(body);
+}
+
+static void too_much(void **state) {
+    (void)state;
+    static const char g[] = "{\"model\":\"plain\",\"prompt\":\"a\"," SHORT, end[] = "}";
+    static const char chat[] = "{\"model\":\"plain\"," SHORT ",\"messages\":[";
+    char *const stop = many("{\"model\":\"plain\",\"prompt\":\"a\",\"options\":{\"stop\":[",
+                            "\"x\"", 100000, "]}}"),
+                *const bias =
+                    many("{\"model\":\"plain\",\"prompt\":\"a\",\"options\":{\"logit_bias\":{",
+                         "\"1\":1", 1000000, "}}}");
+    orderly("stops", "/api/generate", stop, 400);
+    orderly("biases", "/api/generate", bias, 400);
+    orderly(
+        "long stop", "/api/generate",
+        api_long(
+            "{\"model\":\"plain\",\"prompt\":\"a\",\"stream\":false,\"options\":{\"num_predict\":1,"
+            "\"stop\":[\"",
+            1 << 20, "\"]}}"),
+        0);
+    orderly("messages", "/api/chat", many(chat, SAY("user", "a"), 30000, "]}"), 0);
+    orderly("numbers for messages", "/api/chat", many(chat, "1", 1000000, "]}"), 400);
+    orderly("tools", "/api/chat",
+            many("{\"model\":\"tools\"," SHORT ",\"messages\":[" SAY("user", "a") "],\"tools\":[",
+                 "{\"type\":\"function\",\"function\":{\"name\":\"f\",\"parameters\":{}}}", 5000,
+                 "]}"),
+            0);
+    orderly(
+        "images", "/api/chat",
+        many("{\"model\":\"plain\",\"messages\":[{\"role\":\"user\",\"content\":\"a\",\"images\":[",
+             "\"http://127.0.0.1:1/x.png\"", 1000, "]}]}"),
+        400);
+    orderly(
+        "context", "/api/generate",
+        many("{\"model\":\"plain\",\"prompt\":\"a\"," SHORT ",\"context\":[", "5", 1000000, "]}"),
+        0);
+    orderly("same key", "/api/generate", many("{", "\"prompt\":\"a\"", 1000000, "}"), 400);
+    orderly("newlines", "/api/generate",
+            many("{\"model\":\"plain\"," SHORT ",\"prompt\":\"", "\\n", 1000000, "\"}"), 0);
+    orderly("enum", "/api/generate",
+            many("{\"model\":\"plain\",\"prompt\":\"a\"," SHORT ",\"format\":{\"enum\":[",
+                 "\"abc\"", 500000, "]}}"),
+            0);
+    orderly("pattern", "/api/generate",
+            api_long("{\"model\":\"plain\",\"prompt\":\"a\"," SHORT
+                     ",\"format\":{\"type\":\"string\",\"pattern\":\"^(",
+                     100000, "*)*$\"}}"),
+            0);
+    orderly("inputs", "/api/embed", many("{\"model\":\"bert\",\"input\":[", "\"\"", 4096, "]}"), 0);
+    struct buf b = {0};
+    buf_printf(&b, "%s%s", g, end);
+    orderly("and still", "/api/generate", b.p, 200);
+    assert_int_equal(serve_lines(&S, "crash", "", 0), 0);
+}
+
 /* ---- options: SECURITY.md H8 ---- */
 
 enum kind { INTEGER, NUMBER, BOOLEAN, TEXTS, BIAS, OLD };
@@ -865,7 +944,8 @@ int main(void) {
         cmocka_unit_test(tool_calls),      cmocka_unit_test(formats),
         cmocka_unit_test(logprobs),        cmocka_unit_test(embeddings),
         cmocka_unit_test(long_inputs),     cmocka_unit_test(deleted_is_unloaded),
-        cmocka_unit_test(made_anew),       cmocka_unit_test(every_option),
+        cmocka_unit_test(made_anew),       cmocka_unit_test(too_much),
+        cmocka_unit_test(every_option),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -1,6 +1,7 @@
 /* The routes that show and change the store, through a running server: show, create, pull, push,
  * copy, delete, blobs, tags (COMPAT.md 2.5, 2.6). */
 #include <dirent.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -321,6 +322,27 @@ static void create_from_safetensors(void **state) {
     temp_remove(dir);
 }
 
+/* An adapter and a draft model beside a model of the store. */
+static void create_with_files(void **state) {
+    (void)state;
+    char adapter[80], draft[80], **names = golden_names("lora", ".gguf", 1), rel[200], body[700];
+    snprintf(rel, sizeof rel, "lora/%s", names[0]);
+    api_upload(&S, golden(rel), adapter);
+    api_upload(&S, golden("models/llama32.gguf"), draft);
+    snprintf(body, sizeof body,
+             "{\"model\":\"tuned\",\"from\":\"llama32\",\"adapters\":{\"a.gguf\":\"%s\"},"
+             "\"draft_files\":{\"d.gguf\":\"%s\"}}",
+             adapter, draft);
+    json_t *lines = stream_of("/api/create", body);
+    if (!has_status(lines, "success")) fail_msg("%s: %s", names[0], json_dumps(lines, 0));
+    json_decref(lines);
+    json_t *j = show("tuned", "");
+    assert_non_null(strstr(text_of(j, "modelfile"), "\nADAPTER "));
+    assert_non_null(strstr(text_of(j, "modelfile"), "\nDRAFT "));
+    json_decref(j);
+    names_free(names);
+}
+
 /* SECURITY.md F15: a name leads nowhere, and nothing is made of the model. */
 static void file_names(void **state) {
     (void)state;
@@ -571,6 +593,62 @@ static void push_is_refused(void **state) {
     hostile_stop(&h);
 }
 
+/* ---- all at once ---- */
+
+enum { CLIENTS = 8, ROUNDS = SANITIZED ? 6 : 25 };
+static atomic_int n_odd;
+
+static void expect(int status, const char *method, const char *path, const char *body) {
+    const int got = api_status(&S, method, path, body, NULL);
+    if (got != status) {
+        print_message("%s %s %s: %d, not %d\n", method, path, body, got, status);
+        n_odd++;
+    }
+}
+
+static void *client(void *arg) {
+    const int me = (int)(intptr_t)arg;
+    char body[300], text[64], digest[80];
+    struct digest d;
+    for (int i = 0; i < ROUNDS; i++) {
+        snprintf(body, sizeof body, "{\"source\":\"llama32\",\"destination\":\"c%d:a\"}", me);
+        expect(200, "POST", "/api/copy", body);
+        snprintf(body, sizeof body,
+                 "{\"model\":\"c%d:b\",\"from\":\"c%d:a\",\"system\":\"s%d\",\"stream\":false}", me,
+                 me, i);
+        expect(200, "POST", "/api/create", body);
+        snprintf(body, sizeof body, "{\"model\":\"c%d:b\"}", me);
+        expect(200, "POST", "/api/show", body);
+        expect(200, "GET", "/api/tags", NULL);
+        snprintf(text, sizeof text, "text of %d, %d", me, i);
+        digest_of(text, strlen(text), &d, NULL);
+        digest_format(&d, digest);
+        if (api_upload_bytes(&S, digest, text, strlen(text)) != 201) n_odd++;
+        expect(200, "DELETE", "/api/delete", body);
+        expect(404, "POST", "/api/show", body);
+    }
+    return NULL;
+}
+
+/* Nobody's model is lost by what the others do, and the store is whole after it. */
+static void many_clients(void **state) {
+    (void)state;
+    pthread_t t[CLIENTS];
+    char models[700];
+    struct ran r;
+    n_odd = 0;
+    for (int i = 0; i < CLIENTS; i++)
+        assert_int_equal(pthread_create(&t[i], NULL, client, (void *)(intptr_t)i), 0);
+    for (int i = 0; i < CLIENTS; i++)
+        pthread_join(t[i], NULL);
+    assert_int_equal(n_odd, 0);
+    snprintf(models, sizeof models, "%s/models", S.dir);
+    setenv("CRIA_MODELS", models, 1);
+    const char *const args[] = {"verify", "llama32", NULL};
+    if (run_cria(&r, args, NULL, 0, 60) != 0) fail_msg("%s", r.err.p);
+    ran_fini(&r);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bad_requests),
@@ -580,6 +658,7 @@ int main(void) {
         cmocka_unit_test(show_all),
         cmocka_unit_test(create_from_model),
         cmocka_unit_test(create_from_safetensors),
+        cmocka_unit_test(create_with_files),
         cmocka_unit_test(file_names),
         cmocka_unit_test(create_fails),
         cmocka_unit_test(blobs),
@@ -588,6 +667,7 @@ int main(void) {
         cmocka_unit_test(pull),
         cmocka_unit_test(pull_is_left),
         cmocka_unit_test(push_is_refused),
+        cmocka_unit_test(many_clients),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -101,7 +101,7 @@ static struct str strip(struct str s) {
 }
 
 static const char *find(struct str s, const char *z) {
-    return memmem(s.p, s.n, z, strlen(z));
+    return s.n ? memmem(s.p, s.n, z, strlen(z)) : NULL; /* s.p may be NULL */
 }
 
 /* "functions.name:0" and "name[CALL_ID]x" are forms of a name. */

@@ -18,7 +18,7 @@ static struct str view(const struct answer *a) {
 }
 
 static const char *find(struct str s, const char *z) {
-    return memmem(s.p, s.n, z, strlen(z));
+    return s.n ? memmem(s.p, s.n, z, strlen(z)) : NULL; /* s.p may be NULL */
 }
 
 /* The tool that "to=functions.name" names, or NULL. */

@@ -14,7 +14,7 @@ static struct str until(struct str s, const char *at) {
 }
 
 static const char *find(struct str s, const char *z) {
-    return memmem(s.p, s.n, z, strlen(z));
+    return s.n ? memmem(s.p, s.n, z, strlen(z)) : NULL; /* s.p may be NULL */
 }
 
 /* What stands between a and b from *s on; *s moves behind b.  p NULL: not there. */

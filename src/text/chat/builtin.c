@@ -40,7 +40,7 @@ struct family {
  */
 
 static const char *find(struct str s, const char *z) {
-    return memmem(s.p, s.n, z, strlen(z));
+    return s.n ? memmem(s.p, s.n, z, strlen(z)) : NULL; /* s.p may be NULL */
 }
 
 static bool has(struct str s, const char *z) {
