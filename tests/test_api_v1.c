@@ -326,6 +326,65 @@ static void extremes(void **state) {
     }
 }
 
+/* Lists and texts far beyond what anyone needs (SECURITY.md H10): a status, and soon. */
+static void large_lists(void **state) {
+    (void)state;
+    static const struct {
+        const char *field, *item; /* a list of items, %d is their number... */
+        int n, status;            /* 0: 200 or 400 */
+    } cases[] = {
+        {"stop", "\"s%d\"", 64, 200},
+        {"stop", "\"s%d\"", 65, 400},
+        {"stop", "\"s%d\"", 100000, 400},
+        {"messages", "{\"role\":\"user\",\"content\":\"%d\"}", 20000, 0},
+        {"tools", "{\"type\":\"function\",\"function\":{\"name\":\"f%d\"}}", 10000, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct buf b = {0};
+        struct answer a;
+        buf_printf(&b, "{\"model\":\"chat\",\"max_tokens\":1,%s\"%s\":[",
+                   strcmp(cases[i].field, "messages") == 0
+                       ? ""
+                       : "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],",
+                   cases[i].field);
+        for (int k = 0; k < cases[i].n; k++) {
+            char item[200];
+            const char *at = strchr(cases[i].item, '%');
+            snprintf(item, sizeof item, "%.*s%d%s", (int)(at - cases[i].item), cases[i].item, k,
+                     at + 2);
+            buf_printf(&b, "%s%s", k ? "," : "", item);
+        }
+        buf_str(&b, "]}");
+        ask(&serve, &a, "POST", "/v1/chat/completions", NULL, b.p);
+        if (cases[i].status ? a.status != cases[i].status : a.status != 200 && a.status != 400)
+            fail_msg("%s x %d: %d %.300s", cases[i].field, cases[i].n, a.status, a.body.p);
+        if (!SANITIZED && a.seconds > 10) fail_msg("%s: %.1f s", cases[i].field, a.seconds);
+        answer_fini(&a);
+        buf_fini(&b);
+    }
+    /* A stop text of a MB, a bias for each of 100,000 ids, more inputs than there may be. */
+    char *text = api_long("{\"model\":\"chat\",\"max_tokens\":1,\"messages\":[{\"role\":\"user\","
+                          "\"content\":\"hi\"}],\"stop\":\"",
+                          1 << 20, "\"}");
+    struct answer a;
+    ask(&serve, &a, "POST", "/v1/chat/completions", NULL, text);
+    assert_true(a.status == 200 || a.status == 400);
+    answer_fini(&a);
+    free(text);
+    json_t *j = parse(posts[0].good), *bias = json_object(), *inputs = json_array();
+    for (int i = 0; i < 100000; i++) {
+        char id[20];
+        snprintf(id, sizeof id, "%d", i);
+        json_object_set_new(bias, id, json_integer(1));
+        if (i < 2049) json_array_append_new(inputs, json_string("x"));
+    }
+    json_object_set_new(j, "logit_bias", bias);
+    post_json(&posts[0], j, 400, NULL);
+    j = parse(posts[2].good);
+    json_object_set_new(j, "input", inputs);
+    post_json(&posts[2], j, 400, "2048");
+}
+
 static void models(void **state) {
     (void)state;
     struct answer a;
@@ -388,17 +447,12 @@ static void sse_lines(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(good),
-        cmocka_unit_test(missing_field),
-        cmocka_unit_test(unknown_field),
-        cmocka_unit_test(unknown_model),
-        cmocka_unit_test(bad_json),
-        cmocka_unit_test(huge),
-        cmocka_unit_test(wrong_method),
-        cmocka_unit_test(every_field),
-        cmocka_unit_test(extremes),
-        cmocka_unit_test(models),
-        cmocka_unit_test(no_such_response),
+        cmocka_unit_test(good),          cmocka_unit_test(missing_field),
+        cmocka_unit_test(unknown_field), cmocka_unit_test(unknown_model),
+        cmocka_unit_test(bad_json),      cmocka_unit_test(huge),
+        cmocka_unit_test(wrong_method),  cmocka_unit_test(every_field),
+        cmocka_unit_test(extremes),      cmocka_unit_test(large_lists),
+        cmocka_unit_test(models),        cmocka_unit_test(no_such_response),
         cmocka_unit_test(sse_lines),
     };
     return cmocka_run_group_tests(tests, start, stop);
