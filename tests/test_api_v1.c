@@ -7,6 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+
+#include "base/os.h"
 
 static struct serve serve;
 
@@ -428,6 +431,60 @@ static void no_such_response(void **state) {
         }
 }
 
+/* What one key keeps no other reads, goes on with or deletes; a file that only its owner reads. */
+static void responses_of_a_key(void **state) {
+    (void)state;
+    static const char anna[] = "Host: localhost\r\nAuthorization: Bearer anna-key-0123456789\r\n",
+                      bob[] = "Host: localhost\r\nx-api-key: bob-key-0123456789\r\n";
+    struct serve s;
+    struct answer a;
+    struct err e;
+    struct stat st;
+    char *dir = temp_folder(), path[700], models[700], body[900], file[700];
+    snprintf(file, sizeof file, "%s/keys", dir);
+    const char *keys = "anna anna-key-0123456789 use\nbob bob-key-0123456789 use\n";
+    assert_int_equal(os_write_file(file, keys, strlen(keys), &e), 0);
+    chmod(file, 0600);
+    snprintf(models, sizeof models, "CRIA_MODELS=%s/models", serve.dir);
+    serve_start(&s, (const char *const[]){"--api-key-file", file, NULL},
+                (const char *const[]){models, NULL});
+    ask(&s, &a, "POST", "/v1/responses", NULL, "{}");
+    assert_int_equal(a.status, 401);
+    answer_fini(&a);
+    ask(&s, &a, "POST", "/v1/responses", anna,
+        "{\"model\":\"chat\",\"input\":\"hi\",\"max_output_tokens\":1}");
+    assert_int_equal(a.status, 200);
+    json_t *j = answer_json(&a);
+    assert_true(json_is_true(json_object_get(j, "store")));
+    snprintf(path, sizeof path, "/v1/responses/%s", json_string_value(json_object_get(j, "id")));
+    answer_fini(&a);
+    snprintf(body, sizeof body,
+             "{\"model\":\"chat\",\"input\":\"hi\",\"max_output_tokens\":1,"
+             "\"previous_response_id\":\"%s\"}",
+             path + 14);
+    const struct {
+        const char *method, *path, *key, *body;
+        int status;
+    } steps[] = {{"GET", path, bob, NULL, 404},
+                 {"DELETE", path, bob, NULL, 404},
+                 {"POST", "/v1/responses", bob, body, 400},
+                 {"POST", "/v1/responses", anna, body, 200},
+                 {"GET", path, anna, NULL, 200},
+                 {"DELETE", path, anna, NULL, 200},
+                 {"GET", path, anna, NULL, 404}};
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        ask(&s, &a, steps[i].method, steps[i].path, steps[i].key, steps[i].body);
+        if (a.status != steps[i].status) fail_msg("step %zu: %d %s", i, a.status, a.body.p);
+        answer_fini(&a);
+    }
+    snprintf(file, sizeof file, "%s/.cria/responses.db", s.dir);
+    assert_int_equal(stat(file, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    json_decref(j);
+    assert_int_equal(serve_stop(&s), 0);
+    temp_remove(dir);
+}
+
 /* ---- bytes of the streams ---- */
 
 static void sse_lines(void **state) {
@@ -447,12 +504,19 @@ static void sse_lines(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(good),          cmocka_unit_test(missing_field),
-        cmocka_unit_test(unknown_field), cmocka_unit_test(unknown_model),
-        cmocka_unit_test(bad_json),      cmocka_unit_test(huge),
-        cmocka_unit_test(wrong_method),  cmocka_unit_test(every_field),
-        cmocka_unit_test(extremes),      cmocka_unit_test(large_lists),
-        cmocka_unit_test(models),        cmocka_unit_test(no_such_response),
+        cmocka_unit_test(good),
+        cmocka_unit_test(missing_field),
+        cmocka_unit_test(unknown_field),
+        cmocka_unit_test(unknown_model),
+        cmocka_unit_test(bad_json),
+        cmocka_unit_test(huge),
+        cmocka_unit_test(wrong_method),
+        cmocka_unit_test(every_field),
+        cmocka_unit_test(extremes),
+        cmocka_unit_test(large_lists),
+        cmocka_unit_test(models),
+        cmocka_unit_test(no_such_response),
+        cmocka_unit_test(responses_of_a_key),
         cmocka_unit_test(sse_lines),
     };
     return cmocka_run_group_tests(tests, start, stop);
