@@ -246,7 +246,7 @@ pull-campaign: all ##    pulls that are killed, and 2 GB beside curl (docker-reg
 push-campaign: all ##    2 GB to docker-registry beside curl, in turns
 	@B=$B tests/pull_campaign push
 
-TSAN_TESTS := $(filter $(addprefix test_,ask base api constrain engine% gen linear model models prefix% registry scheduler \
+TSAN_TESTS := $(filter $(addprefix test_,ask base api constrain engine% gen linear model models prefix% registry responses scheduler \
 	serve% server stream team), \
 	$(notdir $(TEST_BIN)))
 tsan: ##      tests of threads and engine under ThreadSanitizer
