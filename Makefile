@@ -246,8 +246,8 @@ pull-campaign: all ##    pulls that are killed, and 2 GB beside curl (docker-reg
 push-campaign: all ##    2 GB to docker-registry beside curl, in turns
 	@B=$B tests/pull_campaign push
 
-TSAN_TESTS := $(filter $(addprefix test_,ask base api child constrain engine% gen life linear model models prefix% registry scheduler \
-	serve% server stream team), \
+TSAN_TESTS := $(filter $(addprefix test_,ask base api child constrain engine% gen life linear model models prefix% registry responses \
+	scheduler serve% server stream team), \
 	$(notdir $(TEST_BIN)))
 tsan: ##      tests of threads and engine under ThreadSanitizer
 	@$(MAKE) B=$B/tsan OPT="-O1 -g" SAN="-fsanitize=thread" $B/tsan/cria \

@@ -43,6 +43,7 @@ static void become(const struct serve *s, const char *const *args, const char *c
     setenv("CRIA_LOG_FORMAT", "json", 1);
     snprintf(models, sizeof models, "%s/models", s->dir);
     setenv("CRIA_MODELS", models, 1);
+    setenv("HOME", s->dir, 1); /* what is kept there (responses.db) is the test's */
     for (; set && *set; set++) {
         if (strchr(*set, '='))
             putenv((char *)(uintptr_t)*set);

@@ -7,6 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+
+#include "base/os.h"
 
 static struct serve serve;
 
@@ -326,6 +329,65 @@ static void extremes(void **state) {
     }
 }
 
+/* Lists and texts far beyond what anyone needs (SECURITY.md H10): a status, and soon. */
+static void large_lists(void **state) {
+    (void)state;
+    static const struct {
+        const char *field, *item; /* a list of items, %d is their number... */
+        int n, status;            /* 0: 200 or 400 */
+    } cases[] = {
+        {"stop", "\"s%d\"", 64, 200},
+        {"stop", "\"s%d\"", 65, 400},
+        {"stop", "\"s%d\"", 100000, 400},
+        {"messages", "{\"role\":\"user\",\"content\":\"%d\"}", 20000, 0},
+        {"tools", "{\"type\":\"function\",\"function\":{\"name\":\"f%d\"}}", 10000, 0},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct buf b = {0};
+        struct answer a;
+        buf_printf(&b, "{\"model\":\"chat\",\"max_tokens\":1,%s\"%s\":[",
+                   strcmp(cases[i].field, "messages") == 0
+                       ? ""
+                       : "\"messages\":[{\"role\":\"user\",\"content\":\"hi\"}],",
+                   cases[i].field);
+        for (int k = 0; k < cases[i].n; k++) {
+            char item[200];
+            const char *at = strchr(cases[i].item, '%');
+            snprintf(item, sizeof item, "%.*s%d%s", (int)(at - cases[i].item), cases[i].item, k,
+                     at + 2);
+            buf_printf(&b, "%s%s", k ? "," : "", item);
+        }
+        buf_str(&b, "]}");
+        ask(&serve, &a, "POST", "/v1/chat/completions", NULL, b.p);
+        if (cases[i].status ? a.status != cases[i].status : a.status != 200 && a.status != 400)
+            fail_msg("%s x %d: %d %.300s", cases[i].field, cases[i].n, a.status, a.body.p);
+        if (!SANITIZED && a.seconds > 10) fail_msg("%s: %.1f s", cases[i].field, a.seconds);
+        answer_fini(&a);
+        buf_fini(&b);
+    }
+    /* A stop text of a MB, a bias for each of 100,000 ids, more inputs than there may be. */
+    char *text = api_long("{\"model\":\"chat\",\"max_tokens\":1,\"messages\":[{\"role\":\"user\","
+                          "\"content\":\"hi\"}],\"stop\":\"",
+                          1 << 20, "\"}");
+    struct answer a;
+    ask(&serve, &a, "POST", "/v1/chat/completions", NULL, text);
+    assert_true(a.status == 200 || a.status == 400);
+    answer_fini(&a);
+    free(text);
+    json_t *j = parse(posts[0].good), *bias = json_object(), *inputs = json_array();
+    for (int i = 0; i < 100000; i++) {
+        char id[20];
+        snprintf(id, sizeof id, "%d", i);
+        json_object_set_new(bias, id, json_integer(1));
+        if (i < 2049) json_array_append_new(inputs, json_string("x"));
+    }
+    json_object_set_new(j, "logit_bias", bias);
+    post_json(&posts[0], j, 400, NULL);
+    j = parse(posts[2].good);
+    json_object_set_new(j, "input", inputs);
+    post_json(&posts[2], j, 400, "2048");
+}
+
 static void models(void **state) {
     (void)state;
     struct answer a;
@@ -369,6 +431,60 @@ static void no_such_response(void **state) {
         }
 }
 
+/* What one key keeps no other reads, goes on with or deletes; a file that only its owner reads. */
+static void responses_of_a_key(void **state) {
+    (void)state;
+    static const char anna[] = "Host: localhost\r\nAuthorization: Bearer anna-key-0123456789\r\n",
+                      bob[] = "Host: localhost\r\nx-api-key: bob-key-0123456789\r\n";
+    struct serve s;
+    struct answer a;
+    struct err e;
+    struct stat st;
+    char *dir = temp_folder(), path[700], models[700], body[900], file[700];
+    snprintf(file, sizeof file, "%s/keys", dir);
+    const char *keys = "anna anna-key-0123456789 use\nbob bob-key-0123456789 use\n";
+    assert_int_equal(os_write_file(file, keys, strlen(keys), &e), 0);
+    chmod(file, 0600);
+    snprintf(models, sizeof models, "CRIA_MODELS=%s/models", serve.dir);
+    serve_start(&s, (const char *const[]){"--api-key-file", file, NULL},
+                (const char *const[]){models, NULL});
+    ask(&s, &a, "POST", "/v1/responses", NULL, "{}");
+    assert_int_equal(a.status, 401);
+    answer_fini(&a);
+    ask(&s, &a, "POST", "/v1/responses", anna,
+        "{\"model\":\"chat\",\"input\":\"hi\",\"max_output_tokens\":1}");
+    assert_int_equal(a.status, 200);
+    json_t *j = answer_json(&a);
+    assert_true(json_is_true(json_object_get(j, "store")));
+    snprintf(path, sizeof path, "/v1/responses/%s", json_string_value(json_object_get(j, "id")));
+    answer_fini(&a);
+    snprintf(body, sizeof body,
+             "{\"model\":\"chat\",\"input\":\"hi\",\"max_output_tokens\":1,"
+             "\"previous_response_id\":\"%s\"}",
+             path + 14);
+    const struct {
+        const char *method, *path, *key, *body;
+        int status;
+    } steps[] = {{"GET", path, bob, NULL, 404},
+                 {"DELETE", path, bob, NULL, 404},
+                 {"POST", "/v1/responses", bob, body, 400},
+                 {"POST", "/v1/responses", anna, body, 200},
+                 {"GET", path, anna, NULL, 200},
+                 {"DELETE", path, anna, NULL, 200},
+                 {"GET", path, anna, NULL, 404}};
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        ask(&s, &a, steps[i].method, steps[i].path, steps[i].key, steps[i].body);
+        if (a.status != steps[i].status) fail_msg("step %zu: %d %s", i, a.status, a.body.p);
+        answer_fini(&a);
+    }
+    snprintf(file, sizeof file, "%s/.cria/responses.db", s.dir);
+    assert_int_equal(stat(file, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    json_decref(j);
+    assert_int_equal(serve_stop(&s), 0);
+    temp_remove(dir);
+}
+
 /* ---- bytes of the streams ---- */
 
 static void sse_lines(void **state) {
@@ -397,8 +513,10 @@ int main(void) {
         cmocka_unit_test(wrong_method),
         cmocka_unit_test(every_field),
         cmocka_unit_test(extremes),
+        cmocka_unit_test(large_lists),
         cmocka_unit_test(models),
         cmocka_unit_test(no_such_response),
+        cmocka_unit_test(responses_of_a_key),
         cmocka_unit_test(sse_lines),
     };
     return cmocka_run_group_tests(tests, start, stop);

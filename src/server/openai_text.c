@@ -81,6 +81,8 @@ static int read_choices(const json_t *body, struct text *t, json_t *gen, struct 
     if (best && shape_integer(best) != t->n)
         return fault_set(f, ERR_UNSUPPORTED, "best_of",
                          "found another number than n; all answers that are made are returned");
+    if (shape_true(body, "echo") && !json_is_string(json_array_get(t->prompts, 0)))
+        return fault_set(f, ERR_UNSUPPORTED, "echo", "found with token ids; it goes with texts");
     if (logprobs && shape_true(body, "echo"))
         return fault_set(f, ERR_UNSUPPORTED, "logprobs",
                          "found with echo; the prompt's tokens are not scored");

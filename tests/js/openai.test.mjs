@@ -274,6 +274,7 @@ test('completions: echo, choices, logprobs of the old form, streams', async () =
     const ids = await client.completions.create({ ...base, prompt: [72, 101, 108, 108] });
     assert.equal(ids.usage.prompt_tokens, 4);
     await assert.rejects(client.completions.create({ ...base, best_of: 3 }), (e) => e.param === 'best_of');
+    await assert.rejects(client.completions.create({ ...base, prompt: [72], echo: true }), (e) => e.param === 'echo');
     await assert.rejects(client.completions.create({ ...base, suffix: 'end' }), OpenAI.BadRequestError);
 });
 

@@ -86,7 +86,7 @@ export async function fetch(address, init = {}) {
     const copy = answer.clone();
     checks = Promise.all([checks, copy.text().then(
         (text) => checkBody(what, media, type, text),
-        (e) => { if (e.name !== 'AbortError') throw e; })]);
+        (e) => { if (!init.signal?.aborted) throw e; })]); // left by the client
     checks.catch(() => {}); // told by settled()
     return answer;
 }

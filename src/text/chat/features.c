@@ -122,7 +122,7 @@ struct chat_features jinja_features(struct str s) {
 /* .Name stands in an action; the reference matches names of fields exactly. */
 static bool go_reads(struct str s, const char *field) {
     const size_t n = strlen(field);
-    for (const char *at; (at = memmem(s.p, s.n, field, n));) {
+    for (const char *at; s.n && (at = memmem(s.p, s.n, field, n));) {
         const char *end = s.p + s.n;
         if (at + n == end || !is_word_byte(at[n])) return true;
         s = (struct str){at + n, (size_t)(end - at) - n};

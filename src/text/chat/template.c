@@ -28,7 +28,7 @@ struct chat_template {
 static bool is_go(struct str source) {
     static const char *const marks[] = {"{{ .",  "{{- .",    "{{.",       "{{ if ", "{{- if ",
                                         "{{if ", "{{ range", "{{- range", "{{range"};
-    for (size_t i = 0; i < sizeof marks / sizeof *marks; i++)
+    for (size_t i = 0; source.n && i < sizeof marks / sizeof *marks; i++)
         if (memmem(source.p, source.n, marks[i], strlen(marks[i])))
             return !memmem(source.p, source.n, "{%", 2);
     return false;
@@ -265,7 +265,7 @@ static int render_gap(const struct chat_template *t, const struct chat_input *in
 
 static const char *last_gap(struct str s) {
     const char *last = NULL;
-    for (const char *at; (at = memmem(s.p, s.n, gap, sizeof gap - 1));) {
+    for (const char *at; s.n && (at = memmem(s.p, s.n, gap, sizeof gap - 1));) {
         last = at;
         s.n -= (size_t)(at + 1 - s.p);
         s.p = at + 1;
