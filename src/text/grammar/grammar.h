@@ -1,7 +1,8 @@
 /* Constrained answers: a grammar (GBNF text, or a JSON schema turned into it) and an acceptor that
- * reads an answer byte by byte.
+ * reads an answer byte by byte or token by token.
  *
- *   schema -> schema_to_gbnf -> text -> grammar_parse -> graph of nodes -> accept_byte
+ *   schema -> schema_to_gbnf -> text -> grammar_parse -> graph of nodes -> states (dfa.h)
+ *          -> accept_byte, accept_mask -> sampler (sample/constrain.h)
  *
  * A rule is a small graph of nodes; a call of a rule is a node, too, so that repetitions cost a
  * node each and never a copy of what is repeated.  All of it is bounded: a hostile grammar is
@@ -63,8 +64,8 @@ struct grammar {
     struct dfa *dfa; /* its states, made while acceptors read (dfa.h, which has a lock); owned */
 };
 
-/* Parse GBNF.  Refused: no rule `root`, names without a rule, left recursion, limits above.
- * grammar_free the result. */
+/* Parse GBNF.  Refused: no rule `root`, names without a rule, left recursion, a root that never
+ * ends, limits above. grammar_free the result. */
 struct grammar *grammar_parse(struct str text, struct err *e);
 void grammar_free(struct grammar *g);
 

@@ -186,6 +186,12 @@ int all_expand(struct gen *g, struct all *a) {
     return 0;
 }
 
+bool all_within(const struct all *a, int k, int i) {
+    while (k != i && a->from[k] != k)
+        k = a->from[k];
+    return k == i;
+}
+
 int all_find(const struct all *a, const char *key, unsigned used) {
     for (int i = 0; i < a->n; i++)
         if (!(a->used[i] & used) && json_object_get(a->s[i], key)) return i;

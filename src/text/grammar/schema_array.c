@@ -11,27 +11,28 @@ struct shape {
     bool unique;
 };
 
+/* Whether schema k, or what it brings in, says something about place i. */
+static bool evaluated(const struct all *a, int k, int i) {
+    for (int m = 0; m < a->n; m++)
+        if (all_within(a, m, k) &&
+            (json_object_get(a->s[m], "items") ||
+             i < (int)json_array_size(json_object_get(a->s[m], "prefixItems"))))
+            return true;
+    return false;
+}
+
 /* What must hold at place i (or behind all named ones). */
 static int place(struct gen *g, const struct all *a, int i, struct all *out) {
-    bool more = false;
     out->n = 0;
-    for (int k = 0; k < a->n; k++)
-        more = more || json_object_get(a->s[k], "items");
     for (int k = 0; k < a->n; k++) {
         const json_t *prefix = json_object_get(a->s[k], "prefixItems");
-        const json_t *items = json_object_get(a->s[k], "items");
         const json_t *left = json_object_get(a->s[k], "unevaluatedItems");
         if (prefix && !json_is_array(prefix))
             return schema_unsupported(g, "prefixItems that are no list");
-        const json_t *s =
-            i < (int)json_array_size(prefix) ? json_array_get(prefix, (size_t)i) : items;
+        const json_t *s = i < (int)json_array_size(prefix) ? json_array_get(prefix, (size_t)i)
+                                                           : json_object_get(a->s[k], "items");
         int rc = s ? all_add(g, out, s, -1) : 0;
-        if (rc == 0 && left && !more) {
-            bool named = false; /* by any of them: evaluated */
-            for (int m = 0; m < a->n; m++)
-                named = named || i < (int)json_array_size(json_object_get(a->s[m], "prefixItems"));
-            rc = named ? 0 : all_add(g, out, left, -1);
-        }
+        if (rc == 0 && left && !evaluated(a, k, i)) rc = all_add(g, out, left, -1);
         if (rc != 0) return rc;
     }
     return 0;
@@ -47,8 +48,9 @@ static int read_contains(struct gen *g, const struct all *a, struct shape *s) {
     const int at = all_find(a, "contains", 0);
     int most;
     if (at < 0) return 0;
-    if (all_count(g, a, "minContains", true, 1, &s->n_contains) != 0 ||
-        all_count(g, a, "maxContains", false, -1, &most) != 0)
+    const struct all own = {.s = {a->s[at]}, .n = 1}; /* elsewhere they say nothing */
+    if (all_count(g, &own, "minContains", true, 1, &s->n_contains) != 0 ||
+        all_count(g, &own, "maxContains", false, -1, &most) != 0)
         return -1;
     if (most >= 0) return schema_unsupported(g, "maxContains");
     s->contains = json_object_get(a->s[at], "contains");

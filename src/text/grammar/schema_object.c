@@ -145,29 +145,40 @@ static int list_patterns(struct object *o) {
     return 0;
 }
 
-/* What the value of a key must meet.  key NULL: one that nobody names; met: bits of its patterns.
- */
+/* What schema i says of a key's value; *said: whether it says anything.  key NULL: one that nobody
+ * names; met: bits of its patterns. */
+static int condition(struct object *o, int i, const char *key, unsigned met, struct all *out,
+                     bool *said) {
+    const json_t *s = o->a->s[i], *patterns = json_object_get(s, "patternProperties");
+    const json_t *own = key ? json_object_get(json_object_get(s, "properties"), key) : NULL;
+    int rc = own ? all_add(o->g, out, own, -1) : 0;
+    *said = own != NULL;
+    for (int k = 0; k < o->n_pattern && rc == 0; k++) {
+        const json_t *v = met >> k & 1 ? json_object_get(patterns, o->pattern[k]) : NULL;
+        *said = *said || v;
+        if (v) rc = all_add(o->g, out, v, -1);
+    }
+    const json_t *more = json_object_get(s, "additionalProperties");
+    if (rc == 0 && !*said && more) rc = all_add(o->g, out, more, -1);
+    *said = *said || more;
+    return rc;
+}
+
+/* What all say of it; unevaluatedProperties speaks where neither its own schema nor what that
+ * brings in has said anything. */
 static int conditions(struct object *o, const char *key, unsigned met, struct all *out) {
-    bool evaluated = false;
+    bool said[SCHEMA_MAX_ALL];
     out->n = 0;
     for (int i = 0; i < o->a->n; i++) {
-        const json_t *s = o->a->s[i], *patterns = json_object_get(s, "patternProperties");
-        const json_t *own = key ? json_object_get(json_object_get(s, "properties"), key) : NULL;
-        bool said = own != NULL;
-        int rc = own ? all_add(o->g, out, own, -1) : 0;
-        for (int k = 0; k < o->n_pattern && rc == 0; k++) {
-            const json_t *v = met >> k & 1 ? json_object_get(patterns, o->pattern[k]) : NULL;
-            said = said || v;
-            if (v) rc = all_add(o->g, out, v, -1);
-        }
-        const json_t *more = json_object_get(s, "additionalProperties");
-        if (rc == 0 && !said && more) rc = all_add(o->g, out, more, -1);
-        evaluated = evaluated || said || more;
+        const int rc = condition(o, i, key, met, out, &said[i]);
         if (rc != 0) return rc;
     }
-    for (int i = 0; i < o->a->n && !evaluated; i++) {
+    for (int i = 0; i < o->a->n; i++) {
         const json_t *left = json_object_get(o->a->s[i], "unevaluatedProperties");
-        const int rc = left ? all_add(o->g, out, left, -1) : 0;
+        bool evaluated = false;
+        for (int k = 0; k < o->a->n; k++)
+            evaluated = evaluated || (said[k] && all_within(o->a, k, i));
+        const int rc = left && !evaluated ? all_add(o->g, out, left, -1) : 0;
         if (rc != 0) return rc;
     }
     return 0;

@@ -68,6 +68,8 @@ int schema_work(struct gen *g, size_t steps);
 int all_add(struct gen *g, struct all *a, const json_t *s, int from);
 /* The same for what its schemas refer to ($ref, allOf); refuses unknown keywords. */
 int all_expand(struct gen *g, struct all *a);
+/* Whether schema k is schema i or came in by it. */
+bool all_within(const struct all *a, int k, int i);
 /* The first schema that has the keyword and not `used`; -1. */
 int all_find(const struct all *a, const char *key, unsigned used);
 /* Types it leaves, of TYPE_*; `guess`: by the keywords where no type is said.  -1. */
