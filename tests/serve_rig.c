@@ -410,7 +410,7 @@ const char *answer_header(const struct answer *a, const char *name) {
 
 json_t *answer_json(const struct answer *a) {
     json_error_t je;
-    json_t *j = json_loadb(a->body.p, a->body.n, 0, &je);
+    json_t *j = json_loadb(a->body.p, a->body.n, JSON_ALLOW_NUL, &je);
     if (!j) fail_msg("no JSON (%s): %s", je.text, a->body.p);
     return j;
 }
@@ -422,7 +422,8 @@ json_t *answer_stream(const struct answer *a) {
         const bool sse = strncmp(line, "data: ", 6) == 0;
         if (!*line || strncmp(line, "event: ", 7) == 0) continue;
         const char *at = sse ? line + 6 : line;
-        json_t *j = strcmp(at, "[DONE]") == 0 ? json_string(at) : json_loads(at, 0, NULL);
+        json_t *j =
+            strcmp(at, "[DONE]") == 0 ? json_string(at) : json_loads(at, JSON_ALLOW_NUL, NULL);
         if (!j) fail_msg("no JSON in a stream: %s", line);
         json_array_append_new(all, j);
     }
