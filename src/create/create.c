@@ -11,10 +11,14 @@ void create_say(struct creation *k, const char *status, const char *digest) {
     if (k->say) k->say(k->ctx, status, digest, 0, 0);
 }
 
+bool create_stopped(const struct creation *k) {
+    return k->o->stop && __atomic_load_n(k->o->stop, __ATOMIC_RELAXED);
+}
+
 int create_progress(void *bar, uint64_t done, uint64_t all) {
     const struct create_bar *b = bar;
     if (b->k->say) b->k->say(b->k->ctx, b->status, NULL, done, all);
-    return b->k->o->stop && *b->k->o->stop;
+    return create_stopped(b->k);
 }
 
 /* ---- layers ---- */
@@ -192,7 +196,7 @@ static int finish(struct creation *k, const struct name *n, const struct modelfi
     int rc = write_config(k, &config, e);
     if (rc == 0) rc = manifest_build(&config, k->layer, k->n_layer, &b, e);
     if (rc == 0) create_say(k, "writing manifest", NULL);
-    if (rc == 0 && k->o->stop && *k->o->stop) rc = err_set(e, ERR_CANCELLED, "interrupted");
+    if (rc == 0 && create_stopped(k)) rc = err_set(e, ERR_CANCELLED, "interrupted");
     if (rc == 0) rc = store_put(k->s, n, buf_view(&b), e);
     if (rc == 0) create_say(k, "success", NULL);
     buf_fini(&b);

@@ -31,6 +31,8 @@ struct creation {
 };
 
 void create_say(struct creation *k, const char *status, const char *digest);
+/* Has somebody asked it to end? */
+bool create_stopped(const struct creation *k);
 /* A progress line's state, as store and converter report it: start it with its status. */
 struct create_bar {
     struct creation *k;

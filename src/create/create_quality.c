@@ -115,7 +115,7 @@ static int compare_tokens(struct side *a, struct side *b, const struct ids *ids,
     for (int at = 0; rc == 0 && at < n - 1; at += CHUNK) {
         const int m = n - 1 - at < CHUNK ? n - 1 - at : CHUNK;
         c.next = ids->v + at + 1;
-        if (stop && *stop)
+        if (stop && __atomic_load_n(stop, __ATOMIC_RELAXED))
             rc = err_set(e, ERR_CANCELLED, "interrupted");
         else if (session_feed_all(a->session, ids->v + at, m, keep_row, &c, e) != 0 ||
                  session_feed_all(b->session, ids->v + at, m, compare_row, &c, e) != 0)

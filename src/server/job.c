@@ -10,7 +10,7 @@ enum { LINE_NS = 60 * 1000 * 1000 };
 
 static void on_gone(void *ctx) {
     struct job *j = ctx;
-    j->stop = 1;
+    __atomic_store_n(&j->stop, 1, __ATOMIC_RELAXED); /* polled by the threads of a download */
 }
 
 void job_run(struct job *j, job_fn *work, void *ctx) {
