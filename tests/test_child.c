@@ -341,7 +341,7 @@ static void test_close_deaf(void **state) {
     rig_role("deaf");
     struct gen *g = open_llama();
     talk_start(&t, g, "{'op':'chat','messages':[]}");
-    gen_close(g); /* gives it ten seconds */
+    gen_close(g); /* gives it five seconds */
     assert_true(t.ended);
     assert_int_equal(t.err.code, ERR_CANCELLED);
     talk_fini(&t);

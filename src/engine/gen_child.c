@@ -35,7 +35,7 @@ enum {
     MAX_OUT = 320 << 20,        /* bytes that wait for the child: one large request, and more */
     MAX_PAUSED_BYTES = 8 << 20, /* that still come for a task that is paused */
     EXIT_PATIENCE_MS = 1000,    /* from its end of the connection to its end */
-    CLOSE_PATIENCE_S = 10,
+    CLOSE_PATIENCE_S = 5,
     CANCEL_PATIENCE_S = 60, /* longer than any chunk of a prompt takes */
     STOP_POLL_MS = 20,
 };
