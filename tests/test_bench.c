@@ -3,6 +3,7 @@
 #include "support.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "engine/bench.h"
 
@@ -91,9 +92,37 @@ static void embedding_models_only_read(void **s) {
     ran_fini(&r);
 }
 
+static void clients_are_measured(void **s) {
+    (void)s;
+    const char *const args[] = {"bench",  golden("models/llama32.gguf"),
+                                "--json", "--clients",
+                                "1,3",    "--pp",
+                                "20",     "--tg",
+                                "24",     "--late",
+                                "60",     "--threads",
+                                "1",      NULL};
+    json_t *j = bench(args);
+    assert_int_equal(json_array_size(j), 2);
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *r = json_array_get(j, i);
+        assert_int_equal(json_integer_value(json_object_get(r, "clients")), i ? 3 : 1);
+        assert_true(real(r, "tps") > 0 && real(r, "late_first_s") > 0);
+        assert_true(real(r, "first_median_s") > 0);
+        assert_true(real(r, "first_worst_s") >= real(r, "first_median_s"));
+        assert_true(real(r, "interval_p95_s") >= real(r, "interval_median_s"));
+    }
+    json_decref(j);
+    struct ran r;
+    const char *const bad[] = {"bench", golden("models/llama32.gguf"), "--clients", "1,x", NULL};
+    assert_int_equal(run_cria(&r, bad, "", 0, 60), 2);
+    assert_non_null(strstr(r.err.p, "--clients"));
+    ran_fini(&r);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(limits_are_positive),
+        cmocka_unit_test(clients_are_measured),
         cmocka_unit_test(figures_agree),
         cmocka_unit_test(few_tokens_are_bound_by_reading),
         cmocka_unit_test(embedding_models_only_read),

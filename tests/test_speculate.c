@@ -395,6 +395,29 @@ static void test_step_cost(void **state) {
     assert_true(step_cost(&c, 2) < 1.5);
 }
 
+/* Rows of prompts beside rows that decode: as many as the stretch of a step allows. */
+static void test_prompt_rows(void **state) {
+    (void)state;
+    struct step_cost c = {0};
+    assert_in_range(step_cost_prompt_rows(&c, 1), 1, 20); /* a guess */
+    for (int i = 0; i < 50; i++)
+        step_cost_add(&c, 1, 1000000), step_cost_add(&c, 8, 2000000);
+    for (int i = 0; i < 50; i++) /* a row costs 50 us */
+        step_cost_add_prompt(&c, 8, 20, 3000000);
+    const int n = step_cost_prompt_rows(&c, 8);
+    assert_in_range(n, (int)(2000 * (STEP_STRETCH - 1) / 50) - 1,
+                    (int)(2000 * (STEP_STRETCH - 1) / 50) + 1);
+    assert_true(step_cost_prompt_rows(&c, 1) < n);
+    for (int i = 0; i < 50; i++) /* deep in a text it costs more */
+        step_cost_add_prompt(&c, 8, n, 2000000 + (int64_t)n * 200000);
+    assert_in_range(step_cost_prompt_rows(&c, 8), 5, 7);
+    step_cost_add_prompt(&c, 0, 512, 1); /* says nothing */
+    assert_in_range(step_cost_prompt_rows(&c, 8), 5, 7);
+    for (int i = 0; i < 100; i++)
+        step_cost_add_prompt(&c, 8, 1, 1000000000);
+    assert_int_equal(step_cost_prompt_rows(&c, 8), 1); /* never none */
+}
+
 /* ---- the command ---- */
 
 #define RUN(r, ...) run_cria(&(r), (const char *const[]){__VA_ARGS__, NULL}, "", 0, 60)
@@ -453,6 +476,7 @@ int main(void) {
         cmocka_unit_test(test_ngram_forgets),
         cmocka_unit_test(test_odds),
         cmocka_unit_test(test_step_cost),
+        cmocka_unit_test(test_prompt_rows),
         cmocka_unit_test(test_command),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

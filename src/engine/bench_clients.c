@@ -55,8 +55,10 @@ static json_t *request(struct run *r, int n_prompt, int n_predict) {
         r->seed = r->seed * 1664525u + 1013904223u;
         json_array_append_new(tok, json_integer((int)((uint64_t)r->seed * n_vocab >> 32)));
     }
-    return json_pack("{s:s, s:b, s:o, s:{s:i, s:i, s:b}}", "op", "text", "raw", 1, "tokens", tok,
-                     "options", "temperature", 0, "num_predict", n_predict, "ignore_eos", 1);
+    /* No guesses: noise that repeats itself is guessed better than text. */
+    return json_pack("{s:s, s:b, s:o, s:{s:i, s:i, s:i, s:b}}", "op", "text", "raw", 1, "tokens",
+                     tok, "options", "temperature", 0, "num_draft", 0, "num_predict", n_predict,
+                     "ignore_eos", 1);
 }
 
 static int start(struct run *r, struct client *c, int n_prompt, int n_predict, struct err *e) {

@@ -13,14 +13,10 @@ static int go_on(struct sequence *q, struct err *e) {
     if (!reads && n_max > engine_n_out(g)) n_max = engine_n_out(g);
     struct batch_seq b;
     const int64_t t0 = os_now_ns();
-    const int n = sequence_next(q, n_max, 0, true, &b, e);
+    const int n = sequence_next(q, n_max, 0, &b, e);
     if (n <= 0) return n;
-    const int64_t t1 = os_now_ns();
     const float *rows = forward_run(engine_forward(g), &b, 1);
-    if (reads)
-        step_cost_add_prompt(engine_step_cost(g), 0, n, os_now_ns() - t1);
-    else
-        step_cost_add(engine_step_cost(g), n, os_now_ns() - t0);
+    if (!reads) step_cost_add(engine_step_cost(g), n, os_now_ns() - t0);
     return sequence_take(q, rows, e);
 }
 

@@ -62,13 +62,13 @@ static void wake_stalled(struct scheduler *s) {
 /* ---- one sequence's share ---- */
 
 /* Put t into the step with at most n_max rows.  False: it cannot go on now. */
-static bool feed(struct scheduler *s, struct slot *t, int n_max, int n_other, bool guesses) {
+static bool feed(struct scheduler *s, struct slot *t, int n_max, int n_other) {
     struct batch_seq *b = &s->batch[s->n_fed];
     const bool reads = sequence_state(t->q) == SEQ_READS;
     struct err e = {0};
-    int n = sequence_next(t->q, n_max, n_other, guesses, b, &e);
+    int n = sequence_next(t->q, n_max, n_other, b, &e);
     while (n < 0 && e.code == ERR_LIMIT && sched_make_pages(s, t))
-        n = sequence_next(t->q, n_max, n_other, guesses, b, &e);
+        n = sequence_next(t->q, n_max, n_other, b, &e);
     if (n < 0 && e.code == ERR_LIMIT && others_hold(s, t)) {
         yield(t);
         t->stalled = true;
@@ -139,19 +139,12 @@ static bool writes(const struct scheduler *s, const struct slot *t) {
     return goes_on(t) && sequence_state(t->q) == SEQ_WRITES && !held(s, t);
 }
 
-static bool readers(const struct scheduler *s) {
-    for (int i = 0; i < s->n_age; i++)
-        if (goes_on(s->age[i]) && sequence_state(s->age[i]->q) == SEQ_READS) return true;
-    return false;
-}
-
 static int smaller(int a, int b) {
     return a < b ? a : b;
 }
 
 static void feed_writers(struct scheduler *s) {
     const int n_batch = engine_n_batch(s->o.engine), n_out = engine_n_out(s->o.engine);
-    const bool guesses = !readers(s);
     struct slot **t = s->plan;
     int left = 0;
     /* Who is held is decided before anybody is fed. */
@@ -160,7 +153,7 @@ static void feed_writers(struct scheduler *s) {
     for (int i = 0, n = left; i < n; i++) {
         left--; /* behind this one; each needs a row */
         const int room = smaller(n_batch - s->n_row, n_out - s->n_out) - left;
-        if (goes_on(t[i])) feed(s, t[i], room, s->n_row + left, guesses);
+        if (goes_on(t[i])) feed(s, t[i], room, s->n_row + left);
     }
 }
 
@@ -195,7 +188,7 @@ static void feed_readers(struct scheduler *s) {
     for (int i = 0; i < s->n_slot && s->n_prompt_row < smaller(most, enough); i++) {
         struct slot *t = next_reader(s);
         if (!t || s->n_out >= n_out) return;
-        if (!feed(s, t, most - s->n_prompt_row, 0, false)) return;
+        if (!feed(s, t, most - s->n_prompt_row, 0)) return;
     }
 }
 

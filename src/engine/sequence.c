@@ -262,8 +262,8 @@ static int guess(struct sequence *q, int n_max, int n_other) {
 }
 
 /* The chosen token and guesses. */
-static int next_written(struct sequence *q, int n_max, int n_other, bool guesses,
-                        struct batch_seq *b, struct err *e) {
+static int next_written(struct sequence *q, int n_max, int n_other, struct batch_seq *b,
+                        struct err *e) {
     const int full = make_room(q, e);
     if (full < 0) return -1;
     if (full > 0) {
@@ -271,7 +271,7 @@ static int next_written(struct sequence *q, int n_max, int n_other, bool guesses
         return 0;
     }
     q->fed[0] = q->next, q->at = 0;
-    q->n_fed = 1 + (guesses ? guess(q, n_max, n_other) : 0);
+    q->n_fed = 1 + guess(q, n_max, n_other);
     if (session_push(q->s, q->fed, q->n_fed, q->n_fed, b, e) != 0) {
         q->n_fed = 0; /* nothing is in the cache that could be dropped */
         return -1;
@@ -281,10 +281,9 @@ static int next_written(struct sequence *q, int n_max, int n_other, bool guesses
     return q->n_fed;
 }
 
-int sequence_next(struct sequence *q, int n_max, int n_other, bool guesses, struct batch_seq *b,
-                  struct err *e) {
+int sequence_next(struct sequence *q, int n_max, int n_other, struct batch_seq *b, struct err *e) {
     if (q->state == SEQ_READS) return next_read(q, n_max, b, e);
-    if (q->state == SEQ_WRITES) return next_written(q, n_max, n_other, guesses, b, e);
+    if (q->state == SEQ_WRITES) return next_written(q, n_max, n_other, b, e);
     return 0;
 }
 

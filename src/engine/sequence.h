@@ -40,11 +40,10 @@ struct sequence_text {
 struct sequence_text sequence_text(const struct sequence *q);
 
 /* What must be computed next, at most n_max rows: *b goes into a batch with n_other rows of others.
- * Guesses are made when `guesses`.  Returns the number of rows; 0: it is done; -1: the cache's
+ * Returns the number of rows; 0: it is done; -1: the cache's
  * pages are short (ERR_LIMIT; nothing has changed, it may be asked again), or an error that ends
  * it. */
-int sequence_next(struct sequence *q, int n_max, int n_other, bool guesses, struct batch_seq *b,
-                  struct err *e);
+int sequence_next(struct sequence *q, int n_max, int n_other, struct batch_seq *b, struct err *e);
 /* rows: the first of the n_out rows of logits of the last sequence_next.  -1 ends it. */
 int sequence_take(struct sequence *q, const float *rows, struct err *e);
 

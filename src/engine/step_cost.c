@@ -72,23 +72,20 @@ void step_cost_log(const struct step_cost *c) {
 
 /* ---- prompts ---- */
 
+/* What the step took longer.  Steps without rows that decode say nothing: many rows together are
+ * cheaper, each, than the few that fit beside others. */
 void step_cost_add_prompt(struct step_cost *c, int w, int n, int64_t ns) {
-    const double decode = w > 0 ? c->one_ns * step_cost(c, w) : 0;
-    if (n < 1 || (w > 0 && c->one_ns <= 0)) return;
-    /* Beside others a row costs what the step took longer; alone, the reading of the weights, too,
-     * which few rows do not pay back: those say nothing. */
-    if (w == 0 && n < STEP_COST_MAX) return;
-    double row = ((double)ns - decode) / n;
-    const double old = c->prompt_row_ns;
-    if (old > 0) row = clamp(row, old / 2, old * 2);
-    if (row <= 0) return;
-    c->prompt_row_ns = old > 0 ? old + (row - old) / 4 : row;
+    if (n < 1 || w < 1 || c->one_ns <= 0) return;
+    const double old = c->prompt_row_ns > 0 ? c->prompt_row_ns : c->one_ns * row_guess;
+    const double row = clamp(((double)ns - c->one_ns * step_cost(c, w)) / n, old / 2, old * 2);
+    c->prompt_row_ns = old + (row - old) / 4;
 }
 
 int step_cost_prompt_rows(const struct step_cost *c, int w) {
-    const double decode = c->one_ns * step_cost(c, w),
-                 row = c->prompt_row_ns > 0 ? c->prompt_row_ns : c->one_ns * row_guess;
-    if (row <= 0) return 1;
+    enum { AHEAD = 16 }; /* rows whose cost is known or guessed from those that decode */
+    const double decode = step_cost(c, w), slope = (step_cost(c, w + AHEAD) - decode) / AHEAD;
+    double row = slope > row_guess / 4 ? slope : row_guess / 4;
+    if (c->one_ns > 0 && c->prompt_row_ns > 0) row = c->prompt_row_ns / c->one_ns;
     const double n = decode * (STEP_STRETCH - 1) / row;
     return n < 1 ? 1 : n > INT_MAX / 2 ? INT_MAX / 2 : (int)n;
 }

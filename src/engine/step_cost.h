@@ -19,10 +19,10 @@ void step_cost_add(struct step_cost *c, int w, int64_t ns);
 double step_cost(const struct step_cost *c, int w); /* w >= 1 */
 void step_cost_log(const struct step_cost *c);      /* at the debug level */
 
-/* A step of w rows that decode and n of prompts. */
+/* A step of w rows that decode and n of prompts; without both it says nothing. */
 void step_cost_add_prompt(struct step_cost *c, int w, int n, int64_t ns);
 
 /* How many rows of prompts, at least 1, make a step of w rows that decode no longer than
  * STEP_STRETCH times what it takes without. */
-#define STEP_STRETCH 1.75
+#define STEP_STRETCH 1.6
 int step_cost_prompt_rows(const struct step_cost *c, int w);
