@@ -151,6 +151,27 @@ static void test_same_sampled(void **state) {
     check_same(llama, "'temperature':0.9,'seed':7,'repeat_penalty':1.2");
 }
 
+/* A draft model serves one sequence, the others go on without; all answers are the same. */
+static void test_same_with_draft(void **state) {
+    (void)state;
+    struct talk *want = alone(llama, "'temperature':0"), t[CLIENTS] = {0};
+    char draft[600];
+    snprintf(draft, sizeof draft, "%s", golden(llama));
+    struct gen *g = open_gen(llama, (struct gen_opts){.draft = draft});
+    for (int n = 1; n <= CLIENTS; n += CLIENTS - 1) {
+        for (int i = 0; i < n; i++)
+            ask(&t[i], g, i, "'temperature':0");
+        for (int i = 0; i < n; i++)
+            talk_wait(&t[i]);
+        for (int i = 0; i < n; i++)
+            expect_same(&want[i], &t[i], "draft", i);
+        fini_all(t, n);
+    }
+    gen_close(g);
+    fini_all(want, CLIENTS);
+    free(want);
+}
+
 /* ---- choices ---- */
 
 static void test_choices(void **state) {
@@ -716,15 +737,25 @@ static void test_chaos(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_greedy),    cmocka_unit_test(test_same_sampled),
-        cmocka_unit_test(test_choices),        cmocka_unit_test(test_shared_prefix),
-        cmocka_unit_test(test_tenants),        cmocka_unit_test(test_fair),
-        cmocka_unit_test(test_slow_reader),    cmocka_unit_test(test_short_of_pages),
-        cmocka_unit_test(test_text_too_long),  cmocka_unit_test(test_chat_too_long),
-        cmocka_unit_test(test_vectors),        cmocka_unit_test(test_dimensions_and_rank),
-        cmocka_unit_test(test_logprobs),       cmocka_unit_test(test_adapters),
-        cmocka_unit_test(test_no_allocation),  cmocka_unit_test(test_limit),
-        cmocka_unit_test(test_capped_context), cmocka_unit_test(test_smaller_context),
+        cmocka_unit_test(test_same_greedy),
+        cmocka_unit_test(test_same_sampled),
+        cmocka_unit_test(test_same_with_draft),
+        cmocka_unit_test(test_choices),
+        cmocka_unit_test(test_shared_prefix),
+        cmocka_unit_test(test_tenants),
+        cmocka_unit_test(test_fair),
+        cmocka_unit_test(test_slow_reader),
+        cmocka_unit_test(test_short_of_pages),
+        cmocka_unit_test(test_text_too_long),
+        cmocka_unit_test(test_chat_too_long),
+        cmocka_unit_test(test_vectors),
+        cmocka_unit_test(test_dimensions_and_rank),
+        cmocka_unit_test(test_logprobs),
+        cmocka_unit_test(test_adapters),
+        cmocka_unit_test(test_no_allocation),
+        cmocka_unit_test(test_limit),
+        cmocka_unit_test(test_capped_context),
+        cmocka_unit_test(test_smaller_context),
         cmocka_unit_test(test_chaos),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
