@@ -210,7 +210,7 @@ static void deep_and_many(void **state) {
         const char *text;
         int n;
         const char *say;
-    } cases[] = {{"[", 100000, "deeper than 32"}, {"1,", 3000000, "values"}};
+    } cases[] = {{"[", 100000, "deeper than 128"}, {"1,", 3000000, "values"}};
     for (int i = 0; i < 2; i++) {
         buf_reset(&b);
         buf_str(&b, i ? "{\"a\":[" : "{\"a\":");

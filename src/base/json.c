@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-enum { MAX_DEPTH = 32 };
+enum { MAX_DEPTH = 128 };
 
 /* Every value but the first stands behind a "[", "{" or ",": what is counted is at least the number
  * of values.  Broken JSON is left to the parser. */

@@ -8,7 +8,7 @@
 #include "base/err.h"
 
 /* The object in these bytes; json_decref it.  NULL with ERR_FORMAT (no JSON, no object, deeper than
- * 32, keys that come twice) or ERR_LIMIT (more than max_values values).  where begins messages. */
+ * 128, keys that come twice) or ERR_LIMIT (more than max_values values).  where begins messages. */
 json_t *json_read_object(const char *where, struct str bytes, size_t max_values, struct err *e);
 
 /* Are these bytes within json_read_object's depth and max_values?  Whether they are JSON is not

@@ -653,7 +653,7 @@ static size_t count_values(const json_t *j, size_t most) {
 
 void json_to_gbnf(struct buf *out) {
     buf_str(out, BASE);
-    buf_str(out, "root ::= ws (object | array) ws\n");
+    buf_str(out, "root ::= ws object ws\n");
 }
 
 void schema_parts_begin(struct buf *out) {

@@ -29,7 +29,7 @@ int schema_to_gbnf(const json_t *schema, struct buf *out, struct err *e);
 void schema_parts_begin(struct buf *out);
 int schema_part_to_gbnf(const json_t *schema, int *n_rule, struct buf *out, struct err *e);
 
-/* The grammar of any JSON object or array ("json" as a format), blanks bounded. */
+/* The grammar of any JSON object ("json" as a format), blanks bounded. */
 void json_to_gbnf(struct buf *out);
 
 /* The grammar of the texts that a regular expression (ECMA 262) matches as a whole, with or without
