@@ -75,11 +75,17 @@ static void anthropic(void **state) {
     run_file("anthropic.test.mjs");
 }
 
+static void examples(void **state) {
+    (void)state;
+    run_file("examples.test.mjs");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ollama),
         cmocka_unit_test(openai),
         cmocka_unit_test(anthropic),
+        cmocka_unit_test(examples),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }
