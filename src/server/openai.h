@@ -49,7 +49,8 @@ void openai_tell_truncated(struct request *r, const struct gen_stats *s);
         {.name = "options", .types = SHAPE_OBJECT},                                                \
         {.name = "top_k", .types = SHAPE_INT, .min = -1, .max = 1e9},                              \
         {.name = "min_p", .types = SHAPE_NUMBER, .max = 1},                                        \
-        {.name = "repeat_penalty", .types = SHAPE_NUMBER, .min = 1e-6, .max = 100}, {              \
+        {.name = "repeat_penalty", .types = SHAPE_NUMBER, .min = 1e-6, .max = 100},                \
+        {.name = "ignore_eos", .types = SHAPE_BOOL}, {                                             \
         .name = "truncate", .types = SHAPE_BOOL                                                    \
     }
 /* Who asks and for what: taken, see docs/API.md for what they mean here. */

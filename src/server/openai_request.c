@@ -76,6 +76,7 @@ static const struct {
     {"min_p", "min_p"},
     {"repeat_penalty", "repeat_penalty"},
     {"num_ctx", "num_ctx"},
+    {"ignore_eos", "ignore_eos"},
 };
 
 static int fill_options(const json_t *body, const char *max_key, json_t *options, struct fault *f) {
