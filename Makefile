@@ -234,8 +234,9 @@ asan: ##      all tests under AddressSanitizer and UBSan
 store-campaign: $B/tests/test_store_faults ##    kill -9, full disks and races of the store, many rounds
 	@CRIA_CAMPAIGN=1 $B/tests/test_store_faults
 
-server-campaign: $B/tests/test_crowd ##   10,000 idle connections, 100 streams, 1,000 slow sockets
+server-campaign: all $B/tests/test_crowd $B/tests/test_server_faults $B/tools/mkmodel ##   crowds, leaving clients, kills, drains, memory
 	@CRIA_CAMPAIGN=1 $B/tests/test_crowd
+	@CRIA=$B/cria CRIA_CAMPAIGN=1 $B/tests/test_server_faults
 
 command-campaign: all ##    commands killed, disks that fill, a store that is read-only
 	@B=$B tests/command_campaign

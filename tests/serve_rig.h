@@ -34,6 +34,9 @@ void serve_kill(struct serve *s);
 int serve_lines(const struct serve *s, const char *a, const char *b, int at_least);
 size_t serve_rss_bytes(const struct serve *s);
 int serve_descriptors(const struct serve *s);
+/* Processes below the server: pids into out [max]; their resident bytes together into *rss_bytes
+ * (may be NULL).  Returns how many there are. */
+int serve_children(const struct serve *s, pid_t *out, int max, size_t *rss_bytes);
 
 /* ---- one request, one answer ---- */
 

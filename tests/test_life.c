@@ -5,7 +5,6 @@
 #include "serve_rig.h"
 #include "server_rig.h"
 
-#include <dirent.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -56,31 +55,8 @@ static int n_loaded(void) {
     return n;
 }
 
-/* Processes below the server: pids into out [max]; their resident bytes together. */
-static int children(pid_t *out, int max, size_t *rss_bytes) {
-    DIR *d = opendir("/proc");
-    int n = 0;
-    *rss_bytes = 0;
-    for (struct dirent *f; d && (f = readdir(d));) {
-        char path[300], text[4096];
-        snprintf(path, sizeof path, "/proc/%.20s/status", f->d_name);
-        FILE *s = f->d_name[0] >= '0' && f->d_name[0] <= '9' ? fopen(path, "re") : NULL;
-        if (!s) continue;
-        text[fread(text, 1, sizeof text - 1, s)] = 0;
-        fclose(s);
-        const char *parent = strstr(text, "\nPPid:"), *rss = strstr(text, "\nVmRSS:");
-        if (!parent || atoi(parent + 6) != srv.pid) continue;
-        if (n < max) out[n++] = atoi(f->d_name);
-        if (rss) *rss_bytes += strtoull(rss + 7, NULL, 10) * 1024;
-    }
-    if (d) closedir(d);
-    return n;
-}
-
 static int n_children(void) {
-    pid_t pid[16];
-    size_t rss;
-    return children(pid, 16, &rss);
+    return serve_children(&srv, NULL, 0, NULL);
 }
 
 static int set_up(void **state) {
@@ -201,9 +177,8 @@ static void killed(void **state) {
         struct wire w;
         struct buf line = {0};
         pid_t pid[2];
-        size_t rss;
         begin_stream(&w);
-        assert_int_equal(children(pid, 2, &rss), 1);
+        assert_int_equal(serve_children(&srv, pid, 2, NULL), 1);
         kill(pid[0], SIGKILL);
         bool error = false;
         while (wire_line(&w, &line, 20) == 1)
@@ -399,9 +374,8 @@ static void *client(void *arg) {
 static void *watch(void *arg) {
     size_t *peak = arg;
     while (!atomic_load(&over)) {
-        pid_t pid[16];
         size_t rss;
-        children(pid, 16, &rss);
+        serve_children(&srv, NULL, 0, &rss);
         if (rss > *peak) *peak = rss;
         usleep(2000);
     }

@@ -29,22 +29,25 @@ static int give_up(const struct loaded *l, struct err *e) {
     return 0;
 }
 
-static int too_large(const struct loaded *l, const struct room *r, uint64_t file_bytes,
-                     struct err *e) {
+/* A process is as large as that before it knows what the model needs: it is not started with less.
+ */
+static uint64_t least_bytes(const struct loaded *l) {
+    return recipe_file_bytes(&l->recipe) + GEN_PROGRAM_BYTES;
+}
+
+static int too_large(const struct loaded *l, const struct room *r, struct err *e) {
     return err_set(e, ERR_LIMIT,
-                   "model \"%s\" needs at least %llu MiB of memory; %llu MiB may be used", l->text,
-                   (unsigned long long)(file_bytes >> 20) + 1,
-                   (unsigned long long)(room_left(r) >> 20));
+                   "model \"%s\" needs at least %.1f MB of memory; %.1f MB may be used", l->text,
+                   (double)least_bytes(l) * 1e-6, (double)room_left(r) * 1e-6);
 }
 
 /* One try with the room there is.  Lock held, but not while it opens. */
 static int try_open(struct loaded *l, const struct room *r, struct err *e) {
     struct models *m = l->models;
-    const uint64_t file_bytes = recipe_file_bytes(&l->recipe);
-    if (r->limited && file_bytes > room_left(r)) return too_large(l, r, file_bytes, e);
+    if (r->limited && least_bytes(l) > room_left(r)) return too_large(l, r, e);
     l->phase = PHASE_OPENING;
     l->since_ns = os_now_ns();
-    l->bytes = m->o.max_bytes ? room_left(r) : file_bytes;
+    l->bytes = m->o.max_bytes ? room_left(r) : least_bytes(l);
     pthread_cond_signal(&m->tick);       /* its timeout */
     pthread_cond_broadcast(&m->changed); /* the next one's turn */
     pthread_mutex_unlock(&m->lock);
@@ -76,7 +79,7 @@ static int open_step(struct loaded *l, struct room *tried, struct err *e) {
         if (try_open(l, &r, e) == 0) return 0;
         if (e->code != ERR_LIMIT) return -1;
         /* Without the others it would be no different. */
-        if (recipe_file_bytes(&l->recipe) > r.limit) return -1;
+        if (least_bytes(l) > r.limit) return -1;
         *tried = r;
         r = room_for(l);
         if (!is_same(&r, tried)) return 1; /* somebody went while it was tried */
