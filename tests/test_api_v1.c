@@ -485,6 +485,82 @@ static void responses_of_a_key(void **state) {
     temp_remove(dir);
 }
 
+/* Names of keys that look like addresses or numbers are names: what one key has kept another does
+ * not get, nor does it see by "cached_tokens" what the other has asked. */
+static void keys_do_not_meet(void **state) {
+    (void)state;
+    static const char *const key[] = {
+        "Host: localhost\r\nAuthorization: Bearer first-key-0123456789\r\n",
+        "Host: localhost\r\nAuthorization: Bearer other-key-0123456789\r\n"};
+    struct serve s;
+    struct answer a;
+    struct err e;
+    char *dir = temp_folder(), models[700], path[700], file[700], id[200] = "";
+    snprintf(file, sizeof file, "%s/keys", dir);
+    const char *keys = "1001 first-key-0123456789 use\n10.0.0.2 other-key-0123456789 use\n";
+    assert_int_equal(os_write_file(file, keys, strlen(keys), &e), 0);
+    chmod(file, 0600);
+    snprintf(models, sizeof models, "CRIA_MODELS=%s/models", serve.dir);
+    serve_start(&s, (const char *const[]){"--api-key-file", file, NULL},
+                (const char *const[]){models, NULL});
+    char *body = api_long("{\"model\":\"chat\",\"max_output_tokens\":1,\"input\":\"", 400, "\"}");
+    static const struct {
+        int key;
+        bool cached;
+    } steps[] = {{0, false}, {1, false}, {0, true}, {1, true}};
+    for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
+        ask(&s, &a, "POST", "/v1/responses", key[steps[i].key], body);
+        if (a.status != 200) fail_msg("step %zu: %d %s", i, a.status, a.body.p);
+        json_t *j = answer_json(&a);
+        if (i == 0) snprintf(id, sizeof id, "%s", json_string_value(json_object_get(j, "id")));
+        json_int_t n = -1;
+        assert_int_equal(
+            json_unpack(j, "{s:{s:{s:I}}}", "usage", "input_tokens_details", "cached_tokens", &n),
+            0);
+        if ((n > 0) != steps[i].cached) fail_msg("step %zu: %d cached tokens", i, (int)n);
+        json_decref(j);
+        answer_fini(&a);
+    }
+    snprintf(path, sizeof path, "/v1/responses/%s", id);
+    for (int i = 1; i >= 0; i--) {
+        ask(&s, &a, "GET", path, key[i], NULL);
+        assert_int_equal(a.status, i ? 404 : 200);
+        answer_fini(&a);
+    }
+    free(body);
+    assert_int_equal(serve_stop(&s), 0);
+    temp_remove(dir);
+}
+
+/* Whoever is named by "user": long names, cut by no one, in the middle of a character least. */
+static void long_users(void **state) {
+    (void)state;
+    struct buf user = {0};
+    buf_str(&user, "x");
+    for (int i = 0; i < 1000; i++)
+        buf_str(&user, "\u00e9");
+    static const struct {
+        const char *path, *fields;
+    } cases[] = {
+        {"/v1/completions", "\"model\":\"chat\",\"prompt\":\"a\",\"max_tokens\":1,\"user\":\"%s\""},
+        {"/v1/messages",
+         "\"model\":\"chat\",\"messages\":[{\"role\":\"user\",\"content\":\"a\"}],\"max_tokens\":1,"
+         "\"metadata\":{\"user_id\":\"%s\"}"},
+        {"/v1/embeddings", "\"model\":\"embedder\",\"input\":\"a\",\"user\":\"%s\""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct buf b = {0};
+        struct answer a;
+        const char *at = strstr(cases[i].fields, "%s");
+        buf_printf(&b, "{%.*s%s%s}", (int)(at - cases[i].fields), cases[i].fields, user.p, at + 2);
+        ask(&serve, &a, "POST", cases[i].path, NULL, b.p);
+        if (a.status != 200) fail_msg("%s: %d %s", cases[i].path, a.status, a.body.p);
+        answer_fini(&a);
+        buf_fini(&b);
+    }
+    buf_fini(&user);
+}
+
 /* ---- bytes of the streams ---- */
 
 static void sse_lines(void **state) {
@@ -517,6 +593,8 @@ int main(void) {
         cmocka_unit_test(models),
         cmocka_unit_test(no_such_response),
         cmocka_unit_test(responses_of_a_key),
+        cmocka_unit_test(keys_do_not_meet),
+        cmocka_unit_test(long_users),
         cmocka_unit_test(sse_lines),
     };
     return cmocka_run_group_tests(tests, start, stop);

@@ -205,10 +205,8 @@ static int read_options(const struct request *r, const json_t *body, json_t *gen
     if (!json_object_get(options, "shift")) json_object_set_new(options, "shift", json_false());
     json_object_set_new(gen, "truncate", json_false());
     if (metadata && shape_check(metadata, "metadata.", metadata_fields, f) != 0) return -1;
-    const char *who = request_user(r);
     user = json_object_get(metadata, "user_id");
-    v = user ? json_sprintf("%s/%.200s", who ? who : "", json_string_value(user))
-             : json_string(who ? who : "");
+    v = request_turn(r, json_string_value(user));
     return json_object_set_new(gen, "user", v) == 0 ? 0 : fault_nomem(f);
 }
 

@@ -87,9 +87,7 @@ void responses_shared_close(void) {
 
 /* Whose a response is: the key's.  Without keys all are one's own; ids cannot be guessed. */
 static const char *owner_of(const struct request *r) {
-    const char *who = request_user(r);
-    const bool is_address = !who || strchr(who, ':') || strspn(who, "0123456789.") == strlen(who);
-    return is_address ? "" : who;
+    return request_key(r);
 }
 
 /* ---- the request ---- */

@@ -248,8 +248,12 @@ static int fill_want(struct work *w, struct err *e) {
     want->deadline_ns = deadline(w->models, w->start_ns);
     want->fn = granted;
     want->late = on_late;
+    /* One key's prompts must not show in the time, nor in "cached_tokens", of another's. */
+    const char *key = request_key(w->r);
+    if (*key && json_object_set_new(w->a.gen, "tenant", json_string(key)) != 0)
+        return err_nomem(e, "request");
     if (json_object_get(w->a.gen, "user")) return 0; /* the dialect knows more */
-    return json_object_set_new(w->a.gen, "user", json_string(request_user(w->r))) == 0
+    return json_object_set_new(w->a.gen, "user", request_turn(w->r, NULL)) == 0
                ? 0
                : err_nomem(e, "request");
 }

@@ -59,6 +59,7 @@ struct request {
     struct buf headers; /* of the reply: complete lines */
     struct buf body;    /* gathered; with a sink under `lock`: what waits for it */
     json_t *json;       /* owned, made when asked for */
+    size_t n_json;      /* bytes of the body that it was made from: gathered until the end */
     void *sink;
     bool sink_open;
     enum coding coding;

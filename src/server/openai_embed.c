@@ -81,10 +81,7 @@ static int read_request(json_t *body, struct embed *m, json_t *gen, struct fault
         json_object_set(options, "num_ctx", json_object_get(body, "num_ctx"));
     json_object_set_new(gen, "options", options);
     json_object_set_new(gen, "truncate", json_boolean(shape_true(body, "truncate")));
-    json_object_set_new(gen, "user",
-                        json_string(user                 ? user
-                                    : request_user(m->r) ? request_user(m->r)
-                                                         : ""));
+    json_object_set_new(gen, "user", request_turn(m->r, user));
     if (dimensions) json_object_set_new(gen, "dimensions", json_integer(shape_integer(dimensions)));
     return json_object_set_new(gen, "input", input) == 0 && m->out && m->model ? 0 : fault_nomem(f);
 }

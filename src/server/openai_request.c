@@ -94,10 +94,9 @@ static int fill_options(const json_t *body, const char *max_key, json_t *options
 }
 
 static int set_user(const struct request *r, const json_t *body, json_t *gen, struct fault *f) {
-    const char *user = shape_text(body, "user"), *who = request_user(r);
+    const char *user = shape_text(body, "user");
     if (!user) user = shape_text(body, "safety_identifier");
-    if (!user) return set(gen, "user", json_string(who ? who : ""), f);
-    return set(gen, "user", json_sprintf("%s/%.200s", who ? who : "", user), f);
+    return set(gen, "user", request_turn(r, user), f);
 }
 
 int openai_options(const struct request *r, const json_t *body, const char *max_key, json_t *gen,

@@ -36,6 +36,15 @@ const char *request_user(const struct request *r) {
     return *r->user ? r->user : r->peer;
 }
 
+const char *request_key(const struct request *r) {
+    return r->user;
+}
+
+json_t *request_turn(const struct request *r, const char *theirs) {
+    if (!theirs || *r->user) return json_string(request_user(r));
+    return json_sprintf("%s/%s", request_user(r), theirs);
+}
+
 const char *request_id(const struct request *r) {
     return r->id;
 }
@@ -52,7 +61,7 @@ json_t *request_json(struct request *r) {
         reply_err(r, &e);
         return NULL;
     }
-    atomic_fetch_sub(&r->server->n_gathered, (long long)r->body.n);
+    r->n_json = r->body.n; /* the JSON has its bytes now, and counts as much */
     buf_fini(&r->body);
     r->body = (struct buf){0};
     return r->json;
@@ -111,7 +120,7 @@ void request_ref(struct request *r) {
 
 void request_unref(struct request *r) {
     if (atomic_fetch_sub(&r->n_ref, 1) != 1) return;
-    atomic_fetch_sub(&r->server->n_gathered, (long long)r->body.n);
+    atomic_fetch_sub(&r->server->n_gathered, (long long)(r->body.n + r->n_json));
     json_decref(r->json);
     buf_fini(&r->headers);
     buf_fini(&r->body);

@@ -31,6 +31,11 @@ struct str request_body(const struct request *r);
 void *request_sink(const struct request *r);
 /* Who asks: the name of the API key, or the peer's address; for fairness and the log. */
 const char *request_user(const struct request *r);
+/* The name of the API key; "" without keys: what one may see and another may not goes by it. */
+const char *request_key(const struct request *r);
+/* Whose turn r takes, new; `theirs`: whom the client says it asks for, or NULL.  A key has its own
+ * turns, however many users it names; NULL: out of memory. */
+json_t *request_turn(const struct request *r, const char *theirs);
 const char *
 request_id(const struct request *r); /* 16 hex digits, also in the header X-Request-Id */
 
