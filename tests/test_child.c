@@ -631,6 +631,33 @@ static void test_large(void **state) {
     gen_close(g);
 }
 
+static void hear_nothing(void *ctx, const struct gen_event *ev) {
+    (void)ctx, (void)ev;
+}
+
+/* A child that reads nothing: what waits for it is bounded, and the next one is told to come again.
+ */
+static void test_busy(void **state) {
+    (void)state;
+    struct gen *g = open_llama();
+    const int pid = rig_child_pid();
+    struct err e = {0};
+    int n = 0, rc = 0;
+    json_t *r = large_request("tokenize", "text", 30 << 20);
+    assert_true(pid > 0);
+    assert_int_equal(kill(pid, SIGSTOP), 0);
+    while (n < 15 && rc == 0) {
+        struct gen_task *task = NULL;
+        rc = gen_start(g, r, hear_nothing, NULL, &task, &e);
+        n += rc == 0;
+    }
+    if (rc == 0) fail_msg("%d requests of 30 MiB wait", n);
+    if (e.code != ERR_BUSY) fail_msg("%d %s", e.code, e.msg);
+    kill(pid, SIGKILL);
+    json_decref(r);
+    gen_close(g);
+}
+
 /* ---- from inside ---- */
 
 /* A child on a thread of this process, where a sanitizer sees what it leaves behind. */
@@ -848,7 +875,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(test_adapter),    cmocka_unit_test(test_bad_files),
         cmocka_unit_test(test_cache),      cmocka_unit_test(test_large),
         cmocka_unit_test(test_inside),     cmocka_unit_test(test_inside_wrong),
-        cmocka_unit_test(test_cost),
+        cmocka_unit_test(test_cost),       cmocka_unit_test(test_busy),
     };
     const int n_failed = cmocka_run_group_tests(tests, NULL, NULL);
     rig_fini();

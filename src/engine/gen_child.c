@@ -108,7 +108,7 @@ static int send_out(struct gen_child *g) {
 /* Under the lock.  What does not go at once, and errors, are the reader's. */
 static int queue(struct gen_child *g, const struct buf *frame, struct err *e) {
     if (g->out.n - g->out_at + frame->n > MAX_OUT)
-        return err_set(e, ERR_NOMEM, "%s: %zu bytes wait for the model's process already", g->name,
+        return err_set(e, ERR_BUSY, "%s: %zu bytes wait for the model's process already", g->name,
                        g->out.n - g->out_at);
     buf_append(&g->out, frame->p, frame->n);
     if (g->out.failed) {
