@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -344,6 +345,33 @@ static void many_of_one_peer(void **state) {
     assert_int_equal(serve_stop(&s), 0);
 }
 
+/* Idle connections take no descriptor that somebody's request needs: the store is still read.  The
+ * last test, as limits cannot be taken back. */
+static void few_descriptors(void **state) {
+    (void)state;
+    enum { N = 185 };
+    struct serve s;
+    static struct wire w[N];
+    struct answer a;
+    struct rlimit few = {128, 200};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    serve_start(&s, NULL, NULL);
+    few.rlim_cur = few.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+    for (int i = 0; i < N; i++)
+        wire_open(&w[i], &s);
+    for (int i = 0; i < 100 && serve_descriptors(&s) < 105; i++)
+        usleep(10000); /* until it has taken what it takes */
+    wire_ask(&w[0], "POST", "/api/show", NULL, "{\"model\":\"none\"}");
+    assert_true(wire_head(&w[0], &a, 10));
+    assert_int_equal(a.status, 404);
+    answer_fini(&a);
+    assert_true(serve_lines(&s, "200 open files allow", "warning", 1) >= 1);
+    for (int i = 0; i < N; i++)
+        wire_close(&w[i]);
+    assert_int_equal(serve_stop(&s), 0);
+}
+
 static void signals(void **state) {
     (void)state;
     static const int sigs[] = {SIGTERM, SIGINT};
@@ -372,7 +400,7 @@ int main(void) {
         cmocka_unit_test(bad_settings),     cmocka_unit_test(help_lists_settings),
         cmocka_unit_test(reload),           cmocka_unit_test(addresses),
         cmocka_unit_test(inherited_socket), cmocka_unit_test(many_of_one_peer),
-        cmocka_unit_test(signals),
+        cmocka_unit_test(signals),          cmocka_unit_test(few_descriptors),
     };
     return cmocka_run_group_tests(with_server, start_shared, stop_shared) +
            cmocka_run_group_tests(alone, NULL, NULL);

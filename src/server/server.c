@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -15,6 +16,8 @@
 #include "server/front_priv.h"
 #include "server/responses_db.h"
 #include "store/store.h"
+
+enum { FILES_KEPT = 256 }; /* descriptors that are not for connections */
 
 /* ---- the net's callbacks ---- */
 
@@ -118,6 +121,21 @@ static int find_listeners(struct server *s, struct listeners *l, struct err *e) 
     return 0;
 }
 
+/* Connections at once: as many as are asked for, but never so many that there is no descriptor left
+ * for the files and the model of one of them. */
+static int n_connections(const struct server *s) {
+    const long long wanted = s->settings.max_connections;
+    struct rlimit r;
+    if (getrlimit(RLIMIT_NOFILE, &r) != 0) return (int)wanted;
+    r.rlim_cur = r.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &r) != 0) getrlimit(RLIMIT_NOFILE, &r);
+    const rlim_t kept = r.rlim_cur / 2 < FILES_KEPT ? r.rlim_cur / 2 : FILES_KEPT;
+    if (r.rlim_cur == RLIM_INFINITY || r.rlim_cur - kept >= (rlim_t)wanted) return (int)wanted;
+    log_line(s->log, LOG_WARN, "%lld connections at once: %lld is what %lld open files allow",
+             wanted, (long long)(r.rlim_cur - kept), (long long)r.rlim_cur);
+    return (int)(r.rlim_cur - kept);
+}
+
 static int open_net(struct server *s, struct err *e) {
     struct listeners l;
     const struct settings *t = &s->settings;
@@ -134,7 +152,7 @@ static int open_net(struct server *s, struct err *e) {
         .done = on_done,
         .tls_cert = tls_cert(s),
         .tls_key = tls_key(s),
-        .n_conn_max = (int)t->max_connections,
+        .n_conn_max = n_connections(s),
         .n_peer_max = (int)t->max_peer_connections,
     };
     if (net_server_open(&s->net, &o, e) != 0) {
