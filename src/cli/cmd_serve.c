@@ -66,7 +66,6 @@ static int serve(struct server *s, struct err *e) {
     if (pipe2(signal_pipe, O_CLOEXEC) != 0) return err_errno(e, "pipe");
     fcntl(signal_pipe[1], F_SETFL, O_NONBLOCK);
     if (pthread_create(&t, NULL, pass_signals, s) != 0) return err_nomem(e, "thread");
-    signal(SIGPIPE, SIG_IGN); /* clients leave */
     for (int i = 0; i < 3; i++)
         sigaction(sigs[i], &(struct sigaction){.sa_handler = on_signal, .sa_flags = SA_RESTART},
                   &old[i]);
@@ -91,6 +90,7 @@ int cmd_serve(int argc, char **argv, struct err *e) {
     int n_args;
     if (cli_parse(argc, argv, cmd_serve_options(), args, &n_args, e) != 0) return -1;
     if (cli_check_args("serve", n_args, 0, 0, "no arguments", e) != 0) return -1;
+    signal(SIGPIPE, SIG_IGN); /* clients leave, and they may come before this returns */
     struct server *s = server_open(&(struct server_opts){.listen = listen_on.v,
                                                          .n_listen = listen_on.n,
                                                          .tls_cert = tls_cert,
