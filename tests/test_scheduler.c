@@ -317,6 +317,77 @@ static void test_slow_reader(void **state) {
     gen_close(g);
 }
 
+/* ---- answers longer than the context ---- */
+
+enum { LONG = 900 };
+
+static void ask_long(struct talk *t, struct gen *g, const char *more, int words_n) {
+    talk_start(t, g,
+               "{'op':'text','raw':true,'prompt':'%s',%s'options':{'num_predict':%d,"
+               "'ignore_eos':true,'temperature':0,'repeat_penalty':1.5,'num_keep':%d}}",
+               words(1, words_n), more, LONG, words_n > 80 ? -1 : 4);
+}
+
+static void expect_same_ids(const struct talk *want, const struct talk *got, int choice,
+                            const char *what) {
+    if (want->err.code || got->err.code) fail_msg("%s: %s%s", what, want->err.msg, got->err.msg);
+    assert_int_equal(want->n_id[0], LONG);
+    assert_int_equal(got->n_id[choice], LONG);
+    for (int k = 0; k < LONG; k++)
+        if (got->id[choice][k] != want->id[0][k])
+            fail_msg("%s, choice %d: token %d is %d; the first time it was %d", what, choice, k,
+                     got->id[choice][k], want->id[0][k]);
+}
+
+/* The first answer, with nothing in the caches, is that of each that follows in the caches that it
+ * left: one after the other, side by side, as choices that begin when others have shifted. */
+static void check_shifts(int words_n) {
+    struct talk want = {0}, t[3] = {0};
+    /* F16 as users have it: rows that were rotated are rounded. */
+    struct gen_opts o = {.engine = {.n_ctx = 256, .n_parallel = 3}};
+    o.engine.k_type = o.engine.v_type = QT_F16;
+    struct gen *g = open_gen(llama, o);
+    ask_long(&want, g, "", words_n);
+    talk_wait(&want);
+    assert_true(want.all.n_shift > 3);
+    for (int round = 0; round < 2; round++) {
+        ask_long(&t[0], g, "", words_n);
+        talk_wait(&t[0]);
+        expect_same_ids(&want, &t[0], 0, "again");
+        talk_fini(&t[0]);
+    }
+    for (int i = 0; i < 3; i++) {
+        ask_long(&t[i], g, "", words_n);
+        talk_wait_events(&t[i], 150 * i); /* one has shifted when the last begins */
+    }
+    for (int i = 0; i < 3; i++) {
+        talk_wait(&t[i]);
+        expect_same_ids(&want, &t[i], 0, "side by side");
+    }
+    fini_all(t, 3);
+    /* One more client: the third choice begins when that one ends and its siblings have shifted. */
+    talk_start(&t[1], g,
+               "{'op':'text','raw':true,'prompt':'x','options':{'num_predict':600,"
+               "'ignore_eos':true}}");
+    talk_wait_events(&t[1], 1);
+    ask_long(&t[0], g, "'n':3,", words_n);
+    talk_wait(&t[0]);
+    for (int i = 0; i < 3; i++)
+        expect_same_ids(&want, &t[0], i, "choices");
+    talk_wait(&t[1]);
+    assert_int_equal(t[1].n_id[0], 600);
+    talk_fini(&t[1]);
+    talk_fini(&t[0]);
+    talk_fini(&want);
+    gen_close(g);
+}
+
+static void test_same_after_shifts(void **state) {
+    (void)state;
+    check_shifts(6);   /* less than a page */
+    check_shifts(100); /* pages that the prefix cache has, too */
+}
+
 /* ---- a short cache ---- */
 
 /* Pages for one context and a bit: eight answers of three pages each do not fit at once. */
@@ -745,6 +816,7 @@ int main(void) {
         cmocka_unit_test(test_tenants),
         cmocka_unit_test(test_fair),
         cmocka_unit_test(test_slow_reader),
+        cmocka_unit_test(test_same_after_shifts),
         cmocka_unit_test(test_short_of_pages),
         cmocka_unit_test(test_text_too_long),
         cmocka_unit_test(test_chat_too_long),

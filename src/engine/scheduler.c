@@ -69,7 +69,7 @@ void sched_slot_end(struct scheduler *s, struct slot *t) {
     if (t->failed) sched_job_failed(j, &t->err);
     sequence_free(t->q);
     t->q = NULL, t->job = NULL;
-    if (t->failed) session_truncate(t->s, 0);
+    if (t->failed || !session_exact(t->s)) session_truncate(t->s, 0); /* of use to nobody */
     if (s->drafts == t) s->drafts = NULL;
     int i = 0;
     while (s->age[i] != t)
@@ -149,7 +149,7 @@ static void share_prompt(struct scheduler *s, struct slot *t) {
     const int n = t->job->answer->n_prompt - 1;
     if (!from || n < 1 || from->n_row > 0 || sequence_unread(from->q)) return;
     if (sequence_stats(t->q)->n_eval > 0 || session_n_tok(t->s) >= n) return;
-    if (!session_exact(from->s, n)) return;
+    if (session_n_tok(from->s) < n || !session_exact(from->s)) return;
     (void)session_fork(t->s, from->s, n, NULL); /* out of pages: then it is read again */
 }
 

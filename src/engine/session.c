@@ -8,8 +8,7 @@ struct session {
     struct engine *engine; /* borrowed */
     struct kv_seq kv;
     int32_t *tok; /* [n_ctx], owned; kv.n_tok of them are in the cache */
-    int n_exact;  /* tokens computed in sight of exactly the tokens before them: all,
-                   * until a context shift */
+    bool shifted; /* until it is emptied: no row is that of the text alone (session_exact) */
     const struct adapter *adapter; /* borrowed, or NULL */
     uint64_t scope;
 };
@@ -27,7 +26,6 @@ struct session *session_new(struct engine *g, struct err *e) {
         return NULL;
     }
     s->engine = g;
-    s->n_exact = engine_n_ctx(g);
     s->adapter = engine_adapter(g);
     s->scope = PREFIX_COMMON;
     kv_seq_init(&s->kv, engine_kv(g));
@@ -174,12 +172,12 @@ const int32_t *session_tokens(const struct session *s) {
 void session_truncate(struct session *s, int n) {
     if (n >= s->kv.n_tok) return;
     kv_seq_truncate(&s->kv, n);
-    if (n <= s->n_exact) s->n_exact = engine_n_ctx(s->engine);
+    if (n == 0) s->shifted = false;
 }
 
 int session_reuse(struct session *s, const int32_t *tok, int n) {
     int same = 0;
-    const int most = s->kv.n_tok < s->n_exact ? s->kv.n_tok : s->n_exact;
+    const int most = s->shifted ? 0 : s->kv.n_tok;
     while (same < most && same < n && s->tok[same] == tok[same])
         same++;
     session_truncate(s, same);
@@ -217,8 +215,8 @@ int session_fork(struct session *s, const struct session *of, int n, struct err 
     return 0;
 }
 
-bool session_exact(const struct session *s, int n) {
-    return n <= s->kv.n_tok && n <= s->n_exact;
+bool session_exact(const struct session *s) {
+    return !s->shifted;
 }
 
 int session_shift(struct session *s, int keep, int drop, struct err *e) {
@@ -227,6 +225,7 @@ int session_shift(struct session *s, int keep, int drop, struct err *e) {
         return err_set(e, ERR_USAGE, "context shift: keep %d, drop %d of %d tokens", keep, drop, n);
     if (kv_seq_shift(&s->kv, keep, drop, engine_forward(s->engine), e) != 0) return -1;
     memmove(s->tok + keep, s->tok + keep + drop, (size_t)(n - keep - drop) * sizeof *s->tok);
-    if (keep < s->n_exact) s->n_exact = keep;
+    /* Also of the kept rows: those that were rotated have been rounded once more. */
+    s->shifted = s->kv.n_tok > 0 && (s->shifted || keep + drop < n);
     return 0;
 }

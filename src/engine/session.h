@@ -50,8 +50,8 @@ const int32_t *session_tokens(const struct session *s); /* [n_tok] now in the ca
 void session_truncate(struct session *s, int n);
 
 /* Keep what the cache shares with the start of tok[0..n) and drop the rest; returns how many
- * tokens stay.  What was computed before a context shift in sight of tokens that are gone does not
- * count as shared: a reused prefix gives the same logits as a fresh one. */
+ * tokens stay: none after a context shift, for a reused prefix gives the very logits of a fresh
+ * one. */
 int session_reuse(struct session *s, const int32_t *tok, int n);
 
 /* The same, and where the engine's prefix cache knows more of tok's beginning than this session, it
@@ -65,8 +65,10 @@ void session_save(struct session *s, const int32_t *tok, int n);
 
 /* s, which is emptied, shares the first n tokens of `of`, which has the same scope and adapter. */
 int session_fork(struct session *s, const struct session *of, int n, struct err *e);
-/* The first n tokens were computed in sight of exactly those before them. */
-bool session_exact(const struct session *s, int n);
+/* What it holds is to the bit what its tokens give in a fresh session.  False from a context shift
+ * until it is emptied: the rest was computed in sight of tokens that are gone, and the kept rows
+ * have been moved, which rounds them (F16: 1 in 2000) and gives them other positions. */
+bool session_exact(const struct session *s);
 
 /* Forget tokens [keep, keep + drop); see kv_seq_shift. */
 int session_shift(struct session *s, int keep, int drop, struct err *e);
