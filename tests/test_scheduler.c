@@ -388,6 +388,36 @@ static void test_same_after_shifts(void **state) {
     check_shifts(100); /* pages that the prefix cache has, too */
 }
 
+/* Pages for one context and a bit: who came first is never put back and gives its own answer to the
+ * last token.  The others are, after shifts too, and go on from what they had in sight. */
+static void test_shifts_short_of_pages(void **state) {
+    (void)state;
+    struct talk want = {0}, t[3] = {0};
+    struct gen_opts o = {.engine = {.n_ctx = 256, .n_parallel = 3, .n_kv = 1}};
+    o.engine.k_type = o.engine.v_type = QT_F16;
+    struct gen *g = open_gen(llama, o);
+    ask_long(&want, g, "", 6);
+    talk_wait(&want);
+    ask_long(&t[0], g, "", 6);
+    talk_wait_events(&t[0], 1);
+    for (int i = 1; i < 3; i++) /* half the context: they shift before the first needs all pages */
+        talk_start(&t[i], g,
+                   "{'op':'text','raw':true,'prompt':'%s','options':{'num_predict':%d,"
+                   "'ignore_eos':true,'temperature':0,'num_ctx':128}}",
+                   words(i, 6), LONG);
+    for (int i = 0; i < 3; i++)
+        talk_wait(&t[i]);
+    expect_same_ids(&want, &t[0], 0, "short of pages");
+    for (int i = 1; i < 3; i++) {
+        assert_int_equal(t[i].err.code, ERR_NONE);
+        assert_int_equal(t[i].n_id[0], LONG);
+        assert_true(t[i].all.n_shift > 0);
+    }
+    fini_all(t, 3);
+    talk_fini(&want);
+    gen_close(g);
+}
+
 /* ---- a short cache ---- */
 
 /* Pages for one context and a bit: eight answers of three pages each do not fit at once. */
@@ -817,6 +847,7 @@ int main(void) {
         cmocka_unit_test(test_fair),
         cmocka_unit_test(test_slow_reader),
         cmocka_unit_test(test_same_after_shifts),
+        cmocka_unit_test(test_shifts_short_of_pages),
         cmocka_unit_test(test_short_of_pages),
         cmocka_unit_test(test_text_too_long),
         cmocka_unit_test(test_chat_too_long),

@@ -47,7 +47,9 @@ int sequence_next(struct sequence *q, int n_max, int n_other, struct batch_seq *
 /* rows: the first of the n_out rows of logits of the last sequence_next.  -1 ends it. */
 int sequence_take(struct sequence *q, const float *rows, struct err *e);
 
-/* Give its pages back; what it holds is read again by and by. */
+/* Give its pages back; what it holds is read again by and by.  That brings back the very bits, but
+ * not after a context shift: then the answer goes on from the tokens in sight, read afresh without
+ * the state that those before had left in them. */
 void sequence_yield(struct sequence *q);
 
 /* Tells the rest of the text and leaves what was computed to the prefix cache.  cancelled: it ends
