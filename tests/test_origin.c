@@ -169,6 +169,10 @@ static void through_the_server(void **state) {
     assert_int_equal(
         status(&s, "GET", "/", "Origin: https://chat.example\r\n", NULL, "https://chat.example"),
         200);
+    assert_int_equal(status(&s, "GET", "/",
+                            "Origin: http://localhost:3000\r\nOrigin: http://evil.example\r\n",
+                            NULL, NULL),
+                     403);
     static const char *const bad[] = {"http://evil.example", "null", "file://",
                                       "http://localhost.evil"};
     static const char *const paths[] = {

@@ -9,6 +9,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/os.h"
@@ -270,6 +271,9 @@ static void addresses(void **state) {
                 NULL);
     assert_int_equal(serve_lines(&s, "listening on [::1]:", "", 1), 1);
     assert_int_equal(serve_lines(&s, unix_path, "", 1), 1);
+    struct stat st;
+    assert_int_equal(stat(unix_path + 5, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
     struct ran r;
     assert_int_equal(run_program(&r, "/usr/bin/curl",
                                  (const char *[]){"-s", "--unix-socket", unix_path + 5,

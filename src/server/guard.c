@@ -28,6 +28,15 @@ static int take_path(struct request *r, const struct http_head *h) {
     return good ? 0 : deny(r, 400, "the path is not decodable UTF-8 text");
 }
 
+/* Is a header there more than once?  Of those that decide, whoever is in between may read another
+ * one than we do. */
+static bool is_twice(const struct http_head *h, const char *name) {
+    int n = 0;
+    for (int i = 0; i < h->n_field; i++)
+        n += http_is(h->field[i].name, name);
+    return n > 1;
+}
+
 /* With the server's lock held. */
 static int check_page(struct request *r, const struct http_head *h) {
     const struct server *s = r->server;
@@ -36,6 +45,7 @@ static int check_page(struct request *r, const struct http_head *h) {
     if (!s->keys && net_req_is_loopback(r->net) && !host_is_local(h->host, s->settings.hosts))
         return deny(r, 403, "this Host is not allowed; CRIA_ALLOWED_HOSTS names more");
     if (!origin) return 0;
+    if (is_twice(h, "Origin")) return deny(r, 403, "two Origin headers");
     if (!origin_is_allowed(*origin, h->host, &rules))
         return deny(r, 403, "this Origin is not allowed; CRIA_ORIGINS names more");
     const bool preflight =
