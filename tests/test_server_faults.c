@@ -287,6 +287,7 @@ static const char *const *load_names;
 static atomic_int n_next, n_good, n_refused;
 static atomic_bool watching;
 static int n_load, n_name;
+static int n_share; /* a long prompt has a word for so many tokens of the context */
 
 /* Chats, prompts that fill their context, embeddings, other contexts, models that leave at once. */
 static void *mixed_loads(void *arg) {
@@ -298,7 +299,7 @@ static void *mixed_loads(void *arg) {
         const char *op = i % 5 == 4 ? "/api/embed" : "/api/generate";
         buf_printf(&b, "{\"model\": \"%s\", \"%s\": \"hello", load_names[i * 3 % n_name],
                    i % 5 == 4 ? "input" : "prompt");
-        for (int k = 0; i % 3 == 0 && k < num_ctx / 4; k++)
+        for (int k = 0; i % 3 == 0 && k < num_ctx / n_share; k++)
             buf_printf(&b, " %d", (k * 7919 + i) % 97);
         buf_printf(&b, "\", \"options\": {\"num_ctx\": %d%s}%s%s}", num_ctx,
                    i % 5 == 4 ? "" : ", \"num_predict\": 8",
@@ -330,6 +331,7 @@ static void loads_at_the_limit(int limit_mib, const char *const *names, int n) {
     pthread_t t[N_CLIENT], watcher;
     size_t peak = 0;
     load_names = names, n_name = n, n_load = rounds(20, 50);
+    n_share = limit_mib > 100 ? 32 : 4; /* of the large models an answer takes its time */
     atomic_store(&n_next, 0), atomic_store(&n_good, 0), atomic_store(&n_refused, 0);
     atomic_store(&watching, true);
     snprintf(setting, sizeof setting, "OLLAMA_MEMORY=%dm", limit_mib);
