@@ -360,6 +360,21 @@ static void json_is_counted(void **state) {
     nothing_gathered();
 }
 
+/* While others' bodies fill the memory that is for them, small requests are served. */
+static void small_bodies_have_room(void **state) {
+    (void)state;
+    static char big[100000];
+    struct answer a;
+    memset(big, 'x', sizeof big - 1);
+    atomic_fetch_add(&server->n_gathered, 1 << 30);
+    json_decref(ask_json(&here, "POST", "/t/echo", 200, "{\"a\":1}"));
+    ask(&here, &a, "POST", "/t/length", NULL, big);
+    assert_int_equal(a.status, 503);
+    answer_fini(&a);
+    atomic_fetch_sub(&server->n_gathered, 1 << 30);
+    nothing_gathered();
+}
+
 /* ---- compressed bodies ---- */
 
 static void gzip(const void *p, size_t n, struct buf *out) {
@@ -646,11 +661,11 @@ int main(void) {
         cmocka_unit_test(streams),         cmocka_unit_test(failing_streams),
         cmocka_unit_test(slow_reader),     cmocka_unit_test(ended_before_read),
         cmocka_unit_test(leaving),         cmocka_unit_test(json_bodies),
-        cmocka_unit_test(json_is_counted), cmocka_unit_test(body_limits),
-        cmocka_unit_test(params),          cmocka_unit_test(slow_handlers),
-        cmocka_unit_test(sinks),           cmocka_unit_test(slow_sink),
-        cmocka_unit_test(compressed),      cmocka_unit_test(drain),
-        cmocka_unit_test(drain_twice),
+        cmocka_unit_test(json_is_counted), cmocka_unit_test(small_bodies_have_room),
+        cmocka_unit_test(body_limits),     cmocka_unit_test(params),
+        cmocka_unit_test(slow_handlers),   cmocka_unit_test(sinks),
+        cmocka_unit_test(slow_sink),       cmocka_unit_test(compressed),
+        cmocka_unit_test(drain),           cmocka_unit_test(drain_twice),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }

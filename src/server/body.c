@@ -12,6 +12,7 @@ enum {
     PIECE = 256 << 10,      /* what a sink's write is worth calling for */
     AHEAD_MAX = 1 << 20,    /* waiting for a slow sink: the sender waits, too */
     GATHERED_MAX = 1 << 30, /* of all requests together */
+    SMALL = 64 << 10,       /* has room always: few large ones must not shut all others out */
 };
 
 static void submit(struct request *r, work_fn *fn) {
@@ -138,7 +139,7 @@ static bool has_room(struct request *r, size_t n) {
     if (r->route->sink) return true; /* never more than AHEAD_MAX; the net knows the limit */
     if (r->n_body > r->route->max_body)
         body_refuse(r, 413, "the request body is larger than this route takes");
-    else if (atomic_load(&r->server->n_gathered) + (long long)n > GATHERED_MAX)
+    else if (r->n_body > SMALL && atomic_load(&r->server->n_gathered) + (long long)n > GATHERED_MAX)
         body_refuse(r, 503, "too many requests with large bodies at once");
     else
         return true;
