@@ -296,7 +296,8 @@ static void bomb(char *template_text, const char *want) {
     /* A sanitizer's program may spend its time before its bytes. */
     const bool late = SANITIZED && strstr(r.out.p, "it takes longer than");
     if (!strstr(r.out.p, want) && !late) fail_msg("\"%s\" is not in %.300s", want, r.out.p);
-    if (!SANITIZED && r.seconds > 2) fail_msg("%s: %.1f s", want, r.seconds);
+    /* A busy machine makes seconds of the quarter of one that it has. */
+    if (!SANITIZED && r.seconds > 10) fail_msg("%s: %.1f s", want, r.seconds);
     if (!SANITIZED && r.peak_rss_bytes > (size_t)400 << 20)
         fail_msg("%s: %zu bytes", want, r.peak_rss_bytes);
     ran_fini(&r);
