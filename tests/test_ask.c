@@ -45,6 +45,13 @@ const char *request_user(const struct request *r) {
     (void)r;
     return "somebody";
 }
+const char *request_key(const struct request *r) {
+    (void)r;
+    return ""; /* there are none */
+}
+json_t *request_turn(const struct request *r, const char *theirs) {
+    return json_string(theirs ? theirs : request_user(r));
+}
 void request_set_model(struct request *r, const char *name) {
     snprintf(r->model, sizeof r->model, "%s", name);
 }
