@@ -536,7 +536,7 @@ static int set_up(void **state) {
     for (int i = 0; i < 3; i++)
         shop_gguf(&shop, golden_of[i][0], golden(golden_of[i][1]), NULL);
     for (int i = 0; i < 4; i++) { /* of one file, with something of their own */
-        char system[] = "I am number 0.", name[8];
+        char system[] = "I am number 0.", name[16];
         system[12] = (char)('0' + i);
         snprintf(name, sizeof name, "m%d", i);
         shop_gguf(&shop, name, golden("models/llama32.gguf"),
