@@ -89,6 +89,6 @@ static void mul_f(enum qtype t, const struct mat_call *c) {
 
 void kern_mat_neon_float(struct kern_mat *k) {
     for (int t = 0; t < QT_COUNT; t++)
-        if (k->of[t].mul) k->of[t] = (struct mat_kern){mul_f, ACT_F32, 32, "neon"};
+        if (k->of[t].mul) k->of[t] = (struct mat_kern){mul_f, ACT_F32, 32, "neon", 0};
     k->mul_f32 = mul_f;
 }
