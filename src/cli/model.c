@@ -41,7 +41,6 @@ static int open_name(struct cli_model *m, bool pull, struct err *e) {
     if (rc != 0 && first.code == ERR_NOT_FOUND && pull &&
         (!m->r.manifest.bytes.n || n.pin.hex[0])) {
         recipe_close(&m->r);
-        model_config_fini(&m->config);
         if (cli_pull(m->store, &n, false, false, e) != 0) return -1;
         rc = recipe_open(&m->r, m->store, &n, m->arg, &first);
     }
@@ -66,6 +65,7 @@ int cli_model_fetch(struct cli_model *m, const char *arg, struct err *e) {
 
 void cli_model_close(struct cli_model *m) {
     recipe_close(&m->r);
+    model_config_fini(&m->config);
     store_close(m->store);
     m->store = NULL;
 }
