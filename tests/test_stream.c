@@ -276,7 +276,7 @@ static void slow_reader(void **state) {
     assert_true(wait_for(&n_left, 1)); /* more than STREAM_MAX waits for it */
     assert_int_equal(n_told, 1);
     assert_true(n_made < 40 << 20);
-    ask_json(&here, "GET", "/health", 200, "%s", "");
+    json_decref(ask_json(&here, "GET", "/health", 200, "%s", ""));
     answer_fini(&a);
     wire_close(&w);
     assert_true(serve_lines(&here, "/t/flood", "\"cut\":true", 1) >= 1);
@@ -310,13 +310,10 @@ static void leaving(void **state) {
         struct answer a;
         wire_open(&w, &here);
         wire_ask(&w, "GET", "/t/flood", NULL, NULL);
-        if (i % 2) {
-            assert_true(wire_head(&w, &a, 5));
-            answer_fini(&a);
-            wire_reset(&w);
-        } else {
-            wire_close(&w);
-        }
+        /* One that leaves before its request was read is nobody's loss. */
+        assert_true(wire_head(&w, &a, 5));
+        answer_fini(&a);
+        (i % 2 ? wire_reset : wire_close)(&w);
     }
     assert_true(wait_for(&n_live, 0));
     assert_true(wait_for(&n_left, 50) && wait_for(&n_told, 50));
