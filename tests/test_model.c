@@ -1,5 +1,6 @@
 /* model/: batches, cache, adapters, sizes.  Outputs themselves: test_model_golden.c and
  * test_model_archs.c. */
+#include "count_alloc.h"
 #include "model_rig.h"
 
 #include <math.h>
@@ -409,35 +410,9 @@ static void learned_positions_end(void **state) {
 
 /* ---- no allocation in the loop ---- */
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && defined(__GLIBC__) &&       \
-    !(defined(__clang__) && defined(__has_feature))
-#define COUNTS_ALLOCATIONS 1
-static _Atomic long n_alloc;
-void *__libc_malloc(size_t n);
-void *__libc_calloc(size_t n, size_t size);
-void *__libc_realloc(void *p, size_t n);
-void *__libc_memalign(size_t align, size_t n);
-void *malloc(size_t n) {
-    n_alloc++;
-    return __libc_malloc(n);
-}
-void *calloc(size_t n, size_t size) {
-    n_alloc++;
-    return __libc_calloc(n, size);
-}
-void *realloc(void *p, size_t n) {
-    n_alloc++;
-    return __libc_realloc(p, n);
-}
-void *aligned_alloc(size_t align, size_t n) {
-    n_alloc++;
-    return __libc_memalign(align, n);
-}
-#endif
-
 static void running_allocates_nothing(void **state) {
     (void)state;
-#ifdef COUNTS_ALLOCATIONS
+#if COUNT_ALLOCATIONS
     for (int k = 0; k < N_KIND; k++) {
         struct rig r;
         struct kv_seq s;

@@ -1,6 +1,7 @@
 /* Many sequences in one batch (engine/scheduler.h), through the door (engine/gen.h): answers are
  * those that each would get alone, whoever else is there; turns are fair; a slow reader, a long
  * prompt, a short cache or a client that leaves costs the others nothing but time. */
+#include "count_alloc.h"
 #include "support.h"
 
 #include <math.h>
@@ -10,37 +11,6 @@
 
 #include "base/os.h"
 #include "gen_rig.h"
-
-/* ---- allocation counter ---- */
-
-static volatile long n_alloc;
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define COUNT_ALLOCATIONS 0
-#elif defined(__has_feature)
-#define COUNT_ALLOCATIONS (!__has_feature(address_sanitizer) && !__has_feature(thread_sanitizer))
-#else
-#define COUNT_ALLOCATIONS 1
-#endif
-#if COUNT_ALLOCATIONS
-extern void *__libc_malloc(size_t n);
-extern void *__libc_calloc(size_t count, size_t n);
-extern void *__libc_realloc(void *p, size_t n);
-void *malloc(size_t n);
-void *malloc(size_t n) {
-    __atomic_add_fetch(&n_alloc, 1, __ATOMIC_RELAXED);
-    return __libc_malloc(n);
-}
-void *calloc(size_t count, size_t n);
-void *calloc(size_t count, size_t n) {
-    __atomic_add_fetch(&n_alloc, 1, __ATOMIC_RELAXED);
-    return __libc_calloc(count, n);
-}
-void *realloc(void *p, size_t n);
-void *realloc(void *p, size_t n) {
-    __atomic_add_fetch(&n_alloc, 1, __ATOMIC_RELAXED);
-    return __libc_realloc(p, n);
-}
-#endif
 
 /* ---- helpers ---- */
 
