@@ -16,9 +16,9 @@ enum { MAX_STDIN_BYTES = 64 << 20 };
 
 static struct {
     struct opt_list options;
-    const char *system, *lora, *format, *think, *keep_alive;
+    const char *system, *lora, *format, *think, *keep_alive, *truncate;
     int threads, ctx, dimensions;
-    bool raw, json, verbose, no_wrap, hide_thinking, truncate, insecure;
+    bool raw, json, verbose, no_wrap, hide_thinking, insecure;
 } flags;
 
 const struct opt *cmd_run_options(void) {
@@ -44,7 +44,7 @@ const struct opt *cmd_run_options(void) {
          "how long the server keeps the model: 5m, -1 (for ever)"},
         {"dimensions", 0, OPT_INT, &flags.dimensions, 1, 1 << 20, "N",
          "of an embedding: the first N numbers"},
-        {"truncate", 0, OPT_FLAG, &flags.truncate, 0, 0, NULL,
+        {"truncate", 0, OPT_MAYBE, &flags.truncate, 0, 0, "true|false",
          "an embedding of the beginning, where the text is longer than the context (the default)"},
         {"insecure", 0, OPT_FLAG, &flags.insecure, 0, 0, NULL,
          "of a pull: any certificate, or plain http"},
@@ -100,7 +100,11 @@ static int read_prompt(const char *const *words, int n_word, struct buf *out, st
 static int print_embedding(struct chat *c, struct str text, struct err *e) {
     json_t *vector;
     int n_cut;
-    if (talk_embed(c->talk, text, flags.dimensions, true, &vector, &n_cut, e) != 0) return -1;
+    const bool cut = !flags.truncate || strcmp(flags.truncate, "true") == 0;
+    if (!cut && strcmp(flags.truncate, "false") != 0)
+        return err_set(e, ERR_USAGE, "--truncate: found \"%.40s\"; accepted: true, false",
+                       flags.truncate);
+    if (talk_embed(c->talk, text, flags.dimensions, cut, &vector, &n_cut, e) != 0) return -1;
     if (n_cut > 0)
         fprintf(stderr,
                 "warning: the text is longer than the context: its last %d tokens are cut\n",
@@ -122,7 +126,7 @@ static int run(struct chat *c, const char *const *words, int n_word, struct err 
     struct buf prompt = {0};
     int rc = 0;
     if (!interactive) rc = read_prompt(words, n_word, &prompt, e);
-    if (rc == 0) rc = chat_open(c, e);
+    if (rc == 0 && !c->talk) rc = chat_open(c, e);
     if (rc == 0 && interactive)
         rc = check_can_chat(c, e) == 0 ? repl_run(c, e) : -1;
     else if (rc == 0 && prompt.n == 0)
@@ -161,7 +165,7 @@ static int run_there(struct chat *c, const char *const *args, int n_args, struct
 static int run_here(struct chat *c, const char *const *args, int n_args, struct err *e) {
     struct cli_model m;
     char *lora = NULL;
-    int rc = cli_model_fetch(&m, args[0], e);
+    int rc = cli_model_fetch(&m, args[0], flags.insecure, e);
     if (rc == 0) rc = cli_model_apply(&m, c, e);
     if (rc == 0) rc = set_options(c, &lora, e);
     if (rc == 0) rc = run(c, args + 1, n_args - 1, e);

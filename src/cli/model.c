@@ -31,36 +31,38 @@ bool cli_is_file(const char *arg) {
            strncmp(arg, "./", 2) == 0 || strncmp(arg, "../", 3) == 0;
 }
 
-static int open_name(struct cli_model *m, bool pull, struct err *e) {
+enum fetch { FETCH_NOTHING, FETCH_SAFELY, FETCH_INSECURE };
+
+static int open_name(struct cli_model *m, enum fetch fetch, struct err *e) {
     struct name n;
     struct err first = {0};
     if (name_parse(m->arg, &n, e) != 0) return -1;
     m->store = cli_store(e);
     if (!m->store) return -1;
     int rc = recipe_open(&m->r, m->store, &n, m->arg, &first);
-    if (rc != 0 && first.code == ERR_NOT_FOUND && pull &&
+    if (rc != 0 && first.code == ERR_NOT_FOUND && fetch &&
         (!m->r.manifest.bytes.n || n.pin.hex[0])) {
         recipe_close(&m->r);
-        if (cli_pull(m->store, &n, false, false, e) != 0) return -1;
+        if (cli_pull(m->store, &n, fetch == FETCH_INSECURE, false, e) != 0) return -1;
         rc = recipe_open(&m->r, m->store, &n, m->arg, &first);
     }
     return rc == 0 ? 0 : err_set(e, first.code, "%s", first.msg);
 }
 
-static int open_model(struct cli_model *m, const char *arg, bool pull, struct err *e) {
+static int open_model(struct cli_model *m, const char *arg, enum fetch fetch, struct err *e) {
     *m = (struct cli_model){.arg = arg};
-    if (!cli_is_file(arg)) return open_name(m, pull, e);
+    if (!cli_is_file(arg)) return open_name(m, fetch, e);
     if (snprintf(m->r.path, sizeof m->r.path, "%s", arg) < (int)sizeof m->r.path) return 0;
     return err_set(e, ERR_USAGE, "a path of %zu bytes; at most %zu are accepted", strlen(arg),
                    sizeof m->r.path - 1);
 }
 
 int cli_model_open(struct cli_model *m, const char *arg, struct err *e) {
-    return open_model(m, arg, false, e);
+    return open_model(m, arg, FETCH_NOTHING, e);
 }
 
-int cli_model_fetch(struct cli_model *m, const char *arg, struct err *e) {
-    return open_model(m, arg, true, e);
+int cli_model_fetch(struct cli_model *m, const char *arg, bool insecure, struct err *e) {
+    return open_model(m, arg, insecure ? FETCH_INSECURE : FETCH_SAFELY, e);
 }
 
 void cli_model_close(struct cli_model *m) {

@@ -18,8 +18,8 @@ bool cli_is_file(const char *arg);
 /* ARG is a file when such a file exists, when it ends with ".gguf" or begins like a path; else it
  * is a name: ERR_NOT_FOUND "model 'x' not found".  cli_model_close also after a failure. */
 int cli_model_open(struct cli_model *m, const char *arg, struct err *e);
-/* The same, but a model that is not in the store is pulled. */
-int cli_model_fetch(struct cli_model *m, const char *arg, struct err *e);
+/* The same, but a model that is not in the store is pulled; insecure: as of `cria pull`. */
+int cli_model_fetch(struct cli_model *m, const char *arg, bool insecure, struct err *e);
 void cli_model_close(struct cli_model *m);
 
 /* Append the text of the first layer of a kind: nothing when there is none. */

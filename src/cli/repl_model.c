@@ -35,7 +35,7 @@ static int prepare(struct loaded *l, struct chat *next, const char *name, struct
     l->arg = strdup(name);
     if (!l->arg) return err_nomem(e, name);
     if (!next->name) { /* not a server's */
-        if (cli_model_fetch(&l->m, l->arg, e) != 0 || cli_model_apply(&l->m, next, e) != 0)
+        if (cli_model_fetch(&l->m, l->arg, false, e) != 0 || cli_model_apply(&l->m, next, e) != 0)
             return -1;
     } else {
         next->name = l->arg;
