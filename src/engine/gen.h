@@ -14,35 +14,66 @@
  *
  * chat, render:
  *   "messages"  [{"role": "system" "user" "assistant" "tool", "content": text or absent,
- * "thinking", "tool_calls": [{"id", "function": {"name", "arguments": object}}], "tool_name",
- *               "tool_call_id", "images": [base64]}]; images: ERR_UNSUPPORTED with a text-only
- * model "tools"     [{"type": "function", "function": {"name", "description", "parameters":
- * schema}}] "tool_choice"          "auto" (default), "none", "required", or {"name": one of the
- * tools} "parallel_tool_calls"  false: at most one call "think"     absent: the model's own way;
- * true, false, "low" "medium" "high" "max" "documents" [{"title", "text"}], "template_vars" {name:
- * value}: for templates that know them "continue"  true: go on with the last message, which is the
- * assistant's text: "prompt"    text; "suffix": what follows the gap (models that fill in);
- * "system": text "tokens"    [id] instead of prompt, or before it (Ollama's "context") "raw" true:
- * no template;  "echo": true: the prompt's text is the answer's beginning "think", "images"  as in
- * chat chat, text: "options"   run_options.h, by their names; unknown ones are left out with a
- * warning in the log "format"    "json", a JSON schema (object), {"gbnf": text}, {"regex": text}
+ *                 "thinking": text, "tool_calls": [{"id", "function": {"name", "arguments":
+ *                 object}}], "tool_name", "tool_call_id", "images": [base64]}];
+ *               images: ERR_UNSUPPORTED with a text-only model
+ *   "tools"     [{"type": "function",
+ *                 "function": {"name", "description", "parameters": schema}}]
+ *   "tool_choice"
+ *               "auto" (default), "none", "required", or {"name": one of the tools}
+ *   "parallel_tool_calls"
+ *               false: at most one call
+ *   "think"     absent: the model's own way; true, false, "low" "medium" "high" "max"
+ *   "documents" [{"title", "text"}], for templates that know them
+ *   "template_vars"
+ *               {name: value}, for templates that know them
+ *   "continue"  true: go on with the last message, which is the assistant's
+ *
+ * text:
+ *   "prompt"    text
+ *   "suffix"    what follows the gap, for models that fill in
+ *   "system"    text
+ *   "tokens"    [id] instead of the prompt, or before it (Ollama's "context")
+ *   "raw"       true: no template
+ *   "echo"      true: the prompt's text is the answer's beginning
+ *   "think", "images"
+ *               as in chat
+ *
+ * chat, text:
+ *   "options"   run_options.h, by their names; unknown ones are left out with a warning in the
+ *               log.  num_ctx: at most the opened model's; a smaller one holds for this request
+ *   "format"    "json", a JSON schema (object), {"gbnf": text}, {"regex": text}
  *   "n"         choices, 1 to 128: they share the prompt; their seeds are seed, seed + 1...
- *   "logprobs"  true: of each token; "top_logprobs": 0 to 20 alternatives with it
- *   "truncate"  false: a prompt that does not fit is ERR_LIMIT with the numbers; default true: the
- *               oldest messages go, the system message and the last stay
+ *   "logprobs"  true: of each token
+ *   "top_logprobs"
+ *               0 to 20 alternatives with it
+ *   "truncate"  false: a prompt that does not fit is ERR_LIMIT with the numbers; default true:
+ *               the oldest messages go, the system message and the last stay
  *   "shift"     as the option
  *   "template"  Go or Jinja text instead of the model's
  *   "user"      text; requests of one user share the turns of the scheduler fairly with others
  *   "tenant"    text; the prefix cache is shared within one tenant only
- *   "adapter"   text: the name of an adapter given at opening; absent: the one it was opened with
+ *   "adapter"   text: the name of an adapter given at opening; absent: the first, if any
+ *
  * embed:
- *   "input"     [text or [id]]; "truncate" as above (the end goes); "dimensions": the first of them
+ *   "input"     [text or [id]]
+ *   "truncate"  as above (the end goes)
+ *   "dimensions"
+ *               the first of them
  *   "normalize" false: rows as the model gives them
+ *
  * rerank:
- *   "query" text, "documents" [text]
- * tokenize:     "text", "special": control tokens are recognized (default false), "bos": begin
- *               token (default true), "pieces": true: texts, too
- * detokenize:   "tokens" */
+ *   "query"     text
+ *   "documents" [text]
+ *
+ * tokenize:
+ *   "text"      text
+ *   "special"   true: control tokens are recognized (default false)
+ *   "bos"       false: without the begin token (default true)
+ *   "pieces"    true: texts, too
+ *
+ * detokenize:
+ *   "tokens"    [id] */
 #pragma once
 
 #include <jansson.h>
@@ -85,10 +116,10 @@ struct gen_stats {
 struct gen_event {
     enum gen_kind kind;
     int choice;
-    struct str text;      /* whole UTF-8 characters */
-    const json_t *data;   /* borrowed for the call.  With GEN_TEXT and GEN_THINKING the tokens that
-                           * the   text is made of, when "logprobs" was asked for: [{"token",
-                           * "logprob",   "bytes", "top_logprobs": [...]}], else NULL */
+    struct str text; /* whole UTF-8 characters */
+    /* Borrowed for the call.  With GEN_TEXT and GEN_THINKING the tokens that the text is made of,
+     * when "logprobs" was asked for: [{"token", "logprob", "bytes", "top_logprobs": [...]}]. */
+    const json_t *data;
     const int32_t *token; /* [n_token] ids behind the text, or NULL */
     int n_token;
     const float *vector;
@@ -117,7 +148,6 @@ struct gen_opts {
      * smaller to fit (not below 2048 or the model's training context); what does not fit then is
      * ERR_LIMIT with the numbers. */
     uint64_t max_bytes;
-    const char *tenant_key; /* reserved */
     /* Called where the events are called, when those of a step, or of whatever made some, have all
      * been told: who passes them on collects them until then.  NULL: nothing. */
     void (*told)(void *ctx);

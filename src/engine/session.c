@@ -113,16 +113,6 @@ int session_feed(struct session *s, const int32_t *tok, int n, const float **log
     return 0;
 }
 
-int session_feed_batch(struct session *s, const int32_t *tok, int n, const float **rows,
-                       struct err *e) {
-    struct err why = {0};
-    if (check_tokens(s, tok, n, e) != 0) return -1;
-    *rows = run_chunk(s, forward_run, tok, n, n, &why);
-    if (why.code == 0) return 0;
-    if (e) *e = why;
-    return -1;
-}
-
 /* Feed in chunks, of which tokens [from, n) give rows of n_col. */
 static int feed_rows(struct session *s, run_fn *run, const int32_t *tok, int n, int from, int n_col,
                      session_row_fn *row, void *ctx, struct err *e) {

@@ -23,11 +23,6 @@ uint64_t session_scope(const struct session *s);
 int session_feed(struct session *s, const int32_t *tok, int n, const float **logits,
                  const volatile int *stop, struct err *e);
 
-/* Feed n tokens in one batch, n at most what n_batch and n_out of the engine allow.  *rows is set
- * to the logits of all of them, [n][model_n_vocab], valid until the next call. */
-int session_feed_batch(struct session *s, const int32_t *tok, int n, const float **rows,
-                       struct err *e);
-
 /* The same for whoever runs the batch himself, with other sequences in it: the session goes on by
  * tok, *out says what forward_run must compute.  When that is not done, session_truncate.  tok may
  * be session_tokens() itself, from where the session ends.  n_out as in batch_seq. */

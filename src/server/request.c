@@ -45,10 +45,6 @@ json_t *request_turn(const struct request *r, const char *theirs) {
     return json_sprintf("%s/%s", request_user(r), theirs);
 }
 
-const char *request_id(const struct request *r) {
-    return r->id;
-}
-
 json_t *request_json(struct request *r) {
     struct err e;
     if (r->json) return r->json;

@@ -36,8 +36,6 @@ const char *request_key(const struct request *r);
 /* Whose turn r takes, new; `theirs`: whom the client says it asks for, or NULL.  A key has its own
  * turns, however many users it names; NULL: out of memory. */
 json_t *request_turn(const struct request *r, const char *theirs);
-const char *
-request_id(const struct request *r); /* 16 hex digits, also in the header X-Request-Id */
 
 /* The body as a JSON object (base/json.h's limits); borrowed from r.  NULL after the request was
  * answered (and ended) with 400: "missing request body", or where the JSON breaks. */

@@ -32,10 +32,6 @@ void gotmpl_free(struct gotmpl *t) {
     free(t);
 }
 
-bool gotmpl_has_messages(const struct gotmpl *t) {
-    return t->messages;
-}
-
 /* ---- Data --------------------------------------------------------------------------------------
  */
 

@@ -19,9 +19,6 @@ struct gotmpl; /* immutable: use from any thread */
 struct gotmpl *gotmpl_new(struct str source, struct err *e);
 void gotmpl_free(struct gotmpl *t);
 
-/* Does it range over .Messages?  If not it is of the old form that renders one turn. */
-bool gotmpl_has_messages(const struct gotmpl *t);
-
 struct gotmpl_input {
     /* Arrays as in the API ("role", "content", "tool_calls"...; Go's names, "Role", work too);
      * NULL or null: none.  Borrowed. */
