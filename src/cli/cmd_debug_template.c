@@ -8,16 +8,19 @@
 #include "cli/text_json.h"
 #include "text/chat/gotmpl.h"
 #include "text/chat/jinja.h"
+#include "text/chat/named.h"
 
 enum { MAX_TEMPLATE = 16 << 20 }; /* the interpreters have smaller limits of their own */
 
 static struct {
     const char *go, *jinja, *now;
-    bool go_text, jinja_text, turns;
+    bool go_text, jinja_text, detect, turns;
 } opts;
 
 const struct opt *debug_template_options(void) {
     static const struct opt table[] = {
+        {"detect", 0, OPT_FLAG, &opts.detect, 0, 0, NULL,
+         "the named TEMPLATE that the Jinja in \"chat_template\" is"},
         {"go", 0, OPT_STR, &opts.go, 0, 0, "FILE", "a Go template: a Modelfile's TEMPLATE"},
         {"go-text", 0, OPT_FLAG, &opts.go_text, 0, 0, NULL, "Go templates in \"template_text\""},
         {"jinja", 0, OPT_STR, &opts.jinja, 0, 0, "FILE", "a Jinja template"},
@@ -72,15 +75,28 @@ static int render_jinja(struct str source, const json_t *vars, int64_t now_s,
     return rc;
 }
 
+/* No rendering: the name. */
+static int detect(struct str source, const json_t *vars, int64_t now_s, struct chat_prompt *out,
+                  struct err *e) {
+    (void)vars, (void)now_s;
+    const struct chat_named *n = chat_named_find(source);
+    if (!n) return err_set(e, ERR_NOT_FOUND, "no matching template found");
+    chat_say(out, str_of(n->name));
+    return 0;
+}
+
 /* The languages. */
 struct language {
     const char *const *file;
     const bool *text;
+    const char *in, *out; /* keys of a line with a template in it, and of what is printed */
     render_fn *render;
 };
+static const char *const none = NULL;
 static const struct language languages[] = {
-    {&opts.go, &opts.go_text, render_go},
-    {&opts.jinja, &opts.jinja_text, render_jinja},
+    {&opts.go, &opts.go_text, "template_text", "text", render_go},
+    {&opts.jinja, &opts.jinja_text, "template_text", "text", render_jinja},
+    {&none, &opts.detect, "chat_template", "name", detect},
 };
 
 static const struct language *find_language(struct err *e) {
@@ -92,8 +108,8 @@ static const struct language *find_language(struct err *e) {
     }
     if (n == 1) return found;
     err_set(e, ERR_USAGE,
-            "debug template: found %d templates; one of --go FILE, --go-text, --jinja FILE and "
-            "--jinja-text is needed",
+            "debug template: found %d templates; one of --go FILE, --go-text, --jinja FILE, "
+            "--jinja-text and --detect is needed",
             n);
     return NULL;
 }
@@ -134,12 +150,12 @@ static json_t *run_line(const struct language *l, const struct buf *file, int64_
     if (!json_is_object(in))
         rc = err_set(&e, ERR_FORMAT, "input: %s; one JSON object a line is needed",
                      in ? "found no object" : je.text);
-    else if (*l->text && !json_is_string(json_object_get(in, "template_text")))
-        rc = err_set(&e, ERR_FORMAT, "input: template_text is missing; a string is needed");
+    else if (*l->text && !json_is_string(json_object_get(in, l->in)))
+        rc = err_set(&e, ERR_FORMAT, "input: %s is missing; a string is needed", l->in);
     else
-        rc = l->render(*l->text ? text_of(in, "template_text") : buf_view(file), in, now_s, &p, &e);
+        rc = l->render(*l->text ? text_of(in, l->in) : buf_view(file), in, now_s, &p, &e);
     if (rc == 0)
-        text_json_set(out, "text", buf_view(&p.text));
+        text_json_set(out, l->out, buf_view(&p.text));
     else
         json_object_set_new(out, "error", json_string(e.msg));
     chat_prompt_fini(&p);

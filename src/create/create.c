@@ -182,7 +182,7 @@ static int gather(struct creation *k, const struct modelfile *m, struct err *e) 
     if (each(k, m, MF_FROM, create_from, e) != 0 || create_files(k, MF_FROM, e) != 0 ||
         create_requantize(k, e) != 0 || each(k, m, MF_ADAPTER, create_adapter, e) != 0 ||
         create_files(k, MF_ADAPTER, e) != 0 || each(k, m, MF_DRAFT, create_draft, e) != 0 ||
-        create_files(k, MF_DRAFT, e) != 0)
+        create_files(k, MF_DRAFT, e) != 0 || create_detect_template(k, m, e) != 0)
         return -1;
     return create_texts(k, m, e);
 }

@@ -27,8 +27,9 @@ struct create_opts {
 };
 
 /* "gathering model components", "copying file sha256:...", "converting model", "quantizing F16
- * model to Q4_K_M", "using existing layer sha256:...", "creating new layer sha256:...", "writing
- * manifest", "success" (COMPAT.md 2.6); with bytes where that takes time. */
+ * model to Q4_K_M", "using autodetected template chatml", "using existing layer sha256:...",
+ * "creating new layer sha256:...", "writing manifest", "success" (COMPAT.md 2.6); with bytes where
+ * that takes time. */
 typedef void create_event_fn(void *ctx, const char *status, const char *digest, uint64_t completed,
                              uint64_t total);
 

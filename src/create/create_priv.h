@@ -3,6 +3,7 @@
  *   FROM, ADAPTER, DRAFT  -> create_source.c: a GGUF file (found, joined, converted), quantized
  *                            (create_quantize.c) -> a blob and its layer, or the layers of a model
  *   blobs of a client     -> create_files.c: put together as a folder -> create_source.c
+ *   the file's Jinja      -> create_detect.c: a named TEMPLATE
  *   TEMPLATE, PARAMETER.. -> create_layers.c: small blobs
  *   all layers            -> create.c: their order, the config, the manifest */
 #pragma once
@@ -86,6 +87,11 @@ int create_find_mix(const char *name, int *mix, struct err *e);
 int create_quantize(struct creation *k, const char *in, const char *out, struct err *e);
 /* "Q4_K_M", "unknown"; of the file's key or of most of its weights. */
 const char *create_file_type(const struct gguf *g);
+
+/* ---- create_detect.c ---- */
+
+/* TEMPLATE and parameters for a file that came without; a status tells which. */
+int create_detect_template(struct creation *k, const struct modelfile *m, struct err *e);
 
 /* ---- create_layers.c ---- */
 

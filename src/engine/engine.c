@@ -14,6 +14,7 @@
 #include "cpu/cpu.h"
 #include "engine/memory.h"
 #include "engine/speculate.h"
+#include "text/chat/named.h"
 
 enum {
     MIN_CTX = 4,
@@ -192,15 +193,19 @@ static int open_weights(struct engine *g, const struct engine_opts *o, struct er
 /* A model without a usable template still completes raw prompts: the error is kept for whoever
  * wants to chat.  It names no path: it is told to clients of a server, too. */
 static void open_template(struct engine *g, const struct engine_opts *o) {
-    struct str source = o->chat_template;
+    const bool named = o->renderer && *o->renderer;
+    struct str own = STR("");
     struct err *e = &g->chat_err;
-    if (source.n == 0 && gguf_get_str(g->gguf, "tokenizer.chat_template", &source, e) < 0)
-        source = STR("");
-    g->has_chat = source.n > 0 || (o->renderer && *o->renderer);
-    if (o->renderer && *o->renderer)
-        g->chat = chat_template_named(o->renderer, source, e);
-    else
-        g->chat = chat_template_new(source, e);
+    if (gguf_get_str(g->gguf, "tokenizer.chat_template", &own, o->chat_template.n ? NULL : e) < 0)
+        own = STR("");
+    const struct str source = o->chat_template.n ? o->chat_template : own;
+    g->has_chat = source.n > 0 || named;
+    /* A TEMPLATE that was only found by the file's own: that one is exact (text/chat/named.h). */
+    if (!named && chat_named_stands_for(o->chat_template, own))
+        g->chat = chat_template_new(own, NULL);
+    if (!g->chat)
+        g->chat =
+            named ? chat_template_named(o->renderer, source, e) : chat_template_new(source, e);
 }
 
 /* The layers below know the file's tensors and keys but not all its name.  An adapter's errors
