@@ -122,6 +122,8 @@ int cmd_ps(int argc, char **argv, struct err *e) {
     int rc = remote_need(&r, e);
     if (rc == 0) rc = remote_ask(r, NET_GET, "/api/ps", NULL, &answer, e);
     json_t *models = json_object_get(answer, "models");
+    if (rc == 0 && !json_is_array(models))
+        rc = err_set(e, ERR_FORMAT, "%.200s: an answer without \"models\"", remote_url(r));
     if (rc == 0 && n_args) keep_those(models, args[0]);
     if (rc == 0 && as_json)
         cli_print_json(json_incref(answer));
