@@ -174,9 +174,9 @@ static void same_show_json(const char *model, const char *flag) {
 
 static void show(void **state) {
     (void)state;
-    static const char *const flags[] = {NULL,       "-v",           "--metadata",  "--tensors",
-                                        "--system", "--parameters", "--modelfile", "--template",
-                                        "--license"};
+    static const char *const flags[] = {NULL,          "-v",         "--metadata",
+                                        "--tensors",   "--system",   "--parameters",
+                                        "--modelfile", "--template", "--license"};
     for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
         same_show("chat", flags[i]), same_show("bert", flags[i]);
     char *text = out_of(ARGS("show", "chat", "--system"), 0);
@@ -217,6 +217,7 @@ static void chat(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(answers), cmocka_unit_test(stays),
-                                       cmocka_unit_test(names), cmocka_unit_test(show), cmocka_unit_test(chat)};
+                                       cmocka_unit_test(names), cmocka_unit_test(show),
+                                       cmocka_unit_test(chat)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
