@@ -123,6 +123,70 @@ static void names(void **state) {
     assert_int_equal(access(store, F_OK), -1); /* nothing was done here */
 }
 
+/* Commands that find no server, with the server's store for the one here. */
+static void here(bool on) {
+    static char host[64];
+    char store[800];
+    if (on) {
+        snprintf(host, sizeof host, "%s", getenv("CRIA_HOST"));
+        snprintf(store, sizeof store, "%s/models", srv.dir);
+        setenv("CRIA_HOST", "127.0.0.1:1", 1);
+        setenv("CRIA_MODELS", store, 1);
+    } else {
+        setenv("CRIA_HOST", host, 1);
+        unsetenv("CRIA_MODELS");
+    }
+}
+
+static void same_show(const char *model, const char *flag) {
+    char *a = out_of(ARGS("show", model, flag), 0);
+    here(true);
+    char *b = out_of(ARGS("show", model, flag), 0);
+    here(false);
+    assert_string_equal(a, b);
+    free(a), free(b);
+}
+
+static json_t *json_of(const char *const *args) {
+    char *text = out_of(args, 0);
+    json_t *j = json_loads(text, 0, NULL);
+    assert_non_null(j);
+    free(text);
+    return j;
+}
+
+/* What only the store here knows aside, JSON is the same, too. */
+static void same_show_json(const char *model, const char *flag) {
+    static const char *const only_here[] = {"id", "path", "gguf_version", "files", "bytes"};
+    json_t *a = json_of(ARGS("show", model, "--json", flag));
+    here(true);
+    json_t *b = json_of(ARGS("show", model, "--json", flag));
+    here(false);
+    json_object_set_new(a, "name", json_string("-"));
+    json_object_set_new(b, "name", json_string("-"));
+    for (size_t i = 0; i < sizeof only_here / sizeof *only_here; i++) {
+        assert_null(json_object_get(a, only_here[i]));
+        assert_int_equal(json_object_del(b, only_here[i]), 0);
+    }
+    assert_true(json_equal(a, b));
+    json_decref(a), json_decref(b);
+}
+
+static void show(void **state) {
+    (void)state;
+    static const char *const flags[] = {NULL,          "-v",         "--metadata",
+                                        "--tensors",   "--system",   "--parameters",
+                                        "--modelfile", "--template", "--license"};
+    for (size_t i = 0; i < sizeof flags / sizeof *flags; i++)
+        same_show("chat", flags[i]), same_show("bert", flags[i]);
+    char *text = out_of(ARGS("show", "chat", "--system"), 0);
+    assert_string_equal(text, "Be brief.\n");
+    free(text);
+    same_show_json("chat", NULL), same_show_json("bert", NULL), same_show_json("chat", "-v");
+    free(out_of(ARGS("show", "nobody"), 3));
+    free(out_of(ARGS("show", file), 0)); /* a file is ours */
+}
+
 static void chat(void **state) {
     (void)state;
     struct term t;
@@ -153,6 +217,7 @@ static void chat(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(answers), cmocka_unit_test(stays),
-                                       cmocka_unit_test(names), cmocka_unit_test(chat)};
+                                       cmocka_unit_test(names), cmocka_unit_test(show),
+                                       cmocka_unit_test(chat)};
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

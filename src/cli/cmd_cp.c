@@ -20,7 +20,9 @@ int cmd_cp(int argc, char **argv, struct err *e) {
     if (name_parse(args[0], &from, e) != 0 || name_parse(args[1], &to, e) != 0) return -1;
     if (to.pin.hex[0])
         return err_set(e, ERR_USAGE, "cp: found a digest in \"%s\"; a name is accepted", args[1]);
-    struct remote *r = remote_find();
+    struct remote *r;
+    const int found = remote_find(NULL, &r, e);
+    if (found != 0) return found;
     struct store *s = r ? NULL : cli_store(e);
     const int rc = r ? remote_copy(r, args[0], args[1], e) : s ? store_copy(s, &from, &to, e) : -1;
     if (rc == 0) printf("copied '%s' to '%s'\n", args[0], args[1]);

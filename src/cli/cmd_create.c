@@ -1,4 +1,4 @@
-/* `cria create NAME [-f Modelfile]`: a model in the store. */
+/* `cria create NAME [-f Modelfile]`: a model in the store, here or a server's. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,6 +7,7 @@
 #include "base/os.h"
 #include "cli/commands.h"
 #include "cli/model.h"
+#include "cli/remote_create.h"
 #include "cli/text.h"
 #include "create/create.h"
 
@@ -99,7 +100,17 @@ static int read_modelfile(struct buf *text, char folder[STORE_PATH], struct err 
     return text->failed ? err_nomem(e, path) : 0;
 }
 
-static int create(struct store *s, const struct name *n, struct err *e) {
+/* What is done with this machine's files and time. */
+static const char *only_here(void) {
+    return use_link    ? "--link"
+           : quality   ? "--quality"
+           : insecure  ? "--insecure"
+           : n_threads ? "--threads"
+                       : NULL;
+}
+
+static int create(struct remote *r, struct store *s, const char *name, struct err *e) {
+    struct name n;
     char folder[STORE_PATH];
     struct buf text = {0};
     struct modelfile m = {0};
@@ -113,7 +124,10 @@ static int create(struct store *s, const struct name *n, struct err *e) {
                                   .stop = &cli_interrupted};
     int rc = read_modelfile(&text, folder, e);
     if (rc == 0) rc = modelfile_parse(buf_view(&text), &m, e);
-    if (rc == 0) rc = create_model(s, n, &m, &o, on_event, &v, e);
+    if (rc == 0) rc = name_parse(name, &n, e);
+    if (rc == 0)
+        rc = r ? remote_create(r, name, &m, &o, on_event, &v, e)
+               : create_model(s, &n, &m, &o, on_event, &v, e);
     end_bar(&v);
     modelfile_fini(&m);
     buf_fini(&text);
@@ -127,8 +141,12 @@ int cmd_create(int argc, char **argv, struct err *e) {
     if (cli_parse(argc, argv, cmd_create_options(), args, &n_args, e) != 0) return -1;
     if (cli_check_args("create", n_args, 1, 1, "NAME", e) != 0) return -1;
     if (name_parse(args[0], &n, e) != 0) return -1;
-    struct store *s = cli_store(e);
-    const int rc = s ? create(s, &n, e) : -1;
+    struct remote *r;
+    int rc = remote_find(only_here(), &r, e);
+    if (rc != 0) return rc;
+    struct store *s = r ? NULL : cli_store(e);
+    rc = r || s ? create(r, s, args[0], e) : -1;
     store_close(s);
+    remote_close(r);
     return rc;
 }

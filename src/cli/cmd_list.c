@@ -79,7 +79,9 @@ int cmd_list(int argc, char **argv, struct err *e) {
     if (cli_check_args("list", n_args, 0, 1, "[PREFIX]", e) != 0) return -1;
     struct store_entry *m = NULL;
     const char *prefix = n_args ? args[0] : NULL;
-    struct remote *r = remote_find();
+    struct remote *r;
+    const int found = remote_find(NULL, &r, e);
+    if (found != 0) return found;
     struct store *s = r ? NULL : cli_store(e);
     int rc = r ? remote_list(r, prefix, &m, &n, e) : s ? store_list(s, prefix, &m, &n, e) : -1;
     if (rc == 0 && as_json)

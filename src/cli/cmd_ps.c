@@ -9,6 +9,7 @@
 
 #include "cli/human.h"
 #include "cli/remote.h"
+#include "cli/text.h"
 #include "store/name.h"
 
 static bool as_json;
@@ -50,7 +51,7 @@ static void until(const char *when, char *out, size_t n) {
     char span[HUMAN_TEXT];
     const char *rest = strptime(when, "%Y-%m-%dT%H:%M:%S", &tm);
     if (!rest) {
-        snprintf(out, n, "%s", when);
+        snprintf(out, n, "?");
         return;
     }
     const time_t t = timegm(&tm), now = time(NULL);
@@ -58,12 +59,20 @@ static void until(const char *when, char *out, size_t n) {
     snprintf(out, n, "%s", t < now ? "Stopping..." : t - now > FOREVER_S ? "Forever" : span);
 }
 
+/* A server elsewhere may say what it likes: none of it reaches the terminal as it is. */
+static void fill_text(const char *text, int n_shown, char out[NAME_TEXT]) {
+    struct buf safe = {0};
+    text_escape(&safe, str_of(text), false);
+    snprintf(out, NAME_TEXT, "%.*s", n_shown, buf_view(&safe).p);
+    buf_fini(&safe);
+}
+
 static void fill_row(const json_t *m, struct row *r) {
     const int64_t size = json_integer_value(json_object_get(m, "size"));
     char bytes[HUMAN_TEXT];
     human_bytes((uint64_t)(size > 0 ? size : 0), bytes);
-    snprintf(r->cell[0], sizeof r->cell[0], "%s", text_of(m, "name"));
-    snprintf(r->cell[1], sizeof r->cell[1], "%.*s", ID_SHOWN, text_of(m, "digest"));
+    fill_text(text_of(m, "name"), NAME_TEXT - 1, r->cell[0]);
+    fill_text(text_of(m, "digest"), ID_SHOWN, r->cell[1]);
     snprintf(r->cell[2], sizeof r->cell[2], "%s", bytes);
     processor(size, json_integer_value(json_object_get(m, "size_vram")), r->cell[3],
               sizeof r->cell[3]);
@@ -109,11 +118,12 @@ int cmd_ps(int argc, char **argv, struct err *e) {
     json_t *answer = NULL;
     if (cli_parse(argc, argv, cmd_ps_options(), args, &n_args, e) != 0) return -1;
     if (cli_check_args("ps", n_args, 0, 1, "[PREFIX]", e) != 0) return -1;
-    struct remote *r = remote_open(e);
-    if (!r) return -1;
-    int rc = remote_require(r);
+    struct remote *r;
+    int rc = remote_need(&r, e);
     if (rc == 0) rc = remote_ask(r, NET_GET, "/api/ps", NULL, &answer, e);
     json_t *models = json_object_get(answer, "models");
+    if (rc == 0 && !json_is_array(models))
+        rc = err_set(e, ERR_FORMAT, "%.200s: an answer without \"models\"", remote_url(r));
     if (rc == 0 && n_args) keep_those(models, args[0]);
     if (rc == 0 && as_json)
         cli_print_json(json_incref(answer));

@@ -70,7 +70,9 @@ int cmd_pull(int argc, char **argv, struct err *e) {
     int n;
     if (cli_parse(argc, argv, cmd_pull_options(), args, &n, e) != 0) return -1;
     if (cli_check_args("pull", n, !all, all ? 0 : CLI_MAX_ARGS, "NAME...", e) != 0) return -1;
-    struct remote *r = remote_find();
+    struct remote *r;
+    const int found = remote_find(NULL, &r, e);
+    if (found != 0) return found;
     struct store *s = r ? NULL : cli_store(e);
     if (!r && !s) return -1;
     struct name *names = all ? names_of_store(r, s, &n, e) : names_of(args, n, e);

@@ -36,7 +36,9 @@ int cmd_push(int argc, char **argv, struct err *e) {
     if (cli_parse(argc, argv, cmd_push_options(), args, &n_args, e) != 0) return -1;
     if (cli_check_args("push", n_args, 1, 1, "NAME", e) != 0) return -1;
     if (name_parse(args[0], &n, e) != 0) return -1;
-    struct remote *r = remote_find();
+    struct remote *r;
+    const int found = remote_find(NULL, &r, e);
+    if (found != 0) return found;
     const int rc =
         r ? remote_transfer(r, "push", args[0], insecure, as_json, e) : push_from_here(&n, e);
     remote_close(r);

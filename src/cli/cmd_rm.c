@@ -25,7 +25,9 @@ int cmd_rm(int argc, char **argv, struct err *e) {
     int n_args, rc = 0;
     if (cli_parse(argc, argv, cmd_rm_options(), args, &n_args, e) != 0) return -1;
     if (cli_check_args("rm", n_args, 1, CLI_MAX_ARGS, "NAME...", e) != 0) return -1;
-    struct remote *r = remote_find();
+    struct remote *r;
+    const int found = remote_find(NULL, &r, e);
+    if (found != 0) return found;
     struct store *s = r ? NULL : cli_store(e);
     if (!r && !s) return -1;
     for (int i = 0; i < n_args && !cli_interrupted; i++) {

@@ -138,14 +138,11 @@ static int run(struct chat *c, const char *const *words, int n_word, struct err 
     return rc;
 }
 
-/* A server runs models of its store; adapters, drafts and files of ours it cannot open. */
-static bool for_server(const char *arg) {
+/* What names a file of ours, which no server opens; or NULL. */
+static const char *only_here(void) {
     for (int i = 0; i < flags.options.n; i++)
-        if (strncmp(flags.options.v[i], "draft=", 6) == 0) return false;
-    if (flags.lora || cli_is_file(arg)) return false;
-    struct remote *r = remote_find();
-    remote_close(r);
-    return r != NULL;
+        if (strncmp(flags.options.v[i], "draft=", 6) == 0) return "-o draft";
+    return flags.lora ? "--lora" : NULL;
 }
 
 /* The server's model, fetched when it is not there. */
@@ -183,8 +180,11 @@ int cmd_run(int argc, char **argv, struct err *e) {
     if (cli_check_args("run", n_args, 1, CLI_MAX_ARGS, "MODEL [PROMPT...]", e) != 0) return -1;
     chat_init(&c);
     c.verbose = flags.verbose;
-    int rc;
-    if (for_server(args[0])) {
+    struct remote *r = NULL;
+    int rc = cli_is_file(args[0]) ? 0 : remote_find(only_here(), &r, e);
+    if (rc != 0) return rc;
+    remote_close(r);
+    if (r) {
         rc = run_there(&c, args, n_args, e);
         chat_fini(&c);
     } else {

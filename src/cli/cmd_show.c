@@ -1,4 +1,4 @@
-/* `cria show MODEL`: what is in a model. */
+/* `cria show MODEL`: what is in a model, of a file, of the store here, or of a server. */
 #include <stdio.h>
 #include <unistd.h>
 
@@ -28,15 +28,14 @@ const struct opt *cmd_show_options(void) {
     return table;
 }
 
-static int print_text(const struct gguf *g, struct str text, const char *what, struct err *e) {
+static int print_text(const char *where, struct str text, const char *what, struct err *e) {
     struct buf b = {0};
-    if (text.n == 0)
-        return err_set(e, ERR_NOT_FOUND, "%s: the file holds no %s", gguf_path(g), what);
+    if (text.n == 0) return err_set(e, ERR_NOT_FOUND, "%s: the file holds no %s", where, what);
     if (only_modelfile && !isatty(STDOUT_FILENO))
         buf_append(&b, text.p, text.n); /* for a file that makes the model again, to the byte */
     else
         text_escape(&b, text, true);
-    if (b.failed) return err_nomem(e, gguf_path(g));
+    if (b.failed) return err_nomem(e, where);
     fwrite(b.p, 1, b.n, stdout);
     if (b.p[b.n - 1] != '\n') putchar('\n');
     buf_fini(&b);
@@ -44,7 +43,7 @@ static int print_text(const struct gguf *g, struct str text, const char *what, s
 }
 
 /* One text of the model; 1: none was asked for. */
-static int show_only(const struct show_info *s, const struct gguf *g, struct err *e) {
+static int show_only(const struct show_info *s, const char *where, struct err *e) {
     const struct {
         bool on;
         struct str text;
@@ -58,13 +57,13 @@ static int show_only(const struct show_info *s, const struct gguf *g, struct err
         if (!only[i].on) continue;
         /* A model of the store may do without; of a file that is asked for one it is an error. */
         if (s->name && only[i].text.n == 0) return 0;
-        return print_text(g, only[i].text, only[i].what, e);
+        return print_text(where, only[i].text, only[i].what, e);
     }
     return 1;
 }
 
 static int show(struct show_info *s, const struct gguf *g, struct err *e) {
-    const int rc = show_only(s, g, e);
+    const int rc = show_only(s, gguf_path(g), e);
     if (rc <= 0) return rc;
     const bool raw = only_metadata || only_tensors; /* a look inside, whatever it is */
     if (!raw && engine_check_model(g, e) != 0) return -1;
@@ -72,7 +71,15 @@ static int show(struct show_info *s, const struct gguf *g, struct err *e) {
         show_json(s, g, verbose);
         return 0;
     }
-    if (!only_metadata && !only_tensors) show_text(s, g);
+    if (!raw) {
+        json_t *projector =
+            s->projector ? show_metadata_json(s->projector, false, json_null()) : NULL;
+        if (projector)
+            json_object_set_new(projector, "general.parameter_count",
+                                json_integer((json_int_t)show_count_values(s->projector)));
+        show_text(s, projector);
+        json_decref(projector);
+    }
     if (verbose || only_metadata) show_metadata(g);
     if (verbose || only_tensors) show_tensors(g);
     return 0;
@@ -97,6 +104,38 @@ static int show_model(const struct cli_model *m, struct err *e) {
     return rc;
 }
 
+/* ---- a server's ---- */
+
+static int show_answer(const char *name, const json_t *answer, struct err *e) {
+    struct show_info s;
+    struct name n;
+    char shown[NAME_TEXT];
+    if (name_parse(name, &n, e) != 0 || show_read_remote(&s, answer, e) != 0) return -1;
+    name_short(&n, shown);
+    s.name = shown;
+    const int rc = show_only(&s, name, e);
+    if (rc <= 0) return rc;
+    if (as_json) {
+        show_json_remote(&s, answer, verbose);
+        return 0;
+    }
+    if (!only_metadata && !only_tensors) show_text(&s, json_object_get(answer, "projector_info"));
+    if (verbose || only_metadata) show_metadata_remote(answer);
+    if (verbose || only_tensors) show_tensors_remote(answer);
+    return 0;
+}
+
+static int show_there(struct remote *r, const char *name, struct err *e) {
+    const bool all = verbose || only_metadata || only_tensors || as_json;
+    json_t *answer = NULL, *body = json_pack("{s:s, s:b}", "model", name, "verbose", all);
+    if (!body) return err_set(e, ERR_USAGE, "show: a name that is no UTF-8 text");
+    int rc = remote_ask(r, NET_POST, "/api/show", body, &answer, e);
+    if (rc == 0) rc = show_answer(name, answer, e);
+    json_decref(answer);
+    json_decref(body);
+    return rc;
+}
+
 int cmd_show(int argc, char **argv, struct err *e) {
     const char *args[CLI_MAX_ARGS];
     int n_args;
@@ -109,8 +148,16 @@ int cmd_show(int argc, char **argv, struct err *e) {
         return err_set(e, ERR_USAGE,
                        "show: more than one of --license, --modelfile, --parameters, --template, "
                        "--system, --metadata, --tensors, --json; at most one");
-    int rc = cli_model_open(&m, args[0], e);
-    if (rc == 0) rc = show_model(&m, e);
-    cli_model_close(&m);
+    struct remote *r = NULL;
+    int rc = cli_is_file(args[0]) ? 0 : remote_find(NULL, &r, e);
+    if (rc != 0) return rc;
+    if (r) {
+        rc = show_there(r, args[0], e);
+    } else {
+        rc = cli_model_open(&m, args[0], e);
+        if (rc == 0) rc = show_model(&m, e);
+        cli_model_close(&m);
+    }
+    remote_close(r);
     return rc;
 }

@@ -29,11 +29,9 @@ int cmd_stop(int argc, char **argv, struct err *e) {
     int n_args;
     if (cli_parse(argc, argv, cmd_stop_options(), args, &n_args, e) != 0) return -1;
     if (cli_check_args("stop", n_args, 1, CLI_MAX_ARGS, "NAME...", e) != 0) return -1;
-    struct remote *r = remote_open(e);
-    if (!r) return -1;
-    int rc = remote_require(r);
-    const bool there = rc == 0;
-    for (int i = 0; there && i < n_args && !cli_interrupted; i++) {
+    struct remote *r;
+    int rc = remote_need(&r, e);
+    for (int i = 0; r && i < n_args && !cli_interrupted; i++) {
         struct err one = {0};
         if (stop_one(r, args[i], &one) == 0) continue;
         if (rc != 0)

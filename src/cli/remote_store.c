@@ -8,13 +8,7 @@
 #include <time.h>
 
 #include "cli/pull.h"
-
-struct remote *remote_find(void) {
-    struct remote *r = remote_open(NULL);
-    if (r && remote_is_there(r)) return r;
-    remote_close(r);
-    return NULL;
-}
+#include "cli/text.h"
 
 static const char *text_of(const json_t *o, const char *key) {
     const char *s = json_string_value(json_object_get(o, key));
@@ -23,13 +17,16 @@ static const char *text_of(const json_t *o, const char *key) {
 
 static int say(void *ctx, const json_t *line, struct err *e) {
     const char *digest = json_string_value(json_object_get(line, "digest"));
+    struct buf status = {0};
+    text_escape(&status, str_of(text_of(line, "status")), false);
     const struct registry_event ev = {
-        .status = text_of(line, "status"),
+        .status = buf_view(&status).p,
         .digest = digest,
         .total = (uint64_t)json_integer_value(json_object_get(line, "total")),
         .completed = (uint64_t)json_integer_value(json_object_get(line, "completed"))};
     (void)e;
     pull_progress_say(ctx, &ev);
+    buf_fini(&status);
     return 0;
 }
 
@@ -78,7 +75,11 @@ int remote_list(struct remote *r, const char *prefix, struct store_entry **list,
     size_t i;
     if (remote_ask(r, NET_GET, "/api/tags", NULL, &answer, e) != 0) return -1;
     const json_t *models = json_object_get(answer, "models");
-    *n = 0;
+    *n = 0, *list = NULL;
+    if (!json_is_array(models)) {
+        json_decref(answer);
+        return err_set(e, ERR_FORMAT, "%.200s: an answer without \"models\"", remote_url(r));
+    }
     *list = calloc(json_array_size(models) + 1, sizeof **list);
     if (!*list) err_nomem(e, "list");
     for (i = 0; *list && i < json_array_size(models); i++) {

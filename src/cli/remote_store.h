@@ -5,9 +5,6 @@
 #include "cli/remote.h"
 #include "store/store.h"
 
-/* The server that answers, or NULL; remote_close. */
-struct remote *remote_find(void);
-
 /* "pull" or "push", with its progress as pull.h shows it. */
 int remote_transfer(struct remote *r, const char *what, const char *name, bool insecure, bool json,
                     struct err *e);

@@ -1,66 +1,9 @@
 /* The layout of what `cria show` shows as text. */
 #include "cli/show.h"
 
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "base/utf8.h"
 #include "cli/text.h"
-
-/* ---- Tables -----------------------------------------------------------------------------------
- */
-
-/* A section: a title and rows of cells separated by tabs, columns aligned when it is printed. */
-enum { MAX_COLUMNS = 3 };
-
-static size_t shown_width(const char *p, size_t n) {
-    size_t w = 0;
-    for (size_t i = 0; i < n; i++)
-        w += ((unsigned char)p[i] & 0xc0) != 0x80; /* characters, not bytes */
-    return w;
-}
-
-static size_t cell_length(const char *cell, const char *end) {
-    size_t n = 0;
-    while (cell + n < end && cell[n] != '\t' && cell[n] != '\n')
-        n++;
-    return n;
-}
-
-static void measure(const char *p, const char *end, size_t width[MAX_COLUMNS]) {
-    for (int c = 0; p < end;) {
-        const size_t n = cell_length(p, end), w = shown_width(p, n);
-        if (w > width[c]) width[c] = w;
-        c = p + n < end && p[n] == '\t' && c + 1 < MAX_COLUMNS ? c + 1 : 0;
-        p += n + 1;
-    }
-}
-
-/* Empty sections are left out. */
-static void print_section(const char *title, struct buf *rows) {
-    size_t width[MAX_COLUMNS] = {0};
-    const char *p = rows->p, *end = p + rows->n;
-    if (rows->failed || rows->n == 0) {
-        buf_fini(rows);
-        return;
-    }
-    measure(p, end, width);
-    printf("  %s\n", title);
-    for (int c = 0; p < end;) {
-        const size_t n = cell_length(p, end);
-        const bool more = p + n < end && p[n] == '\t';
-        printf("%s%.*s", c == 0 ? "    " : "", (int)n, p);
-        if (more)
-            printf("%*s", (int)(width[c] - shown_width(p, n) + 4), "");
-        else
-            putchar('\n');
-        c = more && c + 1 < MAX_COLUMNS ? c + 1 : 0;
-        p += n + 1;
-    }
-    putchar('\n');
-    buf_fini(rows);
-}
 
 /* ---- Sections ---------------------------------------------------------------------------------
  */
@@ -77,32 +20,36 @@ static void model_section(const struct show_info *s) {
     buf_str(&b, "\n");
     if (s->context_length) buf_printf(&b, "context length\t%u\n", s->context_length);
     if (s->embedding_length) buf_printf(&b, "embedding length\t%u\n", s->embedding_length);
-    if (s->quantization) buf_printf(&b, "quantization\t%s\n", s->quantization);
+    if (s->quantization) {
+        buf_str(&b, "quantization\t");
+        text_escape(&b, str_of(s->quantization), false);
+        buf_str(&b, "\n");
+    }
     if (s->requires_version.n) {
         buf_str(&b, "requires\t");
         text_escape(&b, s->requires_version, false);
         buf_str(&b, "\n");
     }
-    print_section("Model", &b);
+    show_section("Model", &b);
 }
 
-static void projector_section(const struct gguf *g) {
+static void projector_section(const json_t *kv) {
     static const char *const key[][2] = {{"clip.vision.embedding_length", "embedding length"},
                                          {"clip.vision.projection_dim", "dimensions"}};
     struct buf b = {0};
-    struct str arch = STR("");
-    uint32_t v;
-    if (gguf_get_str(g, "general.architecture", &arch, NULL) == 1) {
+    const json_t *arch = json_object_get(kv, "general.architecture"), *v;
+    if (json_string_length(arch)) {
         buf_str(&b, "architecture\t");
-        text_escape(&b, arch, false);
+        text_escape(&b, (struct str){json_string_value(arch), json_string_length(arch)}, false);
         buf_str(&b, "\n");
     }
     buf_str(&b, "parameters\t");
-    buf_count(&b, show_count_values(g));
+    buf_count(&b, json_number_value(json_object_get(kv, "general.parameter_count")));
     buf_str(&b, "\n");
     for (int i = 0; i < 2; i++)
-        if (gguf_get_u32(g, key[i][0], &v, NULL) == 1) buf_printf(&b, "%s\t%u\n", key[i][1], v);
-    print_section("Projector", &b);
+        if (json_is_integer(v = json_object_get(kv, key[i][0])))
+            buf_printf(&b, "%s\t%lld\n", key[i][1], (long long)json_integer_value(v));
+    show_section("Projector", &b);
 }
 
 /* "name value" lines as two columns. */
@@ -121,7 +68,7 @@ static void parameters_section(struct str lines) {
         buf_byte(&b, '\n');
         lines = (struct str){lines.p + n + (nl != NULL), lines.n - n - (nl != NULL)};
     }
-    print_section("Parameters", &b);
+    show_section("Parameters", &b);
 }
 
 static void first_lines(struct buf *b, struct str text, int n_line) {
@@ -138,45 +85,29 @@ static void first_lines(struct buf *b, struct str text, int n_line) {
     }
 }
 
-void show_text(const struct show_info *s, const struct gguf *g) {
+void show_text(const struct show_info *s, const json_t *projector) {
     struct buf b = {0};
-    (void)g;
     model_section(s);
-    for (int i = 0; i < s->n_capability; i++)
-        buf_printf(&b, "%s\n", s->capability[i]);
-    print_section("Capabilities", &b);
-    if (s->projector) projector_section(s->projector);
+    for (int i = 0; i < s->n_capability; i++) {
+        text_escape(&b, str_of(s->capability[i]), false);
+        buf_str(&b, "\n");
+    }
+    show_section("Capabilities", &b);
+    if (projector) projector_section(projector);
     parameters_section(s->parameters);
     first_lines(&b, s->system, 2);
-    print_section("System", &b);
+    show_section("System", &b);
     first_lines(&b, s->license, 2);
     first_lines(&b, s->license_link, 1);
-    print_section("License", &b);
-}
-
-/* The shortest decimal that reads back as the same float32. */
-static void append_float(struct buf *b, double v, bool single) {
-    char z[40];
-    for (int digits = 6; digits <= 17; digits++) {
-        snprintf(z, sizeof z, "%.*g", digits, v);
-        if (single ? strtof(z, NULL) == (float)v : strtod(z, NULL) == v) break;
-    }
-    buf_str(b, z);
-}
-
-/* A string on one line of at most 60 bytes. */
-static void append_string(struct buf *b, struct str s) {
-    const size_t n = s.n <= 60 ? s.n : utf8_complete(s.p, 60);
-    text_escape(b, (struct str){s.p, n}, false);
-    if (n < s.n) buf_str(b, "...");
+    show_section("License", &b);
 }
 
 /* Element i; the elements of an array of strings are asked for in order. */
 static void append_element(struct buf *b, const struct gguf_kv *kv, uint64_t i, uint64_t *cursor) {
     switch (kv->elem_type) {
-    case GGUF_STR: append_string(b, gguf_next_str(kv, cursor)); break;
+    case GGUF_STR: show_cell(b, gguf_next_str(kv, cursor)); break;
     case GGUF_F32:
-    case GGUF_F64: append_float(b, gguf_float_at(kv, i), kv->elem_type == GGUF_F32); break;
+    case GGUF_F64: show_float(b, gguf_float_at(kv, i), kv->elem_type == GGUF_F32); break;
     case GGUF_BOOL: buf_str(b, gguf_int_at(kv, i) ? "true" : "false"); break;
     case GGUF_U64: buf_printf(b, "%llu", (unsigned long long)gguf_int_at(kv, i)); break;
     default: buf_printf(b, "%lld", (long long)gguf_int_at(kv, i));
@@ -199,7 +130,7 @@ void show_metadata(const struct gguf *g) {
         if (kv->n > SHOWN) buf_printf(&b, ", ...+%llu more", (unsigned long long)kv->n - SHOWN);
         buf_str(&b, array ? "]\n" : "\n");
     }
-    print_section("Metadata", &b);
+    show_section("Metadata", &b);
 }
 
 void show_tensors(const struct gguf *g) {
@@ -212,5 +143,5 @@ void show_tensors(const struct gguf *g) {
             buf_printf(&b, "%s%lld", d ? ", " : "", (long long)t->ne[d]);
         buf_str(&b, "]\n");
     }
-    print_section("Tensors", &b);
+    show_section("Tensors", &b);
 }

@@ -165,19 +165,7 @@ static int each(struct creation *k, const struct modelfile *m, enum modelfile_co
     return 0;
 }
 
-static int at_most_one(const struct modelfile *m, enum modelfile_command command, const char *word,
-                       struct err *e) {
-    int n = 0;
-    for (int i = 0; i < m->n; i++)
-        if (m->line[i].command == command && ++n > 1)
-            return err_set(e, ERR_FORMAT, "(line %d): a second %s; one is accepted",
-                           m->line[i].line, word);
-    return 0;
-}
-
 static int gather(struct creation *k, const struct modelfile *m, struct err *e) {
-    if (at_most_one(m, MF_ADAPTER, "ADAPTER", e) != 0 || at_most_one(m, MF_DRAFT, "DRAFT", e) != 0)
-        return -1;
     create_say(k, "gathering model components", NULL);
     if (each(k, m, MF_FROM, create_from, e) != 0 || create_files(k, MF_FROM, e) != 0 ||
         create_requantize(k, e) != 0 || each(k, m, MF_ADAPTER, create_adapter, e) != 0 ||
@@ -217,10 +205,21 @@ static int check_template(const struct modelfile_line *l, struct err *e) {
     return create_at_line(l, e);
 }
 
-/* What can be wrong before any file is looked at. */
-static int check_words(const struct modelfile *m, const struct create_opts *o, struct err *e) {
+static int at_most_one(const struct modelfile *m, enum modelfile_command command, const char *word,
+                       struct err *e) {
+    int n = 0;
+    for (int i = 0; i < m->n; i++)
+        if (m->line[i].command == command && ++n > 1)
+            return err_set(e, ERR_FORMAT, "(line %d): a second %s; one is accepted",
+                           m->line[i].line, word);
+    return 0;
+}
+
+int create_check(const struct modelfile *m, const struct create_opts *o, struct err *e) {
     const char *unused;
     int mix;
+    if (at_most_one(m, MF_ADAPTER, "ADAPTER", e) != 0 || at_most_one(m, MF_DRAFT, "DRAFT", e) != 0)
+        return -1;
     if (o->quantize && create_find_mix(o->quantize, &mix, e) != 0) return -1;
     for (int i = 0; i < m->n; i++) {
         const struct modelfile_line *l = &m->line[i];
@@ -239,7 +238,7 @@ int create_model(struct store *s, const struct name *n, const struct modelfile *
     if (o->quality && !o->quantize)
         return err_set(e, ERR_USAGE,
                        "create: quality without quantize; it compares with the source");
-    if (check_words(m, o, e) != 0) return -1;
+    if (create_check(m, o, e) != 0) return -1;
     k.lease = store_lease(s, e);
     int rc = k.lease ? gather(&k, m, e) : -1;
     if (rc == 0) rc = finish(&k, n, m, e);

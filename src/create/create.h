@@ -36,6 +36,29 @@ typedef void create_event_fn(void *ctx, const char *status, const char *digest, 
 int create_model(struct store *s, const struct name *n, const struct modelfile *m,
                  const struct create_opts *o, create_event_fn *say, void *ctx, struct err *e);
 
+/* What of a Modelfile and options can be wrong before any file is looked at. */
+int create_check(const struct modelfile *m, const struct create_opts *o, struct err *e);
+
+/* ---- files of a client: create_source.c, create_gather.c ---- */
+
+enum create_what { CREATE_NOTHING, CREATE_FILE, CREATE_FOLDER };
+
+/* What a value of FROM, ADAPTER or DRAFT names among files: path is set but for CREATE_NOTHING,
+ * when it may be the name of a model.  folder: as in create_opts. */
+int create_look(const char *folder, const char *value, char path[STORE_PATH],
+                enum create_what *what, struct err *e);
+
+/* The files that a path stands for, for one who sends them to a server: a GGUF file with all parts
+ * of a split one, or of a folder its one GGUF file, or its safetensors with what is read beside
+ * them.  create_gathered_fini also after a failure. */
+struct create_gathered {
+    char **path; /* [n], owned */
+    int n;
+};
+int create_gather(const char *path, enum create_what what, struct create_gathered *out,
+                  struct err *e);
+void create_gathered_fini(struct create_gathered *g);
+
 /* A Modelfile that makes this model again ("show --modelfile"). */
 int create_print_modelfile(struct store *s, const struct name *n, struct buf *out, struct err *e);
 

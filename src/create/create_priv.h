@@ -56,7 +56,6 @@ int create_draft(struct creation *k, const struct modelfile_line *l, struct err 
 int create_requantize(struct creation *k, struct err *e);
 
 /* The same from a file, or a folder of files; `shown` is what errors of the folder begin with. */
-enum create_what { CREATE_NOTHING, CREATE_FILE, CREATE_FOLDER };
 int create_from_path(struct creation *k, char path[STORE_PATH], enum create_what what,
                      const char *shown, struct err *e);
 int create_adapter_path(struct creation *k, char path[STORE_PATH], enum create_what what,

@@ -29,8 +29,7 @@ static bool looks_like_path(const char *v) {
 }
 
 /* The path that a value of a Modelfile means. */
-static int expand(const struct creation *k, const char *value, char out[STORE_PATH],
-                  struct err *e) {
+static int expand(const char *folder, const char *value, char out[STORE_PATH], struct err *e) {
     const char *home = getenv("HOME");
     int n;
     if (value[0] == '~' && (value[1] == '/' || value[1] == 0)) {
@@ -43,7 +42,7 @@ static int expand(const struct creation *k, const char *value, char out[STORE_PA
     } else {
         while (value[0] == '.' && value[1] == '/') /* messages then show the path once */
             value += 2;
-        n = snprintf(out, STORE_PATH, "%s/%s", k->o->folder, value);
+        n = snprintf(out, STORE_PATH, "%s/%s", folder, value);
     }
     return n < STORE_PATH ? 0
                           : err_set(e, ERR_USAGE, "a path of %d bytes; at most %d are accepted", n,
@@ -52,16 +51,16 @@ static int expand(const struct creation *k, const char *value, char out[STORE_PA
 
 /* What the value names among files.  Neither a fifo nor a device is ever opened (SECURITY.md F18).
  */
-static int look(const struct creation *k, const char *value, char path[STORE_PATH],
+int create_look(const char *folder, const char *value, char path[STORE_PATH],
                 enum create_what *what, struct err *e) {
     struct stat st;
     *what = CREATE_NOTHING;
-    if (!k->o->folder) {
+    if (!folder) {
         if (!looks_like_path(value)) return 0;
         return err_set(e, ERR_LIMIT,
                        "%s: paths are not opened here; the name of a model is accepted", value);
     }
-    if (expand(k, value, path, e) != 0) return -1;
+    if (expand(folder, value, path, e) != 0) return -1;
     if (stat(path, &st) != 0) {
         if (!looks_like_path(value) &&
             (errno == ENOENT || errno == ENOTDIR || errno == ENAMETOOLONG))
@@ -357,7 +356,7 @@ static int from_look(struct creation *k, char path[STORE_PATH], enum create_what
 int create_from(struct creation *k, const struct modelfile_line *l, struct err *e) {
     char path[STORE_PATH];
     enum create_what what;
-    int rc = look(k, l->value.p, path, &what, e);
+    int rc = create_look(k->o->folder, l->value.p, path, &what, e);
     if (rc == 0 && what != CREATE_NOTHING)
         rc = from_look(k, path, what, e);
     else if (rc == 0 && create_layer(k, LAYER_MODEL))
@@ -408,7 +407,7 @@ int create_adapter_path(struct creation *k, char path[STORE_PATH], enum create_w
 static int adapter(struct creation *k, const char *value, struct err *e) {
     char path[STORE_PATH];
     enum create_what what;
-    if (look(k, value, path, &what, e) != 0) return -1;
+    if (create_look(k->o->folder, value, path, &what, e) != 0) return -1;
     if (what == CREATE_NOTHING)
         return err_set(e, ERR_NOT_FOUND, "%s: no such file or folder", value);
     return create_adapter_path(k, path, what, value, e);
@@ -445,7 +444,7 @@ static int draft_model(struct creation *k, const char *value, char path[STORE_PA
 static int draft(struct creation *k, const char *value, struct err *e) {
     char path[STORE_PATH];
     enum create_what what;
-    if (look(k, value, path, &what, e) != 0) return -1;
+    if (create_look(k->o->folder, value, path, &what, e) != 0) return -1;
     if (what == CREATE_NOTHING && draft_model(k, value, path, e) != 0) return -1;
     return create_draft_path(k, path, what, e);
 }

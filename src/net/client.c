@@ -27,7 +27,7 @@ enum {
 
 struct net_client {
     struct net_opts o;
-    char *insecure_host, *user_agent; /* owned */
+    char *insecure_host, *user_agent, *unix_path; /* owned */
     pthread_mutex_t lock;
     CURL *idle[MAX_IDLE]; /* under lock */
     int n_idle;
@@ -47,7 +47,9 @@ struct net_client *net_client_new(const struct net_opts *o, struct err *e) {
     pthread_mutex_init(&c->lock, NULL);
     c->user_agent = strdup(o->user_agent ? o->user_agent : "cria/" CRIA_VERSION);
     c->insecure_host = o->insecure_host ? strdup(o->insecure_host) : NULL;
-    if (c->user_agent && (c->insecure_host || !o->insecure_host)) return c;
+    c->unix_path = o->unix_path ? strdup(o->unix_path) : NULL;
+    if (c->user_agent && (c->insecure_host || !o->insecure_host) && (c->unix_path || !o->unix_path))
+        return c;
 fail:
     err_nomem(e, "network");
     net_client_free(c);
@@ -59,7 +61,7 @@ void net_client_free(struct net_client *c) {
     for (int i = 0; i < c->n_idle; i++)
         curl_easy_cleanup(c->idle[i]);
     pthread_mutex_destroy(&c->lock);
-    free(c->user_agent), free(c->insecure_host);
+    free(c->user_agent), free(c->insecure_host), free(c->unix_path);
     free(c);
 }
 
@@ -275,8 +277,9 @@ static int on_seek(void *ctx, curl_off_t offset, int origin) {
     return x->r->rewind(x->r->ctx, &x->err) == 0 ? CURL_SEEKFUNC_OK : CURL_SEEKFUNC_FAIL;
 }
 
-static int stall_s(const struct net_client *c) {
-    return c->o.stall_s ? c->o.stall_s : 30;
+static int stall_s(const struct hop *x) {
+    const int own = x->r->stall_s ? x->r->stall_s : x->c->o.stall_s;
+    return own ? own : 30;
 }
 
 /* Called all the time, and about once a second while nothing happens.  (curl's own limit of speed
@@ -287,7 +290,7 @@ static int on_progress(void *ctx, curl_off_t a, curl_off_t down, curl_off_t b, c
     (void)a, (void)b;
     if (down + up != x->moved_bytes || x->moved_ns == 0)
         x->moved_bytes = down + up, x->moved_ns = now;
-    x->stalled = now - x->moved_ns > stall_s(x->c) * INT64_C(1000000000);
+    x->stalled = now - x->moved_ns > stall_s(x) * INT64_C(1000000000);
     return x->stalled || (x->c->o.stop && __atomic_load_n(x->c->o.stop, __ATOMIC_RELAXED)) ||
            (x->r->cancel && atomic_load(x->r->cancel));
 }
@@ -377,6 +380,11 @@ static void set_options(struct hop *x, const char *url, struct curl_slist *heade
     if (!x->first) curl_easy_setopt(h, CURLOPT_FRESH_CONNECT, 1L);
     curl_easy_setopt(h, CURLOPT_PROXY, x->proxy);
     curl_easy_setopt(h, CURLOPT_NOPROXY, ""); /* net_proxy_of has looked */
+    if (c->unix_path) curl_easy_setopt(h, CURLOPT_UNIX_SOCKET_PATH, c->unix_path);
+    /* A machine that is gone says nothing: it is noticed where an answer may be long in coming. */
+    curl_easy_setopt(h, CURLOPT_TCP_KEEPALIVE, 1L);
+    curl_easy_setopt(h, CURLOPT_TCP_KEEPIDLE, 30L);
+    curl_easy_setopt(h, CURLOPT_TCP_KEEPINTVL, 15L);
     set_body(x);
 }
 
@@ -391,8 +399,7 @@ static int transfer_error(struct hop *x, CURLcode rc, const char *said, struct e
         return -1;
     }
     if (x->refused) return refused_address(x, e);
-    if (x->stalled)
-        return err_set(e, ERR_IO, "%s: nothing came for %d s", x->at.host, stall_s(x->c));
+    if (x->stalled) return err_set(e, ERR_IO, "%s: nothing came for %d s", x->at.host, stall_s(x));
     if (rc == CURLE_ABORTED_BY_CALLBACK)
         return err_set(e, ERR_CANCELLED, "%s: interrupted", x->at.host);
     if (rc == CURLE_OUT_OF_MEMORY) return err_nomem(e, x->at.host);
@@ -419,13 +426,16 @@ static int one_hop(struct hop *x, const char *url, bool same_host, struct err *e
     if (!headers) return err_nomem(e, x->at.host);
     x->header_bytes = 0, x->body_bytes = 0, x->sent = 0, x->encoded = false;
     x->moved_bytes = 0, x->moved_ns = 0, x->stalled = false;
-    x->proxy = net_proxy_of(&x->at);
+    x->proxy = x->c->unix_path ? "" : net_proxy_of(&x->at);
     set_options(x, url, headers);
     curl_easy_setopt(x->h, CURLOPT_ERRORBUFFER, said);
     const CURLcode rc = curl_easy_perform(x->h);
     curl_easy_getinfo(x->h, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_getinfo(x->h, CURLINFO_PRIMARY_IP, &ip);
-    if (x->first && ip) x->first_class = class_of_first(x, ip);
+    if (x->first && x->c->unix_path)
+        x->first_class = NET_LOOPBACK;
+    else if (x->first && ip)
+        x->first_class = class_of_first(x, ip);
     curl_easy_reset(x->h);
     curl_slist_free_all(headers);
     x->a->status = (int)status, x->a->net = x->first_class;

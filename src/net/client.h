@@ -27,6 +27,8 @@ struct net_opts {
     const char *insecure_host; /* HOST[:PORT] that may be asked by plain http and with a certificate
                                   of its own; or NULL */
     const char *user_agent;    /* NULL: "cria/VERSION" */
+    const char *unix_path;     /* a socket of this machine that all requests go to, whatever host
+                                  their URL names; or NULL */
     int stall_s;               /* 0: 30; seconds without a byte that end a transfer */
     int connect_s;             /* 0: 20 */
     const volatile int *stop;  /* nonzero ends transfers with ERR_CANCELLED; or NULL */
@@ -60,6 +62,7 @@ struct net_request {
     net_write_fn *write;       /* body of a 2xx answer; NULL: into net_answer.body */
     void *ctx;                 /* of read, rewind and write */
     uint64_t max_bytes;        /* of the answer's body, ERR_LIMIT beyond; 0: 64 KiB */
+    int stall_s;               /* of this one; 0: the client's */
     const atomic_bool *cancel; /* true ends the transfer with ERR_CANCELLED; or NULL */
     bool keep_redirect;        /* do not follow: the answer has the Location */
     bool same_host; /* follow only to the same scheme, host and port; another is kept as with

@@ -89,9 +89,12 @@ static void set_files(const struct showing *x, json_t *o) {
     json_t *info = show_metadata_json(x->g, verbose, none);
     json_object_set_new(info, "general.parameter_count", json_integer((json_int_t)x->info.n_param));
     json_object_set_new(o, "model_info", info);
-    if (x->parts.projector)
-        json_object_set_new(o, "projector_info",
-                            show_metadata_json(x->parts.projector, verbose, none));
+    if (x->parts.projector) {
+        json_t *projector = show_metadata_json(x->parts.projector, verbose, none);
+        json_object_set_new(projector, "general.parameter_count",
+                            json_integer((json_int_t)show_count_values(x->parts.projector)));
+        json_object_set_new(o, "projector_info", projector);
+    }
     if (verbose) json_object_set_new(o, "tensors", show_tensors_json(x->g));
     json_decref(none);
 }

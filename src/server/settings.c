@@ -83,34 +83,64 @@ static bool is_port(const char *p, size_t n) {
     return n > 0 && n <= 5 && strspn(p, "0123456789") == n && atol(p) <= 65535;
 }
 
-int settings_host(const char *text, char *out, struct err *e) {
-    const char *port = "11434", *p = text;
-    char host[SETTING_TEXT];
-    if (strncmp(p, "unix:", 5) == 0 && p[5]) {
-        snprintf(out, SETTING_TEXT, "%s", p);
-        return 0;
-    }
-    if (strncasecmp(p, "http://", 7) == 0)
-        port = "80", p += 7;
-    else if (strncasecmp(p, "https://", 8) == 0)
-        port = "443", p += 8;
-    snprintf(host, sizeof host, "%s", p);
-    host[strcspn(host, "/")] = 0; /* a path says nothing about where to listen */
-    char *close = *host == '[' ? strchr(host, ']') : NULL;
+enum { UNIX_PATH = 107 }; /* bytes: sun_path of Linux, without its end */
+
+static int reject_address(const char *text, struct err *e) {
+    return reject("address", text,
+                  "ADDRESS, ADDRESS:PORT, :PORT, [IPv6]:PORT, localhost, a URL or unix:PATH (at "
+                  "most 107 bytes)",
+                  e);
+}
+
+/* HOST[:PORT] in `out`, which has its scheme's port. */
+static bool split_port(struct settings_url *out) {
+    char *host = out->host, *close = *host == '[' ? strchr(host, ']') : NULL;
     char *colon = close ? (close[1] == ':' ? close + 1 : NULL) : strchr(host, ':');
     const bool bare6 = !close && colon && strchr(colon + 1, ':'); /* "::1" */
-    if ((*host == '[' && !close) || (close && close[1] && !colon)) goto bad;
+    if ((*host == '[' && !close) || (close && close[1] && !colon)) return false;
+    if (strlen(host) > 200) return false;
     if (colon && !bare6) {
-        if (!is_port(colon + 1, strlen(colon + 1))) goto bad;
+        if (!is_port(colon + 1, strlen(colon + 1))) return false;
         *colon = 0;
-        port = colon + 1;
+        snprintf(out->port, sizeof out->port, "%s", colon + 1);
+    } else if (bare6) {
+        char bare[SETTING_TEXT];
+        snprintf(bare, sizeof bare, "%s", host);
+        snprintf(host, SETTING_TEXT, "[%.200s]", bare);
     }
-    const char *address = strcasecmp(host, "localhost") == 0 || !*host ? "127.0.0.1" : host;
-    snprintf(out, SETTING_TEXT, bare6 ? "[%.200s]:%s" : "%.200s:%s", address, port);
+    if (!*host) strcpy(host, "127.0.0.1");
+    return true;
+}
+
+int settings_url(const char *text, struct settings_url *out, struct err *e) {
+    const char *p = text;
+    *out = (struct settings_url){.port = "11434"};
+    if (strlen(text) >= SETTING_TEXT) return reject_address(text, e);
+    if (strncmp(p, "unix:", 5) == 0) {
+        snprintf(out->unix_path, sizeof out->unix_path, "%s", p + 5);
+        return p[5] && strlen(p + 5) <= UNIX_PATH ? 0 : reject_address(text, e);
+    }
+    if (strncasecmp(p, "http://", 7) == 0)
+        strcpy(out->port, "80"), p += 7;
+    else if (strncasecmp(p, "https://", 8) == 0)
+        strcpy(out->port, "443"), out->https = true, p += 8;
+    const size_t n = strcspn(p, "/");
+    snprintf(out->host, sizeof out->host, "%.*s", (int)n, p);
+    snprintf(out->path, sizeof out->path, "%s", p + n);
+    for (size_t k = strlen(out->path); k && out->path[k - 1] == '/'; k--)
+        out->path[k - 1] = 0;
+    return split_port(out) ? 0 : reject_address(text, e);
+}
+
+int settings_host(const char *text, char *out, struct err *e) {
+    struct settings_url u;
+    if (settings_url(text, &u, e) != 0) return -1;
+    if (u.unix_path[0]) /* a URL's path says nothing about where to listen */
+        snprintf(out, SETTING_TEXT, "unix:%.*s", UNIX_PATH, u.unix_path);
+    else
+        snprintf(out, SETTING_TEXT, "%.202s:%s",
+                 strcasecmp(u.host, "localhost") == 0 ? "127.0.0.1" : u.host, u.port);
     return 0;
-bad:
-    return reject("address", text,
-                  "ADDRESS, ADDRESS:PORT, :PORT, [IPv6]:PORT, localhost, a URL or unix:PATH", e);
 }
 
 /* ---- the table ---- */

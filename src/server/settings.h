@@ -49,6 +49,17 @@ extern const struct setting settings_table[];
  * "setting CRIA_X: found ...; ... is accepted", also for a name that is none. */
 int settings_read(struct settings *s, const char *file, struct err *e);
 
+struct settings_url {
+    char unix_path[SETTING_TEXT]; /* of a Unix socket; else empty */
+    bool https;
+    char host[SETTING_TEXT]; /* as written, IPv6 in brackets; "127.0.0.1" where none is */
+    char port[8];
+    char path[SETTING_TEXT]; /* of a URL, without a slash at its end: "/base" or "" */
+};
+
+/* The parts of what HOST may be, the one parser of it.  ERR_USAGE. */
+int settings_url(const char *text, struct settings_url *out, struct err *e);
+
 /* What HOST may be: an address with or without a port, "localhost", ":PORT", "[IPv6]:PORT", a URL
  * (http: port 80, https: 443 when it names none), "unix:PATH".  out [SETTING_TEXT]: ADDRESS:PORT.
  */
