@@ -16,7 +16,8 @@ struct message {
     const json_t *stops; /* borrowed from r: the client's stop_sequences, or NULL */
     json_t *think;       /* owned: gen's, if the model can; or NULL */
     bool stream;
-    bool omit; /* blocks of thinking stay empty */
+    bool omit;  /* blocks of thinking stay empty */
+    bool edits; /* edits of the context were asked for */
     /* ---- of the stream ---- */
     enum { BLOCK_NONE, BLOCK_TEXT, BLOCK_THINKING } open; /* the block that deltas go to */
     int n_block;

@@ -74,11 +74,17 @@ static json_t *blocks(const struct message *m) {
     return list;
 }
 
+/* None is ever applied: NULL where none was asked for. */
+static json_t *edits_of(const struct message *m) {
+    return m->edits ? json_pack("{s:[]}", "applied_edits") : NULL;
+}
+
 static json_t *message_of(const struct message *m, json_t *content, const char *reason,
                           const char *stop) {
-    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:s?, s:s?, s:o}", "id", m->id, "type", "message",
-                     "role", "assistant", "model", m->model, "content", content, "stop_reason",
-                     reason, "stop_sequence", stop, "usage", usage(m));
+    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:s?, s:s?, s:o, s:o*}", "id", m->id, "type",
+                     "message", "role", "assistant", "model", m->model, "content", content,
+                     "stop_reason", reason, "stop_sequence", stop, "usage", usage(m),
+                     "context_management", edits_of(m));
 }
 
 static void reply_whole(struct message *m) {
@@ -183,10 +189,10 @@ static void send_end(struct message *m) {
     const char *reason = stop_reason(m);
     close_block(m);
     send_new(m, "message_delta",
-             json_pack("{s:s, s:{s:s, s:s?}, s:o}", "type", "message_delta", "delta", "stop_reason",
-                       reason, "stop_sequence",
+             json_pack("{s:s, s:{s:s, s:s?}, s:o, s:o*}", "type", "message_delta", "delta",
+                       "stop_reason", reason, "stop_sequence",
                        strcmp(reason, "stop_sequence") == 0 ? stop_sequence(m) : NULL, "usage",
-                       usage(m)));
+                       usage(m), "context_management", edits_of(m)));
     if (m->g.failed) {
         err_nomem(&e, "answer");
         stream_fail(m->r, &e);

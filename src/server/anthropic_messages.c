@@ -29,7 +29,7 @@ static const struct shape document_block[] = {
     {.name = "source", .types = SHAPE_OBJECT, .required = true},
     {.name = "title", .types = SHAPE_TEXT},
     {.name = "context", .types = SHAPE_TEXT},
-    {.name = "citations", .refusal = "this server makes no citations"},
+    {.name = "citations", .types = SHAPE_OBJECT},
     {.name = "cache_control", .types = SHAPE_OBJECT},
     {0}};
 static const struct shape use_block[] = {{.name = "type", .types = SHAPE_TEXT},
@@ -76,6 +76,9 @@ static int add_document(const json_t *block, const char *where, struct parts *p,
     const json_t *source = json_object_get(block, "source");
     const char *type = shape_text(source, "type"), *data = shape_text(source, "data"),
                *title = shape_text(block, "title"), *context = shape_text(block, "context");
+    shape_path(param, "%s.citations", where);
+    if (shape_true(json_object_get(block, "citations"), "enabled"))
+        return fault_set(f, ERR_UNSUPPORTED, param, "this server makes no citations");
     shape_path(param, "%s.source", where);
     if (!type || strcmp(type, "text") != 0 || !data)
         return fault_set(f, ERR_UNSUPPORTED, param,

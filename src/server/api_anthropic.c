@@ -27,6 +27,7 @@ static const struct shape message_fields[] = {
     {.name = "output_format", .types = SHAPE_OBJECT},
     {.name = "cache_control", .types = SHAPE_OBJECT},
     {.name = "context_management", .types = SHAPE_OBJECT},
+    {.name = "diagnostics", .types = SHAPE_OBJECT}, /* why a cache was missed: of no answer here */
     {.name = "service_tier", .types = SHAPE_TEXT, .one_of = "auto standard_only"},
     {.name = "speed", .types = SHAPE_TEXT, .one_of = "standard"},
     {.name = "options", .types = SHAPE_OBJECT}, /* ours, as are these: */
@@ -61,6 +62,8 @@ static const struct shape tool_fields[] = {
     {.name = "input_schema", .types = SHAPE_OBJECT, .required = true},
     {.name = "strict", .types = SHAPE_BOOL},
     {.name = "eager_input_streaming", .types = SHAPE_BOOL},
+    {.name = "defer_loading", .types = SHAPE_BOOL}, /* all tools are told at once */
+    {.name = "allowed_callers", .types = SHAPE_ARRAY},
     {.name = "cache_control", .types = SHAPE_OBJECT},
     {0}};
 
@@ -168,17 +171,16 @@ static int read_format(const json_t *body, json_t *gen, struct fault *f) {
     return format ? openai_format(format, "output_format", true, gen, f) : 0;
 }
 
-/* Edits of the context: those that leave it as it is. */
+/* Edits of the context that may be made: none is, and the answer's "applied_edits" says so. */
 static int read_edits(const json_t *body, struct fault *f) {
     const json_t *edits = json_object_get(json_object_get(body, "context_management"), "edits");
     for (size_t i = 0; i < json_array_size(edits); i++) {
         const json_t *edit = json_array_get(edits, i);
-        const char *type = shape_text(edit, "type"), *keep = shape_text(edit, "keep");
-        if (type && strcmp(type, "clear_thinking_20251015") == 0 && keep &&
-            strcmp(keep, "all") == 0)
-            continue;
+        const char *type = shape_text(edit, "type");
+        if (type && shape_among(type, "clear_thinking_20251015 clear_tool_uses_20250919")) continue;
         return fault_set(f, ERR_UNSUPPORTED, "context_management.edits",
-                         "found \"%.60s\"; this server leaves the context as it is sent",
+                         "found \"%.60s\"; accepted (though the context stays as it is sent): "
+                         "clear_thinking_20251015, clear_tool_uses_20250919",
                          type ? type : "");
     }
     return 0;
@@ -257,6 +259,7 @@ static void start(struct request *r, const char *op, const struct shape *fields,
     } else if (read_request(r, body, fields, gen, &f) == 0) {
         m->r = r;
         m->stream = shape_true(body, "stream");
+        m->edits = json_object_get(body, "context_management") != NULL;
         m->stops = json_object_get(body, "stop_sequences");
         m->model = strdup(shape_text(body, "model"));
         m->think = openai_take(gen, "think");
