@@ -100,6 +100,33 @@ static enum err_code get(struct responses_db *d, const char *owner, const char *
 
 /* ---- tests ---- */
 
+/* An item is found by its id, by its owner only, and leaves with its response. */
+static void items_by_id(void **state) {
+    (void)state;
+    struct err e = {0};
+    struct wait w = WAIT;
+    struct responses_db *d = open_with(usual());
+    json_t *item = json_pack("{s:s, s:s}", "type", "message", "id", "msg_1"), *found;
+    json_t *response = json_pack("{s:s, s:[O]}", "id", "resp_1", "output", item);
+    json_t *items = json_pack("[{s:s, s:s}, O]", "role", "user", "content", "hi", item);
+    responses_write(d, "anna", response, items, on_written, &w);
+    wait_for(&w, 1);
+    assert_int_equal(w.err.code, ERR_NONE);
+    assert_int_equal(responses_read_item(d, "msg_1", "anna", &found, &e), 0);
+    assert_true(json_equal(found, items));
+    json_decref(found);
+    assert_int_equal(responses_read_item(d, "msg_1", "ben", &found, &e), -1);
+    assert_int_equal(e.code, ERR_NOT_FOUND);
+    assert_null(found);
+    assert_int_equal(responses_delete(d, "resp_1", "anna", &e), 0);
+    assert_int_equal(responses_read_item(d, "msg_1", "anna", &found, &e), -1);
+    assert_int_equal(e.code, ERR_NOT_FOUND);
+    json_decref(response);
+    json_decref(items);
+    json_decref(item);
+    responses_close(d);
+}
+
 static void kept_read_deleted(void **state) {
     (void)state;
     struct err e = {0};
@@ -324,6 +351,7 @@ static void the_end_waits(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(kept_read_deleted),
+        TEST(items_by_id),
         TEST(what_is_deleted_leaves_no_bytes),
         TEST(bounded_by_number),
         TEST(bounded_by_bytes),

@@ -75,6 +75,11 @@ static void anthropic(void **state) {
     run_file("anthropic.test.mjs");
 }
 
+static void agents(void **state) {
+    (void)state;
+    run_file("agents.test.mjs");
+}
+
 static void examples(void **state) {
     (void)state;
     run_file("examples.test.mjs");
@@ -82,10 +87,8 @@ static void examples(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(ollama),
-        cmocka_unit_test(openai),
-        cmocka_unit_test(anthropic),
-        cmocka_unit_test(examples),
+        cmocka_unit_test(ollama), cmocka_unit_test(openai),   cmocka_unit_test(anthropic),
+        cmocka_unit_test(agents), cmocka_unit_test(examples),
     };
     return cmocka_run_group_tests(tests, start, stop);
 }

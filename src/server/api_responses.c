@@ -12,6 +12,8 @@
 #include "server/front_priv.h"
 #include "server/route.h"
 
+enum { MAX_REFERRED = 16 }; /* kept conversations that a request's references are looked for in */
+
 static const struct shape response_fields[] = {
     {.name = "model", .types = SHAPE_TEXT, .required = true},
     {.name = "input", .types = SHAPE_TEXT | SHAPE_ARRAY, .required = true},
@@ -34,6 +36,7 @@ static const struct shape response_fields[] = {
     {.name = "background", .types = SHAPE_BOOL},
     {.name = "conversation", .refusal = "not supported; use previous_response_id"},
     {.name = "prompt", .refusal = "this server keeps no prompts"},
+    {.name = "client_metadata", .types = SHAPE_OBJECT}, /* of Codex: as metadata, but not told */
     OPENAI_ACCOUNT_FIELDS,
     OPENAI_EXTENSION_FIELDS,
     {.name = "seed", .types = SHAPE_INT}, /* ours, as are these: */
@@ -92,6 +95,26 @@ static const char *owner_of(const struct request *r) {
 
 /* ---- the request ---- */
 
+/* Searches of the web that OpenAI would make.  Codex lists one in each request, asked for or not:
+ * the model is not told of it, the response's "tools" lacks it, and a header says so. */
+static void leave_out_searches(json_t *body, struct request *r) {
+    json_t *tools = json_object_get(body, "tools");
+    bool found = false;
+    for (size_t i = json_array_size(tools); i-- > 0;) {
+        const char *type = shape_text(json_array_get(tools, i), "type");
+        if (!type || strncmp(type, "web_search", 10) != 0) continue;
+        json_array_remove(tools, i);
+        found = true;
+    }
+    if (found) reply_header(r, "X-Cria-Left-Out: web_search\r\n");
+}
+
+/* Parts of calls that only OpenAI makes: there are none here, so nothing of them is missing. */
+static const char never_there[] =
+    "web_search_call.action.sources web_search_call.results file_search_call.results "
+    "code_interpreter_call.outputs computer_call_output.output.image_url "
+    "message.input_image.image_url";
+
 static int read_include(const json_t *body, struct response *x, json_t *gen, struct fault *f) {
     const json_t *list = json_object_get(body, "include"),
                  *top = json_object_get(body, "top_logprobs");
@@ -101,7 +124,7 @@ static int read_include(const json_t *body, struct response *x, json_t *gen, str
             x->encrypted = true;
         else if (s && strcmp(s, "message.output_text.logprobs") == 0)
             x->logprobs = true;
-        else
+        else if (!s || !shape_among(s, never_there))
             return fault_set(f, ERR_UNSUPPORTED, "include",
                              "found \"%.60s\"; accepted: reasoning.encrypted_content, "
                              "message.output_text.logprobs",
@@ -145,6 +168,42 @@ static json_t *before(const char *id, const struct response *x, struct fault *f)
     return NULL;
 }
 
+/* The item with this id in a conversation, from its end; NULL: none. */
+static json_t *find_item(const json_t *items, const char *id) {
+    for (size_t i = json_array_size(items); i-- > 0;) {
+        json_t *item = json_array_get(items, i);
+        const char *have = shape_text(item, "id");
+        if (have && strcmp(have, id) == 0) return item;
+    }
+    return NULL;
+}
+
+/* {"type": "item_reference", "id"}: the item of a kept response takes its place.  One kept
+ * conversation mostly has all that a client refers to. */
+static int put_items(json_t *input, const struct response *x, struct fault *f) {
+    json_t *kept = NULL;
+    int n_read = 0, rc = 0;
+    for (size_t i = 0; rc == 0 && i < json_array_size(input); i++) {
+        const json_t *at = json_array_get(input, i);
+        const char *type = shape_text(at, "type"), *id = shape_text(at, "id");
+        if (!type || strcmp(type, "item_reference") != 0 || !id) continue;
+        json_t *item = find_item(kept, id);
+        if (!item && n_read++ < MAX_REFERRED) {
+            struct responses_db *d = responses_shared(request_server(x->r), &f->err);
+            json_decref(kept);
+            kept = NULL;
+            if (d && responses_read_item(d, id, x->owner, &kept, &f->err) == 0)
+                item = find_item(kept, id);
+        }
+        char param[SHAPE_PATH];
+        shape_path(param, "input[%zu].id", i);
+        rc = item ? json_array_set(input, i, item)
+                  : fault_set(f, ERR_USAGE, param, "Item with id '%.100s' not found.", id);
+    }
+    json_decref(kept);
+    return rc;
+}
+
 static int read_input(const json_t *body, struct response *x, json_t *gen, struct fault *f) {
     json_t *input = json_object_get(body, "input"), *list = json_array();
     const char *instructions = shape_text(body, "instructions");
@@ -157,7 +216,8 @@ static int read_input(const json_t *body, struct response *x, json_t *gen, struc
     json_t *more = json_is_string(input) ? json_pack("[{s:s, s:s, s:O}]", "type", "message", "role",
                                                      "user", "content", input)
                                          : json_incref(input);
-    int rc = more ? responses_messages(more, gen, f) : fault_nomem(f);
+    int rc = more ? put_items(more, x, f) : fault_nomem(f);
+    if (rc == 0) rc = responses_messages(more, gen, f);
     if (rc == 0 && json_array_extend(x->items, more) != 0) rc = fault_nomem(f);
     json_decref(more);
     if (rc == 0 && json_array_size(x->items) == 0)
@@ -206,6 +266,7 @@ static json_t *echo(const json_t *body, const struct response *x) {
 
 static int read_request(json_t *body, struct response *x, json_t *gen, struct fault *f) {
     if (shape_check(body, "", response_fields, f) != 0) return -1;
+    leave_out_searches(body, x->r);
     const char *truncation = shape_text(body, "truncation");
     const json_t *store = json_object_get(body, "store");
     x->stream = shape_true(body, "stream");

@@ -10,7 +10,11 @@
 #include "server/gather.h"
 #include "server/request.h"
 
-enum { OPENAI_ID = 64, OPENAI_MAX_CHOICES = GATHER_MAX_CHOICES };
+enum {
+    OPENAI_ID = 64,
+    OPENAI_TOOL_NAME = 160, /* of a tool, with its namespace; what is longer is refused */
+    OPENAI_MAX_CHOICES = GATHER_MAX_CHOICES
+};
 
 /* ---- ids, errors, usage (openai_reply.c) ---- */
 
@@ -61,7 +65,7 @@ void openai_tell_truncated(struct request *r, const struct gen_stats *s);
          .types = SHAPE_TEXT,                                                                      \
          .one_of = "in-memory in_memory 24h"},                                                     \
         {.name = "metadata", .types = SHAPE_OBJECT}, {.name = "store", .types = SHAPE_BOOL}, {     \
-        .name = "service_tier", .types = SHAPE_TEXT, .one_of = "auto default"                      \
+        .name = "service_tier", .types = SHAPE_TEXT, .one_of = "auto default flex scale priority"  \
     }
 
 /* Sampling fields and extensions of body become gen's "options"; "truncate" and "user", too.
@@ -71,6 +75,12 @@ int openai_options(const struct request *r, const json_t *body, const char *max_
 /* Add a tool in gen's form to list (borrowed parts): name, description or NULL, schema or NULL. */
 int openai_add_tool(json_t *list, const char *where, const char *name, const char *description,
                     const json_t *schema, struct fault *f);
+/* How a function of a namespace (responses) is named to the model, "SPACE.NAME"; space may be NULL:
+ * NAME. */
+void openai_join_name(char out[OPENAI_TOOL_NAME], const char *space, const char *name);
+/* The namespace of a name that a model called, borrowed from the request's tools, *rest being the
+ * name in it; NULL: it is in none. */
+const char *openai_split_name(const json_t *tools, const char *name, const char **rest);
 /* "tools" and "tool_choice" of gen.  flat: a tool has its parts beside its type (responses). */
 int openai_tools(const json_t *body, bool flat, json_t *gen, struct fault *f);
 /* format, an object {"type": ...} of a request, becomes gen's "format".  flat: the schema's parts

@@ -24,8 +24,8 @@ static const struct shape chat_fields[] = {
     OPENAI_SAMPLING_FIELDS,
     OPENAI_EXTENSION_FIELDS,
     OPENAI_ACCOUNT_FIELDS,
-    {.name = "max_tokens", .types = SHAPE_INT, .min = 1, .max = 1e9},
-    {.name = "max_completion_tokens", .types = SHAPE_INT, .min = 1, .max = 1e9},
+    {.name = "max_tokens", .types = SHAPE_INT, .min = -1, .max = 1e9},
+    {.name = "max_completion_tokens", .types = SHAPE_INT, .min = -1, .max = 1e9},
     {.name = "stream", .types = SHAPE_BOOL},
     {.name = "stream_options", .types = SHAPE_OBJECT},
     {.name = "logprobs", .types = SHAPE_BOOL},
@@ -36,6 +36,7 @@ static const struct shape chat_fields[] = {
     {.name = "response_format", .types = SHAPE_OBJECT},
     {.name = "reasoning_effort", .types = SHAPE_TEXT},
     {.name = "reasoning", .types = SHAPE_OBJECT},
+    {.name = "think", .types = SHAPE_TEXT | SHAPE_BOOL}, /* of Ollama's own API */
     {.name = "chat_template_kwargs", .types = SHAPE_OBJECT},
     {.name = "modalities", .types = SHAPE_ARRAY},
     {.name = "verbosity", .types = SHAPE_TEXT, .one_of = "medium"},
@@ -60,9 +61,10 @@ static const struct shape reasoning_fields[] = {{.name = "effort", .types = SHAP
 static int read_logprobs(const json_t *body, json_t *gen, struct fault *f) {
     const json_t *top = json_object_get(body, "top_logprobs");
     const bool on = shape_true(body, "logprobs");
-    if (top && !on) return fault_set(f, ERR_USAGE, "top_logprobs", "needs \"logprobs\": true");
+    if (top && shape_integer(top) > 0 && !on)
+        return fault_set(f, ERR_USAGE, "top_logprobs", "needs \"logprobs\": true");
     if (on) json_object_set_new(gen, "logprobs", json_true());
-    if (top) json_object_set_new(gen, "top_logprobs", json_integer(shape_integer(top)));
+    if (top && on) json_object_set_new(gen, "top_logprobs", json_integer(shape_integer(top)));
     return 0;
 }
 
@@ -71,6 +73,11 @@ static int read_thinking(const json_t *body, json_t *gen, struct fault *f) {
     if (reasoning && shape_check(reasoning, "reasoning.", reasoning_fields, f) != 0) return -1;
     if (openai_effort(shape_text(reasoning, "effort"), "reasoning.effort", gen, f) != 0 ||
         openai_effort(shape_text(body, "reasoning_effort"), "reasoning_effort", gen, f) != 0)
+        return -1;
+    json_t *think = json_object_get(body, "think");
+    if (json_is_boolean(think))
+        json_object_set(gen, "think", think);
+    else if (openai_effort(json_string_value(think), "think", gen, f) != 0)
         return -1;
     return openai_template_vars(json_object_get(body, "chat_template_kwargs"), gen) == 0
                ? 0
@@ -209,7 +216,8 @@ static void send_event(struct chat *c, const struct gen_event *ev) {
     struct gather_choice *k = &c->g.choice[ev->choice];
     switch (ev->kind) {
     case GEN_PROMPT: send_start(c); break;
-    case GEN_TEXT:
+    case GEN_TEXT: /* without text or logprobs: tokens that wait for more */
+        if (ev->text.n == 0 && !(c->logprobs && ev->data)) break;
         send_delta(c, ev->choice, json_pack("{s:s%}", "content", ev->text.p, ev->text.n), ev->data,
                    NULL);
         break;

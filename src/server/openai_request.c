@@ -86,8 +86,13 @@ static int fill_options(const json_t *body, const char *max_key, json_t *options
     if ((v = json_object_get(body, "seed")) &&
         set(options, "seed", json_integer(fold_seed(shape_integer(v))), f) != 0)
         return -1;
-    if ((v = json_object_get(body, max_key)))
+    if ((v = json_object_get(body, max_key))) { /* -1, as many clients say: no limit */
+        if (shape_integer(v) == 0)
+            return fault_set(f, ERR_USAGE, max_key,
+                             "found 0; -1 (no limit) or 1 to 1000000000 "
+                             "is accepted");
         json_object_set_new(options, "num_predict", json_integer(shape_integer(v)));
+    }
     if ((v = json_object_get(body, "stop")) && set_stop(v, options, f) != 0) return -1;
     if ((v = json_object_get(body, "logit_bias"))) return set_bias(v, options, f);
     return 0;
@@ -160,6 +165,32 @@ static const struct shape nested_fields[] = {
     {0}};
 static const struct shape flat_fields[] = {
     {.name = "type", .types = SHAPE_TEXT, .required = true}, FUNCTION_FIELDS, {0}};
+static const struct shape namespace_fields[] = {
+    {.name = "type", .types = SHAPE_TEXT, .required = true},
+    {.name = "name", .types = SHAPE_TEXT, .required = true},
+    {.name = "description", .types = SHAPE_TEXT},
+    {.name = "tools", .types = SHAPE_ARRAY, .required = true},
+    {0}};
+
+/* {"type": "namespace", "name", "tools": [functions]}: the model sees NAME.FUNCTION of each. */
+static int add_namespace(json_t *space, const char *where, json_t *list, struct fault *f) {
+    char at[SHAPE_PATH], name[OPENAI_TOOL_NAME];
+    if (shape_check(space, where, namespace_fields, f) != 0) return -1;
+    const json_t *tools = json_object_get(space, "tools");
+    for (size_t i = 0; i < json_array_size(tools); i++) {
+        json_t *tool = json_array_get(tools, i);
+        const char *type = shape_text(tool, "type");
+        shape_path(at, "%stools[%zu].", where, i);
+        if (!type || strcmp(type, "function") != 0)
+            return fault_set(f, ERR_UNSUPPORTED, at, "functions are accepted in a namespace");
+        if (shape_check(tool, at, flat_fields, f) != 0) return -1;
+        openai_join_name(name, shape_text(space, "name"), shape_text(tool, "name"));
+        if (openai_add_tool(list, at, name, shape_text(tool, "description"),
+                            json_object_get(tool, "parameters"), f) != 0)
+            return -1;
+    }
+    return 0;
+}
 
 static int add_tool(json_t *tool, size_t i, bool flat, json_t *list, struct fault *f) {
     char where[SHAPE_PATH], param[SHAPE_PATH];
@@ -169,6 +200,7 @@ static int add_tool(json_t *tool, size_t i, bool flat, json_t *list, struct faul
     const char *type = shape_text(tool, "type");
     shape_path(where, "tools[%zu].", i);
     shape_path(param, "%stype", where);
+    if (flat && type && strcmp(type, "namespace") == 0) return add_namespace(tool, where, list, f);
     if (type && strcmp(type, "function") != 0)
         return fault_set(f, ERR_UNSUPPORTED, param,
                          "found \"%.40s\"; \"function\" is what this server can call", type);
@@ -181,6 +213,25 @@ static int add_tool(json_t *tool, size_t i, bool flat, json_t *list, struct faul
     }
     return openai_add_tool(list, where, shape_text(fn, "name"), shape_text(fn, "description"),
                            json_object_get(fn, "parameters"), f);
+}
+
+void openai_join_name(char out[OPENAI_TOOL_NAME], const char *space, const char *name) {
+    snprintf(out, OPENAI_TOOL_NAME, space ? "%s.%s" : "%s%s", space ? space : "", name);
+}
+
+const char *openai_split_name(const json_t *tools, const char *name, const char **rest) {
+    *rest = name;
+    for (size_t i = 0; i < json_array_size(tools); i++) {
+        const json_t *t = json_array_get(tools, i);
+        const char *type = shape_text(t, "type"), *space = shape_text(t, "name");
+        const size_t n = space ? strlen(space) : 0;
+        if (!type || strcmp(type, "namespace") != 0 || strncmp(name, space ? space : "", n) != 0 ||
+            name[n] != '.')
+            continue;
+        *rest = name + n + 1;
+        return space;
+    }
+    return NULL;
 }
 
 static json_t *find_tool(const json_t *tools, const char *name) {

@@ -33,7 +33,7 @@ static const struct shape text_fields[] = {
     OPENAI_SAMPLING_FIELDS,
     OPENAI_EXTENSION_FIELDS,
     OPENAI_ACCOUNT_FIELDS,
-    {.name = "max_tokens", .types = SHAPE_INT, .min = 1, .max = 1e9},
+    {.name = "max_tokens", .types = SHAPE_INT, .min = -1, .max = 1e9},
     {.name = "suffix", .types = SHAPE_TEXT},
     {.name = "echo", .types = SHAPE_BOOL},
     {.name = "best_of", .types = SHAPE_INT, .min = 1, .max = OPENAI_MAX_CHOICES},
@@ -194,7 +194,7 @@ static void send_event(struct text *t, const struct gen_event *ev) {
         openai_tell_truncated(t->r, &t->g.stats);
         stream_start(t->r, 200, STREAM_SSE);
     }
-    if (ev->kind == GEN_TEXT || ev->kind == GEN_THINKING)
+    if ((ev->kind == GEN_TEXT || ev->kind == GEN_THINKING) && (ev->text.n || ev->data))
         send_chunk(t, json_pack("[o]", choice(t, ev->choice, json_stringn(ev->text.p, ev->text.n),
                                               ev->data, NULL)));
     if (ev->kind == GEN_FINISH && ev->why != GEN_CANCELLED)

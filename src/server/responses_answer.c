@@ -112,7 +112,7 @@ static void open_item(struct response *x, int kind) {
               json_pack("{s:o}", "part", part_of(x, json_string(""))));
 }
 
-static void close_item(struct response *x) {
+static void close_item(struct response *x, const char *status) {
     if (x->open == ITEM_NONE) return;
     const bool thinking = x->open == ITEM_REASONING;
     json_t *done = json_pack("{s:o}", "text", text_of(x));
@@ -123,7 +123,7 @@ static void close_item(struct response *x) {
               done);
     send_part(x, thinking ? "response.reasoning_summary_part.done" : "response.content_part.done",
               json_pack("{s:o}", "part", part_of(x, text_of(x))));
-    json_t *item = item_of(x, part_of(x, text_of(x)), "completed");
+    json_t *item = item_of(x, part_of(x, text_of(x)), status);
     send_item(x, "response.output_item.done", item);
     if (json_array_append_new(x->output, item) != 0) x->g.failed = true;
     x->open = ITEM_NONE;
@@ -132,7 +132,7 @@ static void close_item(struct response *x) {
 static void grow_item(struct response *x, const struct gen_event *ev) {
     const int kind = ev->kind == GEN_THINKING ? ITEM_REASONING : ITEM_MESSAGE;
     if ((int)x->open != kind) {
-        close_item(x);
+        close_item(x, "completed");
         open_item(x, kind);
     }
     buf_append(&x->text, ev->text.p, ev->text.n);
@@ -155,28 +155,32 @@ static void grow_item(struct response *x, const struct gen_event *ev) {
 static json_t *call_item(const struct response *x, const json_t *call, const char *status,
                          const char *arguments) {
     const char *id = shape_text(call, "id"),
-               *name = shape_text(json_object_get(call, "function"), "name");
-    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s}", "id", x->item_id, "type", "function_call",
-                     "status", status, "call_id", id ? id : "", "name", name ? name : "",
-                     "arguments", arguments);
+               *name = shape_text(json_object_get(call, "function"), "name"),
+               *space =
+                   openai_split_name(json_object_get(x->body, "tools"), name ? name : "", &name);
+    return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s*}", "id", x->item_id, "type",
+                     "function_call", "status", status, "call_id", id ? id : "", "name", name,
+                     "arguments", arguments, "namespace", space);
 }
 
 static void add_call(struct response *x, const json_t *call) {
     struct buf text = {0};
     const json_t *arguments = json_object_get(json_object_get(call, "function"), "arguments");
-    close_item(x);
+    close_item(x, "completed");
     openai_id("fc_", x->item_id);
     if (!arguments || json_append("tool call", arguments, &text, NULL) != 0) x->g.failed = true;
     const char *s = text.p ? text.p : "{}";
     const int at = (int)json_array_size(x->output);
+    const char *name = shape_text(json_object_get(call, "function"), "name");
+    openai_split_name(json_object_get(x->body, "tools"), name ? name : "", &name);
     json_t *item = call_item(x, call, "in_progress", "");
     send_item(x, "response.output_item.added", item);
     json_decref(item);
     send_new(x, "response.function_call_arguments.delta",
              json_pack("{s:s, s:i, s:s}", "item_id", x->item_id, "output_index", at, "delta", s));
     send_new(x, "response.function_call_arguments.done",
-             json_pack("{s:s, s:i, s:s*, s:s}", "item_id", x->item_id, "output_index", at, "name",
-                       shape_text(json_object_get(call, "function"), "name"), "arguments", s));
+             json_pack("{s:s, s:i, s:s, s:s}", "item_id", x->item_id, "output_index", at, "name",
+                       name, "arguments", s));
     item = call_item(x, call, "completed", s);
     send_item(x, "response.output_item.done", item);
     if (json_array_append_new(x->output, item) != 0) x->g.failed = true;
@@ -242,16 +246,17 @@ static void fail(struct response *x, const struct err *e) {
 
 static void end(struct response *x, const struct gen_event *ev) {
     struct err e = {0};
+    const char *status = x->g.choice[0].why == GEN_LENGTH ? "incomplete" : "completed";
     if (ev->err.code != ERR_NONE) {
         fail(x, &ev->err);
         return;
     }
     start_stream(x);
     if (json_array_size(x->output) == 0 && x->open != ITEM_MESSAGE) {
-        close_item(x);
+        close_item(x, status);
         open_item(x, ITEM_MESSAGE); /* an empty answer is one, too */
     }
-    close_item(x);
+    close_item(x, status);
     complete_body(x);
     struct responses_db *d =
         x->store && !x->g.failed ? responses_shared(request_server(x->r), &e) : NULL;

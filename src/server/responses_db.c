@@ -56,7 +56,12 @@ static const char schema[] =
     " id TEXT NOT NULL UNIQUE, owner TEXT NOT NULL, created INTEGER NOT NULL,"
     " n_bytes INTEGER NOT NULL, response TEXT NOT NULL, items TEXT NOT NULL);"
     "CREATE INDEX IF NOT EXISTS response_size ON response (seq, n_bytes);"
-    "CREATE INDEX IF NOT EXISTS response_age ON response (created);";
+    "CREATE INDEX IF NOT EXISTS response_age ON response (created);"
+    /* Which response an item of an output is of; it leaves with it. */
+    "CREATE TABLE IF NOT EXISTS item (id TEXT PRIMARY KEY, seq INTEGER NOT NULL) WITHOUT ROWID;"
+    "CREATE INDEX IF NOT EXISTS item_seq ON item (seq);"
+    "CREATE TRIGGER IF NOT EXISTS response_items AFTER DELETE ON response"
+    " BEGIN DELETE FROM item WHERE seq = OLD.seq; END;";
 
 /* The file is made by us, so that nobody else may read it from its first byte on. */
 static int make_file(const char *path, struct err *e) {
@@ -133,6 +138,19 @@ static int trim(struct responses_db *d, int64_t now, struct err *e) {
     return run(d, st, "trim", e);
 }
 
+/* The items of the output of the row that was inserted last. */
+static int insert_items(struct responses_db *d, const json_t *output, struct err *e) {
+    const sqlite3_int64 seq = sqlite3_last_insert_rowid(d->db);
+    for (size_t i = 0; i < json_array_size(output); i++) {
+        const char *id = json_string_value(json_object_get(json_array_get(output, i), "id"));
+        sqlite3_stmt *st = prepare(d, "INSERT OR REPLACE INTO item (id, seq) VALUES (?1, ?2)");
+        if (st) sqlite3_bind_text(st, 1, id ? id : "", -1, SQLITE_STATIC);
+        if (st) sqlite3_bind_int64(st, 2, seq);
+        if (run(d, st, "write", e) != 0) return -1;
+    }
+    return 0;
+}
+
 static int insert(struct responses_db *d, const struct job *j, const char *id, struct str response,
                   struct str items, struct err *e) {
     const int64_t now = (int64_t)time(NULL);
@@ -151,7 +169,8 @@ static int insert(struct responses_db *d, const struct job *j, const char *id, s
         sqlite3_finalize(st);
         return sql_error(d, "write", e);
     }
-    if (run(d, st, "write", e) == 0 && trim(d, now, e) == 0) {
+    if (run(d, st, "write", e) == 0 &&
+        insert_items(d, json_object_get(j->response, "output"), e) == 0 && trim(d, now, e) == 0) {
         if (sqlite3_exec(d->db, "COMMIT", NULL, NULL, NULL) == SQLITE_OK) return 0;
         sql_error(d, "write", e);
     }
@@ -271,6 +290,25 @@ int responses_read(struct responses_db *d, const char *id, const char *owner, js
     pthread_mutex_unlock(&d->db_lock);
     if (rc != 0 && response) json_decref(*response), *response = NULL;
     return rc;
+}
+
+int responses_read_item(struct responses_db *d, const char *item, const char *owner, json_t **items,
+                        struct err *e) {
+    pthread_mutex_lock(&d->db_lock);
+    sqlite3_stmt *st = select_row(d,
+                                  "SELECT items FROM response"
+                                  " WHERE seq = (SELECT seq FROM item WHERE id = ?1)"
+                                  " AND owner = ?2 AND created >= ?3",
+                                  item, owner);
+    const int step = st ? sqlite3_step(st) : SQLITE_ERROR;
+    *items = step == SQLITE_ROW ? column(st, 0, e) : NULL;
+    if (step == SQLITE_DONE)
+        err_set(e, ERR_NOT_FOUND, "Item with id '%.100s' not found.", item);
+    else if (step != SQLITE_ROW)
+        sql_error(d, "read", e);
+    sqlite3_finalize(st);
+    pthread_mutex_unlock(&d->db_lock);
+    return *items ? 0 : -1;
 }
 
 int responses_delete(struct responses_db *d, const char *id, const char *owner, struct err *e) {

@@ -30,6 +30,9 @@ void responses_close(struct responses_db *d);
  * ERR_NOT_FOUND: no such id, or another owner's. */
 int responses_read(struct responses_db *d, const char *id, const char *owner, json_t **response,
                    json_t **items, struct err *e);
+/* The conversation at the end of which stands the item with this id ("msg_...", "fc_..."). */
+int responses_read_item(struct responses_db *d, const char *item, const char *owner, json_t **items,
+                        struct err *e);
 int responses_delete(struct responses_db *d, const char *id, const char *owner, struct err *e);
 
 /* Called on the writer's thread; err.code ERR_NONE: it is kept. */

@@ -24,6 +24,7 @@ static const struct shape call_item[] = {
     {.name = "status", .types = SHAPE_TEXT},
     {.name = "call_id", .types = SHAPE_TEXT, .required = true},
     {.name = "name", .types = SHAPE_TEXT, .required = true},
+    {.name = "namespace", .types = SHAPE_TEXT},
     {.name = "arguments", .types = SHAPE_TEXT, .required = true},
     {0}};
 static const struct shape output_item[] = {
@@ -112,15 +113,16 @@ static int add_message(json_t *item, const char *where, json_t *list, struct fau
 }
 
 static int add_call(json_t *item, const char *where, json_t *list, struct fault *f) {
-    char at[SHAPE_PATH];
+    char at[SHAPE_PATH], name[OPENAI_TOOL_NAME];
     shape_path(at, "%s.arguments", where);
     json_t *arguments = openai_arguments(shape_text(item, "arguments"), at, f), *m, *calls;
     if (!arguments) return -1;
     m = assistant(list, "tool_calls");
     calls = json_object_get(m, "tool_calls");
     if (!calls && m) json_object_set_new(m, "tool_calls", calls = json_array());
+    openai_join_name(name, shape_text(item, "namespace"), shape_text(item, "name"));
     json_t *call = json_pack("{s:s, s:{s:s, s:o}}", "id", shape_text(item, "call_id"), "function",
-                             "name", shape_text(item, "name"), "arguments", arguments);
+                             "name", name, "arguments", arguments);
     return json_array_append_new(calls, call) == 0 ? 0 : fault_nomem(f);
 }
 

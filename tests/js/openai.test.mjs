@@ -397,7 +397,7 @@ test('responses with a format, thinking and logprobs', async () => {
 test('what responses do not have is refused by name', async () => {
     for (const [param, more] of Object.entries({
         background: { background: true }, conversation: { conversation: 'c' }, include: { include: ['x'] },
-        'tools[0].type': { tools: [{ type: 'web_search' }] }, 'input[0].type': { input: [{ type: 'item_reference', id: 'x' }] } }))
+        'tools[0].type': { tools: [{ type: 'file_search' }] }, 'input[0].type': { input: [{ type: 'web_search_call', id: 'x' }] } }))
         await assert.rejects(client.responses.create(respond(more)),
             (e) => e instanceof OpenAI.BadRequestError && e.param === param, param);
 });
