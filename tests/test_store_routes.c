@@ -106,6 +106,8 @@ static const struct bad {
     {"POST", "/api/pull", "{\"model\":{}}", 400, "must be of type string"},
     {"POST", "/api/pull", "{\"model\":\"a b\"}", 400, "invalid model name"},
     {"POST", "/api/pull", "{\"model\":\"x\",\"insecure\":1}", 400, "must be of type boolean"},
+    {"POST", "/api/pull", "{\"model\":\"127.0.0.1:1/a/b\",\"insecure\":true,\"stream\":false}", 500,
+     "127.0.0.1"}, /* nobody there: that says nothing about the model */
     {"GET", "/api/pull", NULL, 405, "method"},
     {"POST", "/api/push", NULL, 400, "missing request body"},
     {"POST", "/api/push", "{}", 400, "model is required"},

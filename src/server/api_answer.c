@@ -69,6 +69,7 @@ static void on_text(struct native *n, const struct gen_event *ev) {
     const struct str none = STR("");
     const bool thinking = ev->kind == GEN_THINKING;
     add_context(n, ev);
+    if (ev->text.n == 0 && !ev->data) return; /* a token that waits for more */
     if (n->stream) {
         json_t *o = answer(n, thinking ? none : ev->text, thinking ? ev->text : none, NULL);
         json_object_set_new(o, "done", json_false());

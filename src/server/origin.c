@@ -161,5 +161,6 @@ void origin_headers(struct str origin, bool preflight, struct buf *out) {
                 "X-Stainless-Timeout\r\n"
                 "Access-Control-Max-Age: 43200\r\n");
     else
-        buf_str(out, "Access-Control-Expose-Headers: X-Request-Id, Retry-After\r\n");
+        buf_str(out, "Access-Control-Expose-Headers: X-Request-Id, Retry-After, "
+                     "X-Cria-Truncated, X-Cria-Left-Out\r\n");
 }

@@ -65,6 +65,8 @@ static int fetch_manifest(struct pull *p, const struct name *n, struct name *too
         net_answer_fini(&a);
         rc = ask_manifest(p, took, &a, e);
     }
+    if (rc != 0 && e->code == ERR_NOT_FOUND)
+        e->code = ERR_IO; /* nobody said that it is not there */
     if (rc == 0 && a.status == 404)
         rc = err_set(e, ERR_NOT_FOUND, "pull model manifest: file does not exist");
     else if (rc == 0 && a.status != 200)

@@ -2,7 +2,7 @@
 // Code (2.1), the AI SDK (5) and shortened.  A field more that such a client sends, and it is out.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { chat, events, place, send } from './rig.mjs';
+import { chat, events, fetch, place, send, settled, url } from './rig.mjs';
 
 const close = {
     type: 'function', name: 'close_agent', description: 'Close an agent', strict: false,
@@ -131,4 +131,16 @@ test('no chunk is empty but the first and the last', async () => {
     const chunks = events(r.text).slice(1, -1);
     assert.ok(chunks.some((c) => c.choices[0].delta.tool_calls));
     for (const c of chunks) assert.notEqual(c.choices[0].delta.content, '');
+    const native = await fetch(`${url}/api/chat`, {
+        method: 'POST',
+        body: JSON.stringify({
+            model: chat, messages: [{ role: 'user', content: 'hi' }], tools, tool_choice: 'required', parallel_tool_calls: false,
+            options: { temperature: 0, num_predict: 600 },
+        }),
+    });
+    const text = await native.text();
+    await settled();
+    const lines = text.split('\n').filter(Boolean).slice(0, -1).map((l) => JSON.parse(l).message);
+    assert.ok(lines.some((m) => m.tool_calls));
+    for (const m of lines) assert.ok(m.content || m.thinking || m.tool_calls);
 });
