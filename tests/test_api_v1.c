@@ -562,6 +562,35 @@ static void long_users(void **state) {
     buf_fini(&user);
 }
 
+/* ---- a model that does not fit ---- */
+
+/* Agents shorten their conversation when a prompt is too long: that a model does not fit into the
+ * memory must not look the same. */
+static void no_memory(void **state) {
+    (void)state;
+    struct serve s;
+    struct answer a;
+    char models[700];
+    snprintf(models, sizeof models, "CRIA_MODELS=%s/models", serve.dir);
+    serve_start(&s, NULL, (const char *const[]){models, "CRIA_MEMORY=20m", NULL});
+    for (int i = 0; i < N_POST; i++) {
+        if (strcmp(posts[i].path, "/v1/embeddings") == 0) continue;
+        json_t *options = json_pack("{s:{s:i}}", "options", "num_ctx", 131072);
+        json_t *j = parse(posts[i].good);
+        json_object_update(j, options);
+        char *text = json_dumps(j, 0);
+        ask(&s, &a, "POST", posts[i].path, NULL, text);
+        if (a.status < 400 || !strstr(a.body.p, "memory") || strstr(a.body.p, "too long") ||
+            strstr(a.body.p, "context_length_exceeded"))
+            fail_msg("%s: %d %s", posts[i].path, a.status, a.body.p);
+        answer_fini(&a);
+        free(text);
+        json_decref(options);
+        json_decref(j);
+    }
+    assert_int_equal(serve_stop(&s), 0);
+}
+
 /* ---- bytes of the streams ---- */
 
 static void sse_lines(void **state) {
@@ -596,6 +625,7 @@ int main(void) {
         cmocka_unit_test(responses_of_a_key),
         cmocka_unit_test(keys_do_not_meet),
         cmocka_unit_test(long_users),
+        cmocka_unit_test(no_memory),
         cmocka_unit_test(sse_lines),
     };
     return cmocka_run_group_tests(tests, start, stop);

@@ -21,7 +21,7 @@ void anthropic_free(struct message *m) {
 void anthropic_fail(struct request *r, const struct err *e) {
     if (stream_started(r))
         stream_fail(r, e);
-    else if (e->code == ERR_LIMIT && strstr(e->msg, "context"))
+    else if (e->code == ERR_LIMIT && ask_model(r) && strstr(e->msg, "context"))
         reply_error(r, status_of(e), "prompt is too long: %s", e->msg);
     else
         reply_err(r, e);

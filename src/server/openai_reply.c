@@ -45,7 +45,7 @@ void openai_fault(struct request *r, const struct fault *f) {
 void openai_fail(struct request *r, const struct err *e) {
     if (stream_started(r))
         stream_fail(r, e);
-    else if (e->code == ERR_LIMIT && strstr(e->msg, "context"))
+    else if (e->code == ERR_LIMIT && ask_model(r) && strstr(e->msg, "context"))
         reply(r, status_of(e), e->msg, "", "context_length_exceeded");
     else
         reply_err(r, e);
