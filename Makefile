@@ -241,6 +241,9 @@ server-campaign: all $B/tests/test_crowd $B/tests/test_server_faults $B/tools/mk
 command-campaign: all ##    commands killed, disks that fill, a store that is read-only
 	@B=$B tests/command_campaign
 
+template-campaign: all ##  random templates and schemas beside python3-jinja2, python3-jsonschema, golang-go (SEED, COUNT)
+	@/usr/bin/python3 tests/template_campaign/jinja.py $B/cria $(or $(SEED),1) $(or $(COUNT),5000)
+
 pull-campaign: all ##    pulls that are killed, and 2 GB beside curl (docker-registry)
 	@B=$B tests/pull_campaign
 

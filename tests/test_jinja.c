@@ -111,6 +111,17 @@ static void features(void **state) {
     buf_fini(&b.in);
 }
 
+/* What random templates beside the real interpreter found (tests/template_campaign/jinja.py). */
+static void campaign(void **state) {
+    struct batch b = {.want = json_array()};
+    (void)state;
+    assert_true(each_jsonl("tests/template_campaign/jinja.jsonl", micro_line, &b) >= 100);
+    run_batch(&b);
+    assert_int_equal(b.n_bad, 0);
+    json_decref(b.want);
+    buf_fini(&b.in);
+}
+
 /* Outputs of Jinja2 3.1 with the set-up of transformers, for what the reference's cases leave out.
  */
 static void more_features(void **state) {
@@ -282,9 +293,9 @@ static void quoting(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(renderings),    cmocka_unit_test(features),
-        cmocka_unit_test(more_features), cmocka_unit_test(hostile),
-        cmocka_unit_test(deep_and_long), cmocka_unit_test(quoting),
+        cmocka_unit_test(renderings), cmocka_unit_test(features), cmocka_unit_test(more_features),
+        cmocka_unit_test(campaign),   cmocka_unit_test(hostile),  cmocka_unit_test(deep_and_long),
+        cmocka_unit_test(quoting),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -26,17 +26,35 @@ static struct jv method(struct jrun *r, const struct jentry *table, struct jv v,
     return fn ? jv_func(r, "method", fn, v) : jv_undef(terminated(r, name));
 }
 
+static struct jv macro_attr(struct jrun *r, const struct jmacro *m, struct str name) {
+    struct jv l = jv_list(r, 0);
+    if (str_is(name, "name")) return jv_text(r, m->def->text.p, m->def->text.n, false);
+    if (!str_is(name, "arguments")) return jv_undef(terminated(r, name));
+    for (const struct jnode *p = m->def->list; p && !r->failed; p = p->next)
+        jv_push(r, l, jv_text(r, p->text.p, p->text.n, false));
+    l.kind = r->failed ? J_UNDEF : J_TUPLE;
+    return l;
+}
+
 struct jv jr_attr(struct jrun *r, struct jv v, struct str name) {
     const struct jv *x = NULL;
     switch (v.kind) {
     case J_UNDEF: return jr_fail(r, ERR_FORMAT, "%s is undefined", v.name ? v.name : "a value");
     case J_STR: return method(r, jinja_str_methods, v, name);
     case J_LIST: return method(r, jinja_list_methods, v, name);
+    case J_TUPLE:
+        if (v.l->group && str_is(name, "grouper")) return v.l->v[0];
+        if (v.l->group && str_is(name, "list")) return v.l->v[1];
+        return method(r, jinja_tuple_methods, v, name);
+    case J_INT:
+    case J_BOOL:
+    case J_FLOAT: return method(r, jinja_number_methods, v, name);
     case J_DICT:
         if (jentry_find(jinja_dict_methods, name)) return method(r, jinja_dict_methods, v, name);
         x = jv_get(r, v.d, name);
         break;
     case J_SPACE: x = jv_get(r, v.d, name); break;
+    case J_MACRO: return macro_attr(r, v.m, name);
     default: break;
     }
     return x ? *x : jv_undef(terminated(r, name));
@@ -139,6 +157,13 @@ static struct jv whole_op(struct jrun *r, int op, jint a, jint b) {
     return over ? jr_fail(r, ERR_LIMIT, "a number of more than 127 bits") : jv_int(v);
 }
 
+/* With the divisor's sign, as Python's. */
+static double modulo(double x, double y) {
+    const double m = fmod(x, y);
+    if (m == 0) return copysign(0, y);
+    return (m < 0) != (y < 0) ? m + y : m;
+}
+
 static struct jv num_op(struct jrun *r, int op, struct jv a, struct jv b) {
     const bool whole = a.kind != J_FLOAT && b.kind != J_FLOAT;
     const double x = jv_num(a), y = jv_num(b);
@@ -150,10 +175,18 @@ static struct jv num_op(struct jrun *r, int op, struct jv a, struct jv b) {
     case '+': return jv_float(x + y);
     case '-': return jv_float(x - y);
     case '*': return jv_float(x * y);
-    case '/': return jv_float(x / y);
-    case OP_DIV: return jv_float(floor(x / y));
-    case '%': return jv_float(x - y * floor(x / y));
-    default: return jv_float(pow(x, y));
+    case '/':
+        if (whole) return jv_float((double)((long double)jv_whole(a) / (long double)jv_whole(b)));
+        return jv_float(x / y);
+    case OP_DIV: {
+        const double q = (x - modulo(x, y)) / y, down = floor(q);
+        return jv_float(q - down > 0.5 ? down + 1 : down);
+    }
+    case '%': return jv_float(modulo(x, y));
+    default:
+        if (x == 0 && y < 0) return jr_fail(r, ERR_FORMAT, "zero to a negative power");
+        if (x < 0 && y != floor(y)) return jr_fail(r, ERR_FORMAT, "a complex number");
+        return jv_float(pow(x, y));
     }
 }
 
@@ -224,7 +257,7 @@ bool jr_contains(struct jrun *r, struct jv box, struct jv v) {
         return jr_step(r, box.s->n) &&
                (v.s->n == 0 || (box.s->n && memmem(box.s->p, box.s->n, v.s->p, v.s->n)));
     }
-    if (box.kind == J_DICT) return jv_find(r, box.d, v) != NULL;
+    if (box.kind == J_DICT) return jv_hashable(r, v) && jv_find(r, box.d, v) != NULL;
     const struct jlist *l = jv_items(r, box);
     for (size_t i = 0; l && i < l->n && !r->failed; i++)
         if (jv_equal(r, l->v[i], v)) return true;
@@ -254,26 +287,52 @@ static struct jv compare(struct jrun *r, const struct jnode *n) {
     return jv_bool(true);
 }
 
+static void add_arg(struct jrun *r, struct jargs *a, struct str kw, struct jv v) {
+    if (a->n + a->n_kw == MAX_ARGS)
+        jr_fail(r, ERR_LIMIT, "a call with more than %d arguments", MAX_ARGS);
+    else if (!kw.n && a->n_kw)
+        jr_fail(r, ERR_FORMAT, "an argument without a name behind one with a name");
+    if (r->failed) return;
+    a->v[a->n + a->n_kw] = v;
+    if (kw.n)
+        a->kw[a->n_kw++] = kw;
+    else
+        a->n++;
+}
+
+/* *list and **dict. */
+static void spread(struct jrun *r, struct jargs *a, int op, struct jv v) {
+    if (op == OP_POW && v.kind != J_DICT) {
+        jr_fail(r, ERR_FORMAT, "**: found a %s; a dict is needed", jv_kind(v));
+        return;
+    }
+    const struct jlist *l = jv_items(r, v);
+    for (size_t i = 0; l && i < l->n && !r->failed; i++) {
+        if (op == '*')
+            add_arg(r, a, (struct str){0}, l->v[i]);
+        else if (l->v[i].kind != J_STR || l->v[i].s->n == 0)
+            jr_fail(r, ERR_FORMAT, "**: a key that is a %s", jv_kind(l->v[i]));
+        else
+            add_arg(r, a, jv_str(l->v[i]), v.d->v[i]);
+    }
+}
+
 /* The arguments of a call; v and kw are the run's. */
 struct jv jr_args(struct jrun *r, const struct jnode *list, struct jargs *a) {
-    int n = 0;
     *a = (struct jargs){0};
-    for (const struct jnode *x = list; x; x = x->next)
-        n++;
-    if (n > MAX_ARGS) return jr_fail(r, ERR_LIMIT, "a call with more than %d arguments", MAX_ARGS);
+    size_t n = 0;
+    for (const struct jnode *x = list; x && n < MAX_ARGS; x = x->next)
+        n = x->op ? MAX_ARGS : n + 1;
     if (n == 0) return jv_none();
-    a->v = jr_alloc(r, (size_t)n, sizeof *a->v);
-    a->kw = jr_alloc(r, (size_t)n, sizeof *a->kw);
+    a->v = jr_alloc(r, n, sizeof *a->v);
+    a->kw = jr_alloc(r, n, sizeof *a->kw);
     for (const struct jnode *x = list; x && !r->failed; x = x->next) {
         const struct jv v = jr_eval(r, x->a);
         if (r->failed) break;
-        if (!x->text.n && a->n_kw)
-            return jr_fail(r, ERR_FORMAT, "an argument without a name behind one with a name");
-        a->v[a->n + a->n_kw] = v;
-        if (x->text.n)
-            a->kw[a->n_kw++] = x->text;
+        if (x->op)
+            spread(r, a, x->op, v);
         else
-            a->n++;
+            add_arg(r, a, x->text, v);
     }
     return jv_none();
 }

@@ -220,21 +220,28 @@ static const struct jv *keyword(const struct jargs *a, struct str name) {
 /* What is left over when the parameters have theirs. */
 static void spare_arguments(struct jrun *r, const struct jmacro *m, const struct jargs *a,
                             int n_param) {
+    const int takes = m->def->op;
     struct jv rest = jv_list(r, 0), kw = jv_dict(r);
     for (int i = n_param; i < a->n && !r->failed; i++)
         jv_push(r, rest, a->v[i]);
     for (int i = 0; i < a->n_kw && !r->failed; i++) {
-        bool known = str_is(a->kw[i], "caller");
+        bool known = (takes & JM_CALLER) && str_is(a->kw[i], "caller");
         for (const struct jnode *p = m->def->list; p && !known; p = p->next)
             known = str_eq(p->text, a->kw[i]);
         const struct jv k = jv_text(r, a->kw[i].p, a->kw[i].n, false);
         if (!known && !r->failed) jv_set(r, kw.d, k, a->v[a->n + i]);
     }
-    if (!r->failed) rest.kind = J_TUPLE;
-    jr_assign(r, STR("varargs"), rest);
-    jr_assign(r, STR("kwargs"), kw);
+    if (r->failed) return;
+    if (rest.l->n && !(takes & JM_VARARGS))
+        jr_fail(r, ERR_FORMAT, "a macro takes not more than %d arguments", n_param);
+    if (kw.d->n && !(takes & JM_KWARGS))
+        jr_fail(r, ERR_FORMAT, "a macro takes no argument named %.*s",
+                (int)(kw.d->k[0].s->n > 60 ? 60 : kw.d->k[0].s->n), kw.d->k[0].s->p);
+    rest.kind = J_TUPLE;
+    if (takes & JM_VARARGS) jr_assign(r, STR("varargs"), rest);
+    if (takes & JM_KWARGS) jr_assign(r, STR("kwargs"), kw);
     const struct jv *caller = keyword(a, STR("caller"));
-    if (caller) jr_assign(r, STR("caller"), *caller);
+    if (takes & JM_CALLER) jr_assign(r, STR("caller"), caller ? *caller : jv_undef("caller"));
 }
 
 struct jv jr_macro(struct jrun *r, const struct jmacro *m, const struct jargs *a) {
@@ -281,6 +288,14 @@ static void set_block(struct jrun *r, const struct jnode *n) {
     assign(r, n->a, filtered(r, n->b, in_scope(r, n->body)));
 }
 
+static void filter_block(struct jrun *r, const struct jnode *n) {
+    const struct jv v = filtered(r, n->b, in_scope(r, n->body));
+    if (!r->failed && v.kind != J_STR)
+        jr_fail(r, ERR_FORMAT, "a filter block that gives a %s; a str is needed", jv_kind(v));
+    else
+        jb_str(r, r->out, v);
+}
+
 static void with(struct jrun *r, const struct jnode *n) {
     struct jscope *outer = r->scope, *s = jr_push(r, outer);
     for (const struct jnode *x = n->list; x && s; x = x->next) /* values see the outer scope */
@@ -309,7 +324,7 @@ static void exec(struct jrun *r, const struct jnode *n) {
     case N_SET_BLOCK: set_block(r, n); break;
     case N_MACRO: jr_assign(r, n->text, macro_value(r, n)); break;
     case N_CALL_BLOCK: jb_str(r, r->out, call_block(r, n)); break;
-    case N_FILTER_BLOCK: jb_str(r, r->out, filtered(r, n->b, in_scope(r, n->body))); break;
+    case N_FILTER_BLOCK: filter_block(r, n); break;
     case N_WITH: with(r, n); break;
     case N_GROUP: jr_exec(r, n->body); break;
     case N_BREAK: r->flow = FLOW_BREAK; break;

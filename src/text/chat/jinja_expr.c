@@ -113,16 +113,18 @@ struct jnode *jp_primary(struct jparse *p) {
     return jp_fail(p, "an expression is missing");
 }
 
+/* op: '*' for a list of arguments, OP_POW for a dict of named ones. */
 static struct jnode *arguments(struct jparse *p) {
     struct jnode *first = NULL, **tail = &first;
     while (!p->failed && !jp_take(p, ')')) {
         struct str kw = {0};
-        if (p->tok->kind == T_NAME && p->tok[1].kind == T_OP && p->tok[1].op == '=') {
+        const int star = jp_take(p, '*') ? '*' : jp_take(p, OP_POW) ? OP_POW : 0;
+        if (!star && p->tok->kind == T_NAME && p->tok[1].kind == T_OP && p->tok[1].op == '=') {
             kw = p->tok->text;
             p->tok += 2;
         }
         struct jnode *a = jp_node(p, N_ARG, jp_expr(p, true), NULL);
-        if (a) a->text = kw;
+        if (a) a->text = kw, a->op = star;
         append(&tail, a);
         if (!jp_is(p, ')')) jp_need(p, ',');
     }
@@ -181,6 +183,16 @@ struct jnode *jp_postfix(struct jparse *p, struct jnode *n) {
     return n;
 }
 
+/* The name of a filter or test; it may have dots. */
+static struct str dotted(struct jparse *p) {
+    struct str s = p->tok++->text;
+    while (jp_is(p, '.') && p->tok[1].kind == T_NAME) {
+        s.n = (size_t)(p->tok[1].text.p + p->tok[1].text.n - s.p);
+        p->tok += 2;
+    }
+    return s;
+}
+
 static struct jnode *test(struct jparse *p, struct jnode *n) {
     static const char *const words[] = {"else", "or",  "and",       "if", "in",
                                         "is",   "not", "recursive", NULL};
@@ -188,13 +200,15 @@ static struct jnode *test(struct jparse *p, struct jnode *n) {
     if (p->tok->kind != T_NAME) return jp_fail(p, "the name of a test is missing");
     struct jnode *t = jp_node(p, N_TEST, n, NULL), *arg = NULL;
     if (!t) return t;
-    t->text = p->tok++->text;
+    t->text = dotted(p);
     t->op = negated;
     if (jp_take(p, '(')) {
         arg = arguments(p);
     } else if ((p->tok->kind == T_NAME && !starts_name(p, words)) || p->tok->kind == T_STR ||
                p->tok->kind == T_INT || p->tok->kind == T_FLOAT || jp_is(p, '[') || jp_is(p, '{')) {
         arg = jp_node(p, N_ARG, jp_postfix(p, jp_primary(p)), NULL);
+    } else if (jp_is_name(p, "is")) {
+        return jp_fail(p, "a test of a test; \"and\" is accepted");
     }
     t->list = arg;
     return t;
@@ -208,7 +222,7 @@ struct jnode *jp_filters(struct jparse *p, struct jnode *n, bool bare) {
             if (p->tok->kind != T_NAME) return jp_fail(p, "the name of a filter is missing");
             n = jp_node(p, N_FILTER, n, NULL);
             if (!n) return n;
-            n->text = p->tok++->text;
+            n->text = dotted(p);
             if (jp_take(p, '(')) n->list = arguments(p);
         } else if (jp_take_name(p, "is")) {
             n = test(p, n);

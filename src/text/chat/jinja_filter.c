@@ -56,7 +56,15 @@ static bool number_of(struct jv v, double *x) {
     return *end == 0;
 }
 
-static bool whole_of(struct jv v, jint *out) {
+static int digit_of(char c) {
+    return c >= '0' && c <= '9'                 ? c - '0'
+           : (c | 32) >= 'a' && (c | 32) <= 'z' ? (c | 32) - 'a' + 10
+                                                : 99;
+}
+
+/* In a base of 2 to 36; 2, 8 and 16 may say so ("0x1f"). */
+static bool whole_of(struct jv v, int base, jint *out) {
+    const char sign_of_base = base == 16 ? 'x' : base == 8 ? 'o' : base == 2 ? 'b' : 0;
     size_t i = 0, n = v.s->n;
     jint x = 0;
     while (i < n && v.s->p[i] == ' ')
@@ -65,10 +73,13 @@ static bool whole_of(struct jv v, jint *out) {
         n--;
     const bool minus = i < n && v.s->p[i] == '-';
     i += i < n && (minus || v.s->p[i] == '+');
+    if (sign_of_base && i + 2 < n && v.s->p[i] == '0' && (v.s->p[i + 1] | 32) == sign_of_base)
+        i += 2;
     if (i == n) return false;
     for (; i < n; i++) {
-        if (v.s->p[i] < '0' || v.s->p[i] > '9' || x > ((jint)1 << 120)) return false;
-        x = x * 10 + (v.s->p[i] - '0');
+        const int d = digit_of(v.s->p[i]);
+        if (d >= base || x > ((jint)1 << 120)) return false;
+        x = x * base + d;
     }
     *out = minus ? -x : x;
     return true;
@@ -78,9 +89,12 @@ static struct jv f_int(struct jrun *r, struct jv v, const struct jargs *a) {
     const struct jv *other = ja_get(a, 0, "default");
     double x = NAN;
     jint i;
-    (void)r;
+    if (v.kind == J_UNDEF)
+        return jr_fail(r, ERR_FORMAT, "%s is undefined", v.name ? v.name : "a value");
     if (v.kind == J_INT || v.kind == J_BOOL) return jv_int(jv_whole(v));
-    if (v.kind == J_STR && whole_of(v, &i)) return jv_int(i);
+    const jint base = ja_int(r, a, 1, "base", 10);
+    if (base < 2 || base > 36) return jr_fail(r, ERR_FORMAT, "int in a base beyond 2 to 36");
+    if (v.kind == J_STR && whole_of(v, (int)base, &i)) return jv_int(i);
     if (v.kind == J_FLOAT) x = v.f;
     if (v.kind == J_STR && !number_of(v, &x)) x = NAN;
     if (x > -1e36 && x < 1e36) return jv_int((jint)x);
@@ -90,7 +104,8 @@ static struct jv f_int(struct jrun *r, struct jv v, const struct jargs *a) {
 static struct jv f_float(struct jrun *r, struct jv v, const struct jargs *a) {
     const struct jv *other = ja_get(a, 0, "default");
     double x;
-    (void)r;
+    if (v.kind == J_UNDEF)
+        return jr_fail(r, ERR_FORMAT, "%s is undefined", v.name ? v.name : "a value");
     if (jv_is_num(v)) return jv_float(jv_num(v));
     if (v.kind == J_STR && number_of(v, &x)) return jv_float(x);
     return other ? *other : jv_float(0);
@@ -112,8 +127,8 @@ static struct jv f_round(struct jrun *r, struct jv v, const struct jargs *a) {
     if (prec < -300 || prec > 100) return jr_fail(r, ERR_FORMAT, "round to that many digits");
     const double x = jv_num(v), scale = pow(10, (double)prec);
     if (method && method->kind == J_STR && !str_is(jv_str(*method), "common"))
-        return jv_float((str_is(jv_str(*method), "ceil") ? ceil(x * scale) : floor(x * scale)) /
-                        scale);
+        return jv_float(
+            (str_is(jv_str(*method), "ceil") ? ceil(x * scale) : floor(x * scale)) / scale + 0.0);
     if (v.kind != J_FLOAT && prec >= 0) return jv_int(jv_whole(v));
     if (prec < 0) return jv_float(nearbyint(x * scale) / scale);
     snprintf(z, sizeof z, "%.*f", (int)prec, x);
@@ -124,12 +139,13 @@ static struct jv f_indent(struct jrun *r, struct jv v, const struct jargs *a) {
     const struct jv *w = ja_get(a, 0, "width");
     const bool first = ja_flag(a, 1, "first", false), blank = ja_flag(a, 2, "blank", false);
     struct jbuild b = {0};
-    v = jv_to_str(r, v);
+    if (v.kind != J_STR) return jr_fail(r, ERR_FORMAT, "indent of a %s", jv_kind(v));
     struct jv pad = w && w->kind == J_STR
                         ? *w
                         : jr_binary(r, '*', jv_z(r, " "),
                                     jv_int(ja_int(r, a, w && w->kind == J_STR ? -1 : 0, "", 4)));
     if (w && jv_is_num(*w)) pad = jr_binary(r, '*', jv_z(r, " "), jv_int((jint)jv_num(*w)));
+    if (first && v.s->n == 0 && !r->failed) jb_str(r, &b, pad);
     for (size_t i = 0, j; !r->failed && i < v.s->n; i = j) {
         for (j = i; j < v.s->n && v.s->p[j] != '\n';)
             j++;
@@ -196,7 +212,11 @@ static struct jv f_urlencode(struct jrun *r, struct jv v, const struct jargs *a)
 static struct jv f_truncate(struct jrun *r, struct jv v, const struct jargs *a) {
     const jint len = ja_int(r, a, 0, "length", 255), leeway = ja_int(r, a, 3, "leeway", 5);
     const struct jv *e = ja_get(a, 2, "end"), end = e ? jv_to_str(r, *e) : jv_z(r, "...");
-    v = jv_to_str(r, v);
+    if (v.kind != J_STR) { /* anything that is short stays what it is */
+        const struct jv n = f_length(r, v, a);
+        if (r->failed || n.i <= len + leeway) return v;
+        return jr_fail(r, ERR_FORMAT, "truncate of a long %s", jv_kind(v));
+    }
     if (r->failed || (jint)jv_chars(v.s) <= len + leeway) return v;
     const jint keep = len - (jint)jv_chars(end.s);
     if (keep < 0) return jr_fail(r, ERR_FORMAT, "truncate shorter than its end");
@@ -206,26 +226,12 @@ static struct jv f_truncate(struct jrun *r, struct jv v, const struct jargs *a) 
     return jr_binary(r, '+', jv_sub(r, v.s, 0, n), end);
 }
 
-static struct jv f_wordcount(struct jrun *r, struct jv v, const struct jargs *a) {
-    jint n = 0;
-    bool in = false;
-    (void)a;
-    v = jv_to_str(r, v);
-    for (size_t i = 0; !r->failed && i < v.s->n; i++) {
-        const unsigned char c = (unsigned char)v.s->p[i];
-        const bool word =
-            c >= 0x80 || c == '_' || (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z');
-        n += word && !in;
-        in = word;
-    }
-    return jv_int(n);
-}
-
 static struct jv f_center(struct jrun *r, struct jv v, const struct jargs *a) {
     const jint width = ja_int(r, a, 0, "width", 80);
     v = jv_to_str(r, v);
     if (r->failed || width > 10000) return jr_fail(r, ERR_FORMAT, "center to more than 10000");
-    const jint gap = width - (jint)jv_chars(v.s), left = gap / 2 + (gap & width & 1);
+    const jint n = (jint)jv_chars(v.s), gap = width > n ? width - n : 0,
+               left = gap / 2 + (gap & width & 1);
     struct jbuild b = {0};
     for (jint i = 0; i < left; i++)
         jb_z(r, &b, " ");
@@ -238,6 +244,13 @@ static struct jv f_center(struct jrun *r, struct jv v, const struct jargs *a) {
 static struct jv f_format(struct jrun *r, struct jv v, const struct jargs *a) {
     struct jlist l = {.v = a->v, .n = (size_t)a->n};
     v = jv_to_str(r, v);
+    if (a->n && a->n_kw) return jr_fail(r, ERR_FORMAT, "format with values with and without names");
+    if (a->n_kw) {
+        struct jv d = jv_dict(r);
+        for (int i = 0; i < a->n_kw && !r->failed; i++)
+            jv_set(r, d.d, jv_text(r, a->kw[i].p, a->kw[i].n, false), a->v[i]);
+        return r->failed ? v : jv_percent(r, v, d);
+    }
     return r->failed ? v : jv_percent(r, v, (struct jv){.kind = J_TUPLE, .l = &l});
 }
 
@@ -269,7 +282,7 @@ const struct jentry jinja_filters[] = {
     {"forceescape", jf_escape},
     {"urlencode", f_urlencode},
     {"truncate", f_truncate},
-    {"wordcount", f_wordcount},
+    {"wordcount", jf_wordcount},
     {"center", f_center},
     {"format", f_format},
     {"attr", f_attr},

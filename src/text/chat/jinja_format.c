@@ -3,14 +3,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/utf8.h"
 #include "text/chat/jinja_priv.h"
 
 enum { MAX_WIDTH = 1000 };
 
 struct spec {
     bool left, plus, space, zero, alt, centre, right;
-    char fill;
-    int width, prec; /* prec < 0: none */
+    char fill, group; /* group: "," or "_" between thousands, or 0 */
+    int width, prec;  /* prec < 0: none */
     char type;
 };
 
@@ -33,7 +34,10 @@ static void pad(struct jrun *r, struct jbuild *b, const struct spec *s, struct j
 static struct jv number_text(struct jrun *r, const struct spec *s, struct jv v) {
     char z[512], digits[160];
     const char *plus = s->plus ? "+" : s->space ? " " : "";
-    if (strchr("diuxXob", s->type)) {
+    if (!s->type) {
+        snprintf(z, sizeof z, "%s", v.f < 0 ? "" : plus);
+        jv_print_float(v.f, z + strlen(z));
+    } else if (strchr("diuxXob", s->type)) {
         if (v.kind == J_FLOAT) v = jv_int((jint)(v.f > -1e30 && v.f < 1e30 ? v.f : 0));
         const jint i = jv_whole(v);
         const int base = (s->type | 32) == 'x' ? 16 : s->type == 'o' ? 8 : s->type == 'b' ? 2 : 10;
@@ -57,15 +61,47 @@ static struct jv number_text(struct jrun *r, const struct spec *s, struct jv v) 
     return jv_text(r, p, n, false);
 }
 
+/* "%c": a number or one character. */
+static struct jv one_char(struct jrun *r, struct jv v) {
+    char *p = jr_alloc(r, 4, 1);
+    if (v.kind == J_STR && jv_chars(v.s) == 1) return v;
+    if ((v.kind != J_INT && v.kind != J_BOOL) || jv_whole(v) < 0 || jv_whole(v) > 0x10ffff)
+        return jr_fail(r, ERR_FORMAT, "format: c needs an int or one character");
+    return p ? jv_text(r, p, (size_t)utf8_encode((uint32_t)jv_whole(v), p), false) : v;
+}
+
+/* 1,234,567.5 */
+static struct jv grouped(struct jrun *r, const struct spec *s, struct jv text) {
+    const char *p = text.s->p;
+    size_t from = strchr("+- ", p[0]) ? 1 : 0, to = from;
+    struct jbuild b = {0};
+    while (to < text.s->n && isdigit((unsigned char)p[to]))
+        to++;
+    jb_sub(r, &b, text.s, 0, from);
+    for (size_t i = from; i < to && !r->failed; i++) {
+        if (i > from && (to - i) % 3 == 0) jb_put(r, &b, &s->group, 1, false);
+        jb_sub(r, &b, text.s, i, 1);
+    }
+    jb_sub(r, &b, text.s, to, text.s->n - to);
+    return jb_take(r, &b);
+}
+
 static void format_one(struct jrun *r, struct jbuild *b, const struct spec *s, struct jv v) {
-    const bool number = strchr("diuxXobeEfFgG%", s->type) != NULL;
+    const bool number = !s->type || strchr("diuxXobeEfFgG%", s->type);
     struct jv text;
     if (number && !jv_is_num(v)) {
         jr_fail(r, ERR_FORMAT, "format: %c needs a number, not a %s", s->type, jv_kind(v));
         return;
     }
+    if (s->type && strchr("xXob", s->type) && v.kind == J_FLOAT) {
+        jr_fail(r, ERR_FORMAT, "format: %c needs an int, not a float", s->type);
+        return;
+    }
     if (number) {
         text = number_text(r, s, v);
+        if (s->group && !r->failed) text = grouped(r, s, text);
+    } else if (s->type == 'c') {
+        text = one_char(r, v);
     } else if (s->type == 'r') {
         struct jbuild t = {0};
         jb_repr(r, &t, v);
@@ -120,7 +156,9 @@ struct jv jv_percent(struct jrun *r, struct jv fmt, struct jv args) {
             continue;
         }
         const struct jv *v = NULL;
-        if (close && args.kind == J_DICT)
+        if (close && args.kind != J_DICT)
+            v = NULL;
+        else if (close)
             v = jv_get(r, args.d, (struct str){name, (size_t)(close - name)});
         else if (args.kind == J_TUPLE)
             v = used < args.l->n ? &args.l->v[used++] : NULL;
@@ -132,10 +170,14 @@ struct jv jv_percent(struct jrun *r, struct jv fmt, struct jv args) {
         else
             format_one(r, &b, &s, *v);
     }
+    if (used < (args.kind == J_TUPLE
+                    ? args.l->n
+                    : args.kind != J_DICT && args.kind != J_LIST && args.kind != J_UNDEF))
+        jr_fail(r, ERR_FORMAT, "format: more values than it shows");
     return jb_take(r, &b);
 }
 
-static void brace_spec(const char *p, size_t n, struct spec *s) {
+static bool brace_spec(const char *p, size_t n, struct spec *s) {
     size_t i = 0;
     *s = (struct spec){.prec = -1, .fill = ' ', .type = 's'};
     if (n > 1 && strchr("<>^", p[1]) && p[1]) s->fill = p[i++];
@@ -151,11 +193,45 @@ static void brace_spec(const char *p, size_t n, struct spec *s) {
     if (i < n && p[i] == '#') s->alt = i++ < n;
     if (i < n && p[i] == '0') s->zero = i++ < n;
     i = digits(p, n, i, &s->width);
+    if (i < n && (p[i] == ',' || p[i] == '_')) s->group = p[i++];
     if (i < n && p[i] == '.') i = digits(p, n, i + 1, &s->prec);
-    if (i < n)
-        s->type = p[i];
-    else
-        s->type = 0;
+    s->type = i < n ? p[i++] : 0;
+    return i == n;
+}
+
+/* ".name" and "[key]" behind a field's name; how many bytes. */
+static size_t brace_path(struct jrun *r, const char *p, size_t n, struct jv *v) {
+    size_t i = 0, end;
+    while (i < n && (p[i] == '.' || p[i] == '[') && !r->failed) {
+        const bool item = p[i++] == '[';
+        for (end = i; end < n && (item ? p[end] != ']' : !strchr(".[!:", p[end]));)
+            end++;
+        int k = 0;
+        const bool whole = item && end > i && end - i < 9 && digits(p, end, i, &k) == end;
+        const struct str name = {p + i, end - i};
+        *v = whole  ? jr_item(r, *v, jv_int(k))
+             : item ? jr_item(r, *v, jv_text(r, name.p, name.n, false))
+                    : jr_attr(r, *v, name);
+        i = end + (item && end < n);
+    }
+    return i;
+}
+
+/* The type that a value has without one, or an error. */
+static void brace_type(struct jrun *r, struct spec *s, struct jv *v, bool given) {
+    if (v->kind == J_BOOL && given) *v = jv_int(v->b);
+    const bool number = v->kind == J_INT || v->kind == J_FLOAT;
+    if (!number && v->kind != J_STR && given) {
+        jr_fail(r, ERR_FORMAT, "format: a %s has no widths or types", jv_kind(*v));
+    } else if (!number) {
+        if ((s->type && s->type != 's') || (v->kind == J_STR && (s->plus || s->space || s->group)))
+            jr_fail(r, ERR_FORMAT, "format: not for a %s", jv_kind(*v));
+        s->type = 's';
+    } else if (!s->type) {
+        s->type = v->kind == J_INT ? 'd' : s->prec >= 0 ? 'g' : 0;
+    } else if (!strchr(v->kind == J_INT ? "dxXobeEfFgG%c" : "eEfFgG%", s->type)) {
+        jr_fail(r, ERR_FORMAT, "format: not for a %s", jv_kind(*v));
+    }
 }
 
 /* "{0.name!r:>5}" without its braces. */
@@ -178,17 +254,22 @@ static void brace_field(struct jrun *r, struct jbuild *b, const char *p, size_t 
         return;
     }
     v = *found;
+    k += brace_path(r, p + k, n - k, &v);
+    if (r->failed) return;
     const bool repr = k + 1 < n && p[k] == '!' && p[k + 1] == 'r';
     colon = k + (k < n && p[k] == '!' ? 2 : 0);
     struct spec s = {.prec = -1, .fill = ' ', .type = 0};
     if (colon < n && p[colon] != ':')
         jr_fail(r, ERR_FORMAT, "format: a field that is not understood");
-    if (colon < n) brace_spec(p + colon + 1, n - colon - 1, &s);
-    const bool is_num = jv_is_num(v) && v.kind != J_BOOL && !repr;
-    if (!s.type)
-        s.type = repr ? 'r' : is_num && v.kind == J_INT ? 'd' : is_num && s.prec >= 0 ? 'g' : 's';
-    if (!strchr("sdxXobeEfFgG%r", s.type)) jr_fail(r, ERR_FORMAT, "format: an unknown conversion");
-    if (!is_num && !s.right && !s.centre) s.left = true;
+    else if (colon < n && !brace_spec(p + colon + 1, n - colon - 1, &s))
+        jr_fail(r, ERR_FORMAT, "format: an unknown conversion");
+    if (repr && !r->failed) {
+        struct jbuild t = {0};
+        jb_repr(r, &t, v);
+        v = jb_take(r, &t);
+    }
+    if (!r->failed) brace_type(r, &s, &v, colon + 1 < n);
+    if (s.type == 's' && !s.right && !s.centre) s.left = true;
     if (!r->failed) format_one(r, b, &s, v);
 }
 

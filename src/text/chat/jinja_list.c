@@ -4,8 +4,11 @@
 #include "text/chat/jinja_priv.h"
 
 /* "a.b.0" of a value, as map(attribute=...) and sort(attribute=...) read it. */
-static struct jv path(struct jrun *r, struct jv v, struct jv attribute) {
-    if (attribute.kind == J_INT) return jr_item(r, v, attribute);
+static struct jv path(struct jrun *r, struct jv v, struct jv attribute, const struct jv *other) {
+    if (attribute.kind == J_INT) {
+        v = jr_item(r, v, attribute);
+        return v.kind == J_UNDEF && other ? *other : v;
+    }
     if (attribute.kind != J_STR)
         return jr_fail(r, ERR_FORMAT, "an attribute that is a %s", jv_kind(attribute));
     const char *p = attribute.s->p, *end = p + attribute.s->n;
@@ -19,13 +22,15 @@ static struct jv path(struct jrun *r, struct jv v, struct jv attribute) {
             i = i * 10 + (*c - '0');
         }
         v = jr_item(r, v, whole ? jv_int(i) : jv_text(r, p, (size_t)(dot - p), false));
+        if (v.kind == J_UNDEF && other && !r->failed) v = *other;
     }
     return v;
 }
 
-static struct jv keyed(struct jrun *r, struct jv v, const struct jv *attribute, bool folded) {
+static struct jv keyed(struct jrun *r, struct jv v, const struct jv *attribute,
+                       const struct jv *other, bool folded) {
     const struct jargs none = {0};
-    if (attribute && attribute->kind != J_NONE) v = path(r, v, *attribute);
+    if (attribute && attribute->kind != J_NONE) v = path(r, v, *attribute, other);
     return folded && v.kind == J_STR && !r->failed ? jm_lower(r, v, &none) : v;
 }
 
@@ -56,7 +61,7 @@ static struct jv f_join(struct jrun *r, struct jv v, const struct jargs *a) {
     struct jbuild b = {0};
     for (size_t i = 0; l && i < l->n && !r->failed; i++) {
         if (i && sep) jb_str(r, &b, *sep);
-        const struct jv x = keyed(r, l->v[i], attribute, false);
+        const struct jv x = keyed(r, l->v[i], attribute, NULL, false);
         if (!r->failed) jb_str(r, &b, x);
     }
     return jb_take(r, &b);
@@ -90,9 +95,8 @@ static struct jv f_map(struct jrun *r, struct jv v, const struct jargs *a) {
     if (!attribute && (a->n < 1 || a->v[0].kind != J_STR))
         return jr_fail(r, ERR_FORMAT, "map needs a filter or an attribute");
     for (size_t i = 0; l && i < l->n && !r->failed; i++) {
-        struct jv x = attribute ? path(r, l->v[i], *attribute)
-                                : jr_filter(r, jv_str(a->v[0]), l->v[i], &more);
-        if (attribute && other && x.kind == J_UNDEF) x = *other;
+        const struct jv x = attribute ? path(r, l->v[i], *attribute, other)
+                                      : jr_filter(r, jv_str(a->v[0]), l->v[i], &more);
         jv_push(r, out, x);
     }
     return lazy(r, out);
@@ -107,7 +111,7 @@ static struct jv chosen(struct jrun *r, struct jv v, const struct jargs *a, bool
     if ((by_attr && a->n < 1) || (own.n > 0 && own.v[0].kind != J_STR))
         return jr_fail(r, ERR_FORMAT, "select needs names");
     for (size_t i = 0; l && i < l->n && !r->failed; i++) {
-        const struct jv x = by_attr ? path(r, l->v[i], a->v[0]) : l->v[i];
+        const struct jv x = by_attr ? path(r, l->v[i], a->v[0], NULL) : l->v[i];
         if (r->failed) break;
         const bool yes = own.n > 0 ? jr_test(r, jv_str(own.v[0]), x, &more) : jv_truth(x);
         if (yes == want) jv_push(r, out, l->v[i]);
@@ -138,7 +142,7 @@ static void merge_sort(struct jrun *r, struct jv *k, struct jv *v, size_t n, str
     for (size_t i = 0, j = half, o = 0; o < n && !r->failed; o++) {
         bool left = j == n;
         if (i < half && j < n) {
-            const int c = jv_compare(r, k[i], k[j]);
+            const int c = jv_equal(r, k[i], k[j]) ? 0 : jv_compare(r, k[i], k[j]);
             left = reverse ? c >= 0 : c <= 0;
         }
         const size_t from = left ? i++ : j++;
@@ -151,13 +155,29 @@ static void merge_sort(struct jrun *r, struct jv *k, struct jv *v, size_t n, str
     }
 }
 
+/* "role,name": by the first, then by the next. */
+static struct jv sort_key(struct jrun *r, struct jv v, const struct jv *attribute,
+                          const struct jv *other, bool folded) {
+    if (!attribute || attribute->kind != J_STR || !memchr(attribute->s->p, ',', attribute->s->n))
+        return keyed(r, v, attribute, other, folded);
+    const char *p = attribute->s->p, *end = p + attribute->s->n;
+    struct jv list = jv_list(r, 2);
+    for (const char *comma; p <= end && !r->failed; p = comma + 1) {
+        comma = memchr(p, ',', (size_t)(end - p));
+        if (!comma) comma = end;
+        const struct jv one = jv_text(r, p, (size_t)(comma - p), false);
+        if (!r->failed) jv_push(r, list, keyed(r, v, &one, other, folded));
+    }
+    return list;
+}
+
 static struct jv sorted(struct jrun *r, const struct jlist *l, const struct jv *attribute,
-                        bool folded, bool reverse) {
+                        const struct jv *other, bool folded, bool reverse) {
     const size_t n = l ? l->n : 0;
     struct jv *k = jr_alloc(r, n + 1, sizeof *k), *tmp = jr_alloc(r, 2 * n + 1, sizeof *tmp);
     struct jv out = jv_list(r, n);
     for (size_t i = 0; i < n && !r->failed; i++) {
-        k[i] = keyed(r, l->v[i], attribute, folded);
+        k[i] = sort_key(r, l->v[i], attribute, other, folded);
         jv_push(r, out, l->v[i]);
     }
     if (!r->failed) merge_sort(r, k, out.l->v, n, tmp, reverse);
@@ -165,7 +185,7 @@ static struct jv sorted(struct jrun *r, const struct jlist *l, const struct jv *
 }
 
 static struct jv f_sort(struct jrun *r, struct jv v, const struct jargs *a) {
-    return sorted(r, jv_items(r, v), ja_get(a, 2, "attribute"),
+    return sorted(r, jv_items(r, v), ja_get(a, 2, "attribute"), NULL,
                   !ja_flag(a, 1, "case_sensitive", false), ja_flag(a, 0, "reverse", false));
 }
 
@@ -176,7 +196,7 @@ static struct jv f_dictsort(struct jrun *r, struct jv v, const struct jargs *a) 
     const struct jv which = jv_int(by && by->kind == J_STR && str_is(jv_str(*by), "value"));
     const struct jv items = jm_items(r, v, a);
     return r->failed ? v
-                     : sorted(r, items.l, &which, !ja_flag(a, 0, "case_sensitive", false),
+                     : sorted(r, items.l, &which, NULL, !ja_flag(a, 0, "case_sensitive", false),
                               ja_flag(a, 2, "reverse", false));
 }
 
@@ -186,8 +206,9 @@ static struct jv f_unique(struct jrun *r, struct jv v, const struct jargs *a) {
     const struct jlist *l = jv_items(r, v);
     struct jv seen = jv_list(r, 0), out = jv_list(r, 0);
     for (size_t i = 0; l && i < l->n && !r->failed; i++) {
-        const struct jv k = keyed(r, l->v[i], attribute, folded);
+        const struct jv k = keyed(r, l->v[i], attribute, NULL, folded);
         bool known = false;
+        if (r->failed || !jv_hashable(r, k)) break;
         for (size_t j = 0; j < seen.l->n && !known && !r->failed; j++)
             known = jv_equal(r, seen.l->v[j], k);
         if (known || r->failed) continue;
@@ -202,7 +223,7 @@ static struct jv f_sum(struct jrun *r, struct jv v, const struct jargs *a) {
     const struct jlist *l = jv_items(r, v);
     struct jv sum = start ? *start : jv_int(0);
     for (size_t i = 0; l && i < l->n && !r->failed; i++)
-        sum = jr_binary(r, '+', sum, keyed(r, l->v[i], attribute, false));
+        sum = jr_binary(r, '+', sum, keyed(r, l->v[i], attribute, NULL, false));
     return sum;
 }
 
@@ -212,7 +233,7 @@ static struct jv extreme(struct jrun *r, struct jv v, const struct jargs *a, int
     const struct jlist *l = jv_items(r, v);
     struct jv best = jv_undef("the extreme of nothing"), key = best;
     for (size_t i = 0; l && i < l->n && !r->failed; i++) {
-        const struct jv k = keyed(r, l->v[i], attribute, folded);
+        const struct jv k = keyed(r, l->v[i], attribute, NULL, folded);
         if (i > 0 && jv_compare(r, k, key) * sign <= 0) continue;
         best = l->v[i];
         key = k;
@@ -286,20 +307,24 @@ static struct jv f_slice(struct jrun *r, struct jv v, const struct jargs *a) {
 }
 
 static struct jv f_groupby(struct jrun *r, struct jv v, const struct jargs *a) {
-    const struct jv *attribute = ja_get(a, 0, "attribute");
+    const struct jv *attribute = ja_get(a, 0, "attribute"), *other = ja_get(a, 1, "default");
+    const bool folded = !ja_flag(a, 2, "case_sensitive", false);
     if (!attribute) return jr_fail(r, ERR_FORMAT, "groupby needs an attribute");
-    const struct jv all = sorted(r, jv_items(r, v), attribute, true, false);
+    const struct jv all = sorted(r, jv_items(r, v), attribute, other, folded, false);
     struct jv out = jv_list(r, 0), members = jv_none(), key = jv_none();
     for (size_t i = 0; !r->failed && i < all.l->n; i++) {
-        const struct jv k = keyed(r, all.l->v[i], attribute, false);
+        const struct jv k = keyed(r, all.l->v[i], attribute, other, folded);
+        const struct jv shown = keyed(r, all.l->v[i], attribute, other, false);
         if (r->failed) break;
         if (members.kind == J_NONE || !jv_equal(r, k, key)) {
+            key = k;
             struct jv pair = jv_list(r, 2);
             members = jv_list(r, 0);
             if (r->failed) break;
-            jv_push(r, pair, key = k);
+            jv_push(r, pair, shown);
             jv_push(r, pair, members);
             pair.kind = J_TUPLE;
+            pair.l->group = true;
             jv_push(r, out, pair);
         }
         jv_push(r, members, all.l->v[i]);

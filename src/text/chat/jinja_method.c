@@ -1,19 +1,15 @@
 /* Methods of str, dict and list.  The sandbox is immutable: what changes a value (append, pop,
  * update...) is not there. */
-#include <ctype.h>
+#include <math.h>
 #include <string.h>
 #include <utf8proc.h>
 
 #include "base/utf8.h"
 #include "text/chat/jinja_priv.h"
 
-static bool blank(char c) {
-    return c == ' ' || (c >= '\t' && c <= '\r') || (c >= 0x1c && c <= 0x1f);
-}
-
 /* Does the set (NULL: white space) hold the character at p[0..n)? */
 static bool in_set(const struct jstr *set, const char *p, size_t n) {
-    if (!set) return n == 1 && blank(*p);
+    if (!set) return jv_blank(&(struct jstr){.p = p, .n = n}, 0) > 0;
     return set->n >= n && memmem(set->p, set->n, p, n);
 }
 
@@ -23,6 +19,8 @@ static struct jv trimmed(struct jrun *r, struct jv self, const struct jargs *a, 
     const struct jstr *set = chars && chars->kind == J_STR ? chars->s : NULL, *s = self.s;
     size_t lo = 0, hi = s->n;
     uint32_t cp;
+    if (chars && chars->kind != J_STR && chars->kind != J_NONE)
+        return jr_fail(r, ERR_FORMAT, "strip: found a %s; a str is needed", jv_kind(*chars));
     if (!jr_step(r, s->n)) return self;
     while (left && lo < hi) {
         const size_t n = (size_t)utf8_decode(s->p + lo, hi - lo, &cp);
@@ -135,18 +133,17 @@ struct jv jm_replace(struct jrun *r, struct jv self, const struct jargs *a) {
 /* At white space. */
 static struct jv split_blank(struct jrun *r, const struct jstr *s, jint max) {
     struct jv l = jv_list(r, 0);
-    size_t i = 0;
+    uint32_t cp;
+    size_t i = 0, n;
     for (; !r->failed; max--) {
-        while (i < s->n && blank(s->p[i]))
-            i++;
+        while (i < s->n && (n = jv_blank(s, i)) > 0)
+            i += n;
         if (i == s->n) break;
-        size_t j = i;
-        while (j < s->n && (max == 0 || !blank(s->p[j])))
-            j++;
-        while (max == 0 && blank(s->p[j - 1]))
-            j--;
+        size_t j = max == 0 ? s->n : i;
+        while (j < s->n && !jv_blank(s, j))
+            j += (size_t)utf8_decode(s->p + j, s->n - j, &cp);
         jv_push(r, l, jv_sub(r, s, i, j - i));
-        i = max == 0 ? s->n : j;
+        i = j;
     }
     return l;
 }
@@ -173,10 +170,36 @@ static size_t rfind(struct jrun *r, const struct jstr *s, size_t end, const stru
     return SIZE_MAX;
 }
 
+/* The start of the character that ends at `end`. */
+static size_t before(const struct jstr *s, size_t end) {
+    size_t n = 1;
+    while (n < 4 && n < end && ((unsigned char)s->p[end - n] & 0xc0) == 0x80)
+        n++;
+    return end - n;
+}
+
+/* At white space, from the end; max >= 0. */
+static struct jv rsplit_blank(struct jrun *r, const struct jstr *s, jint max) {
+    struct jv back = jv_list(r, 0), l = jv_list(r, 0);
+    for (size_t end = s->n, from; !r->failed; end = from, max--) {
+        while (end > 0 && jv_blank(s, before(s, end)))
+            end = before(s, end);
+        if (end == 0) break;
+        from = max == 0 ? 0 : end;
+        while (from > 0 && !jv_blank(s, before(s, from)))
+            from = before(s, from);
+        jv_push(r, back, jv_sub(r, s, from, end - from));
+    }
+    for (size_t i = r->failed ? 0 : back.l->n; i-- > 0;)
+        jv_push(r, l, back.l->v[i]);
+    return l;
+}
+
 static struct jv m_rsplit(struct jrun *r, struct jv self, const struct jargs *a) {
     const struct jv *sep = ja_get(a, 0, "sep");
     jint max = ja_int(r, a, 1, "maxsplit", -1);
-    if (!sep || sep->kind == J_NONE || max < 0) return m_split(r, self, a);
+    if (max < 0) return m_split(r, self, a);
+    if (!sep || sep->kind == J_NONE) return rsplit_blank(r, self.s, max);
     const struct jstr *at = text_arg(r, a, 0, "sep");
     if (at && at->n == 0) jr_fail(r, ERR_FORMAT, "rsplit at nothing");
     struct jv back = jv_list(r, 0), l = jv_list(r, 0);
@@ -206,19 +229,41 @@ static struct jv m_splitlines(struct jrun *r, struct jv self, const struct jargs
     return l;
 }
 
+/* The part between the arguments 1 and 2, bounds as of a slice; false: it begins behind its end. */
+static bool window(struct jrun *r, const struct jstr *s, const struct jargs *a, struct jstr *part,
+                   jint *start) {
+    *part = *s;
+    *start = 0;
+    if (a->n < 2 || !jr_step(r, s->n)) return true;
+    const jint n = (jint)jv_chars(s);
+    jint lo = ja_int(r, a, 1, "start", 0), hi = ja_int(r, a, 2, "end", n);
+    if (lo < 0) lo = lo + n < 0 ? 0 : lo + n;
+    if (hi < 0) hi = hi + n < 0 ? 0 : hi + n;
+    if (hi > n) hi = n;
+    if (r->failed || lo > hi) return false;
+    const size_t from = jv_char_at(s, (size_t)lo);
+    *part = (struct jstr){.p = s->p + from, .n = jv_char_at(s, (size_t)hi) - from};
+    *start = lo;
+    return true;
+}
+
 static bool has_end(const struct jstr *s, struct jv x, bool tail) {
     if (x.kind != J_STR || x.s->n > s->n) return false;
     return x.s->n == 0 || memcmp(s->p + (tail ? s->n - x.s->n : 0), x.s->p, x.s->n) == 0;
 }
 
 static struct jv ends(struct jrun *r, struct jv self, const struct jargs *a, bool tail) {
-    if (a->n != 1) return jr_fail(r, ERR_FORMAT, "startswith and endswith need one str");
-    if (a->v[0].kind == J_STR) return jv_bool(has_end(self.s, a->v[0], tail));
+    struct jstr part;
+    jint start;
+    if (a->n < 1) return jr_fail(r, ERR_FORMAT, "startswith and endswith need a str");
+    const bool inside = window(r, self.s, a, &part, &start);
+    if (inside && a->v[0].kind == J_STR) return jv_bool(has_end(&part, a->v[0], tail));
+    if (!inside && a->v[0].kind == J_STR) return jv_bool(false);
     if (a->v[0].kind != J_TUPLE)
         return jr_fail(r, ERR_FORMAT, "startswith and endswith need a str, not a %s",
                        jv_kind(a->v[0]));
     for (size_t i = 0; i < a->v[0].l->n; i++)
-        if (has_end(self.s, a->v[0].l->v[i], tail)) return jv_bool(true);
+        if (inside && has_end(&part, a->v[0].l->v[i], tail)) return jv_bool(true);
     return jv_bool(false);
 }
 
@@ -257,9 +302,19 @@ static jint chars_before(const struct jstr *s, size_t k) {
     return k == SIZE_MAX ? -1 : (jint)jv_chars(&head);
 }
 
-static struct jv m_find(struct jrun *r, struct jv self, const struct jargs *a) {
+static struct jv found(struct jrun *r, struct jv self, const struct jargs *a, bool last) {
     const struct jstr *x = text_arg(r, a, 0, "sub");
-    return x ? jv_int(chars_before(self.s, find(r, self.s, 0, x))) : self;
+    struct jstr part;
+    jint start;
+    if (!x) return self;
+    if (!window(r, self.s, a, &part, &start)) return jv_int(-1);
+    if (last && x->n == 0) return jv_int(start + (jint)jv_chars(&part));
+    const jint at = chars_before(&part, last ? rfind(r, &part, part.n, x) : find(r, &part, 0, x));
+    return jv_int(at < 0 ? -1 : start + at);
+}
+
+static struct jv m_find(struct jrun *r, struct jv self, const struct jargs *a) {
+    return found(r, self, a, false);
 }
 
 static struct jv m_index(struct jrun *r, struct jv self, const struct jargs *a) {
@@ -268,16 +323,17 @@ static struct jv m_index(struct jrun *r, struct jv self, const struct jargs *a) 
 }
 
 static struct jv m_rfind(struct jrun *r, struct jv self, const struct jargs *a) {
-    const struct jstr *x = text_arg(r, a, 0, "sub");
-    return x ? jv_int(chars_before(self.s, rfind(r, self.s, self.s->n, x))) : self;
+    return found(r, self, a, true);
 }
 
 static struct jv m_count(struct jrun *r, struct jv self, const struct jargs *a) {
     const struct jstr *x = text_arg(r, a, 0, "sub");
-    jint n = 0;
+    struct jstr part;
+    jint n = 0, start;
     if (!x) return self;
-    if (x->n == 0) return jv_int((jint)jv_chars(self.s) + 1);
-    for (size_t i = 0, k; !r->failed && (k = find(r, self.s, i, x)) != SIZE_MAX; i = k + x->n)
+    if (!window(r, self.s, a, &part, &start)) return jv_int(0);
+    if (x->n == 0) return jv_int((jint)jv_chars(&part) + 1);
+    for (size_t i = 0, k; !r->failed && (k = find(r, &part, i, x)) != SIZE_MAX; i = k + x->n)
         n++;
     return jv_int(n);
 }
@@ -287,6 +343,8 @@ static struct jv padded(struct jrun *r, struct jv self, const struct jargs *a, c
     const jint width = ja_int(r, a, 0, "width", 0), n = (jint)jv_chars(self.s);
     const struct jv *fill = ja_get(a, 1, "fillchar");
     if (r->failed || width > 10000) return jr_fail(r, ERR_FORMAT, "a width of more than 10000");
+    if (fill && how != 'z' && (fill->kind != J_STR || jv_chars(fill->s) != 1))
+        return jr_fail(r, ERR_FORMAT, "a fill that is not one character");
     const struct jv f = fill && fill->kind == J_STR ? *fill : jv_z(r, how == 'z' ? "0" : " ");
     const jint gap = width > n ? width - n : 0;
     const jint left = how == 'l' ? 0 : how == 'c' ? gap / 2 + (gap & width & 1) : gap;
@@ -317,9 +375,11 @@ static struct jv m_zfill(struct jrun *r, struct jv self, const struct jargs *a) 
     return padded(r, self, a, 'z');
 }
 
-static struct jv m_partition(struct jrun *r, struct jv self, const struct jargs *a) {
+static struct jv parted(struct jrun *r, struct jv self, const struct jargs *a, bool last) {
     const struct jstr *x = text_arg(r, a, 0, "sep");
-    const size_t k = x ? find(r, self.s, 0, x) : SIZE_MAX, at = k == SIZE_MAX ? self.s->n : k;
+    if (x && x->n == 0) return jr_fail(r, ERR_FORMAT, "partition at nothing");
+    const size_t k = !x ? SIZE_MAX : last ? rfind(r, self.s, self.s->n, x) : find(r, self.s, 0, x);
+    const size_t at = k != SIZE_MAX ? k : last ? 0 : self.s->n;
     const size_t n = x && k != SIZE_MAX ? x->n : 0;
     struct jv l = jv_list(r, 3);
     if (r->failed) return l;
@@ -330,25 +390,13 @@ static struct jv m_partition(struct jrun *r, struct jv self, const struct jargs 
     return l;
 }
 
-#define IS(name, cond, skip)                                                                       \
-    static struct jv name(struct jrun *r, struct jv self, const struct jargs *a) {                 \
-        bool any = false;                                                                          \
-        (void)a;                                                                                   \
-        for (size_t i = 0; i < self.s->n && jr_step(r, 0); i++) {                                  \
-            const unsigned char c = (unsigned char)self.s->p[i];                                   \
-            if (cond)                                                                              \
-                any = true;                                                                        \
-            else if (!(skip))                                                                      \
-                return jv_bool(false);                                                             \
-        }                                                                                          \
-        return jv_bool(any);                                                                       \
-    }
-IS(m_isdigit, isdigit(c), false)
-IS(m_isalpha, isalpha(c) || c >= 0x80, false)
-IS(m_isalnum, isalnum(c) || c >= 0x80, false)
-IS(m_isspace, blank((char)c), false)
-IS(m_isupper, isupper(c), !islower(c))
-IS(m_islower, islower(c), !isupper(c))
+static struct jv m_partition(struct jrun *r, struct jv self, const struct jargs *a) {
+    return parted(r, self, a, false);
+}
+
+static struct jv m_rpartition(struct jrun *r, struct jv self, const struct jargs *a) {
+    return parted(r, self, a, true);
+}
 
 const struct jentry jinja_str_methods[] = {
     {"strip", jm_trim},
@@ -378,14 +426,20 @@ const struct jentry jinja_str_methods[] = {
     {"index", m_index},
     {"count", m_count},
     {"format", jm_format},
-    {"isdigit", m_isdigit},
-    {"isdecimal", m_isdigit},
-    {"isnumeric", m_isdigit},
-    {"isalpha", m_isalpha},
-    {"isalnum", m_isalnum},
-    {"isspace", m_isspace},
-    {"isupper", m_isupper},
-    {"islower", m_islower},
+    {"rpartition", m_rpartition},
+    {"swapcase", jm_swapcase},
+    {"expandtabs", jm_expandtabs},
+    {"isdigit", jm_isdigit},
+    {"isdecimal", jm_isdigit},
+    {"isnumeric", jm_isnumeric},
+    {"isalpha", jm_isalpha},
+    {"isalnum", jm_isalnum},
+    {"isspace", jm_isspace},
+    {"isupper", jm_isupper},
+    {"islower", jm_islower},
+    {"istitle", jm_istitle},
+    {"isascii", jm_isascii},
+    {"isidentifier", jm_isidentifier},
     {0},
 };
 
@@ -453,12 +507,32 @@ static struct jv m_list_index(struct jrun *r, struct jv self, const struct jargs
     return jr_fail(r, ERR_FORMAT, "index: the value is not in the list");
 }
 
+static struct jv m_is_integer(struct jrun *r, struct jv self, const struct jargs *a) {
+    (void)a;
+    if (self.kind != J_FLOAT) return jr_fail(r, ERR_FORMAT, "is_integer of a %s", jv_kind(self));
+    return jv_bool(self.f == floor(self.f) && !isinf(self.f));
+}
+
+static struct jv m_bit_length(struct jrun *r, struct jv self, const struct jargs *a) {
+    (void)a;
+    if (self.kind == J_FLOAT) return jr_fail(r, ERR_FORMAT, "bit_length of a float");
+    jint i = jv_whole(self), n = 0;
+    for (; i; i /= 2)
+        n++;
+    return jv_int(n);
+}
+
+const struct jentry jinja_number_methods[] = {
+    {"is_integer", m_is_integer}, {"bit_length", m_bit_length}, {0}};
+
 static struct jv m_list_count(struct jrun *r, struct jv self, const struct jargs *a) {
     jint n = 0;
     for (size_t i = 0; a->n && i < self.l->n && !r->failed; i++)
         n += jv_equal(r, self.l->v[i], a->v[0]);
     return jv_int(n);
 }
+
+const struct jentry jinja_tuple_methods[] = {{"index", m_list_index}, {"count", m_list_count}, {0}};
 
 const struct jentry jinja_list_methods[] = {
     {"index", m_list_index}, {"count", m_list_count}, {"copy", m_same},   {"append", unsafe},

@@ -181,7 +181,9 @@ static struct jnode *parse_for(struct jparse *p) {
     if (jp_take_name(p, "if")) n->c = jp_expr(p, true);
     n->op = jp_take_name(p, "recursive");
     block_end(p);
+    p->n_loop++;
     n->body = body(p, "else", "endfor", NULL);
+    p->n_loop--;
     if (jp_take_name(p, "else"))
         n->orelse = body_to(p, "endfor");
     else if (!p->failed)
@@ -222,19 +224,38 @@ static struct jnode *parameters(struct jparse *p) {
     return first;
 }
 
+/* Which of the names that a macro may ask for stand between two tokens. */
+static int extras(const struct jtok *from, const struct jtok *to) {
+    int found = 0;
+    for (const struct jtok *t = from; t < to; t++) {
+        if (t->kind != T_NAME || (t > from && t[-1].kind == T_OP && t[-1].op == '.')) continue;
+        found |= str_is(t->text, "varargs")  ? JM_VARARGS
+                 : str_is(t->text, "kwargs") ? JM_KWARGS
+                 : str_is(t->text, "caller") ? JM_CALLER
+                                             : 0;
+    }
+    return found;
+}
+
+/* list: parameters; op: JM_...; body. */
 static struct jnode *parse_macro(struct jparse *p) {
     struct jnode *n = jp_node(p, N_MACRO, NULL, NULL);
     if (!n) return NULL;
     n->text = take_name(p);
     n->list = parameters(p);
+    const struct jtok *from = p->tok;
+    const int outer = p->n_loop;
+    p->n_loop = 0;
     n->body = body_to(p, "endmacro");
+    p->n_loop = outer;
+    n->op = extras(from, p->tok);
     jp_take_name(p, "endmacro");
     if (p->tok->kind == T_NAME) p->tok++; /* {% endmacro name %} */
     block_end(p);
     return n;
 }
 
-/* list: parameters of caller; a: the call; body. */
+/* list: parameters of caller; a: the call; op: JM_...; body. */
 static struct jnode *parse_call(struct jparse *p) {
     struct jnode *n = jp_node(p, N_CALL_BLOCK, NULL, NULL);
     if (!n) return NULL;
@@ -242,7 +263,12 @@ static struct jnode *parse_call(struct jparse *p) {
     if (jp_is(p, '(')) n->list = parameters(p);
     n->a = jp_expr(p, true);
     if (!p->failed && n->a->kind != N_CALL) return jp_fail(p, "a call is missing");
+    const struct jtok *from = p->tok;
+    const int outer = p->n_loop;
+    p->n_loop = 0;
     n->body = body_to(p, "endcall");
+    p->n_loop = outer;
+    n->op = extras(from, p->tok);
     block_end(p);
     return n;
 }
@@ -296,12 +322,14 @@ static struct jnode *parse_block(struct jparse *p) {
 }
 
 static struct jnode *parse_break(struct jparse *p) {
+    if (!p->n_loop) return jp_fail(p, "a break outside of a loop");
     struct jnode *n = jp_node(p, N_BREAK, NULL, NULL);
     block_end(p);
     return n;
 }
 
 static struct jnode *parse_continue(struct jparse *p) {
+    if (!p->n_loop) return jp_fail(p, "a continue outside of a loop");
     struct jnode *n = jp_node(p, N_CONTINUE, NULL, NULL);
     block_end(p);
     return n;

@@ -53,7 +53,8 @@ struct jv {
 struct jlist {
     struct jv *v;
     size_t n, cap;
-    bool lazy; /* a generator in Python: not JSON */
+    bool lazy;  /* a generator in Python: not JSON */
+    bool group; /* of groupby: its two items are grouper and list */
 };
 
 struct jdict {
@@ -75,6 +76,9 @@ struct jfunc {
     struct jv self;
     const char *name;
 };
+
+/* What a macro takes beside its parameters: what its body asks for. */
+enum { JM_VARARGS = 1, JM_KWARGS = 2, JM_CALLER = 4 };
 
 struct jmacro {
     const struct jnode *def;
@@ -177,7 +181,7 @@ struct jparse {
     const struct jtok *tok;
     struct err *e;
     bool failed;
-    int depth;
+    int depth, n_loop; /* n_loop: for blocks around, inside of the macro */
 };
 
 struct jnode *jp_node(struct jparse *p, enum jnode_kind kind, struct jnode *a, struct jnode *b);
@@ -260,6 +264,7 @@ struct jv jv_of_json(struct jrun *r, const json_t *j, bool quoted);
 bool jv_truth(struct jv v);
 bool jv_equal(struct jrun *r, struct jv a, struct jv b);
 int jv_compare(struct jrun *r, struct jv a, struct jv b);
+bool jv_hashable(struct jrun *r, struct jv v);
 bool jv_is_num(struct jv v);
 double jv_num(struct jv v);
 jint jv_whole(struct jv v);
@@ -313,7 +318,8 @@ struct jentry {
     jcall_fn *fn;
 };
 extern const struct jentry jinja_filters[], jinja_list_filters[], jinja_tests[], jinja_globals[];
-extern const struct jentry jinja_str_methods[], jinja_dict_methods[], jinja_list_methods[];
+extern const struct jentry jinja_str_methods[], jinja_dict_methods[], jinja_list_methods[],
+    jinja_tuple_methods[], jinja_number_methods[];
 jcall_fn *jentry_find(const struct jentry *table, struct str name);
 const struct jv *ja_get(const struct jargs *a, int i, const char *name);
 jint ja_int(struct jrun *r, const struct jargs *a, int i, const char *name, jint otherwise);
@@ -328,3 +334,19 @@ struct jv jm_words(struct jrun *r, struct jv self, const struct jargs *a);
 struct jv jm_capitalize(struct jrun *r, struct jv self, const struct jargs *a);
 struct jv jm_replace(struct jrun *r, struct jv self, const struct jargs *a);
 struct jv jm_items(struct jrun *r, struct jv self, const struct jargs *a);
+size_t jv_blank(const struct jstr *s, size_t at);
+
+/* jinja_word.c */
+struct jv jm_isdigit(struct jrun *r, struct jv self, const struct jargs *a);
+struct jv jm_isnumeric(struct jrun *r, struct jv self, const struct jargs *a);
+struct jv jm_isalpha(struct jrun *r, struct jv self, const struct jargs *a);
+struct jv jm_isalnum(struct jrun *r, struct jv self, const struct jargs *a);
+struct jv jm_isspace(struct jrun *r, struct jv self, const struct jargs *a);
+struct jv jm_isupper(struct jrun *r, struct jv self, const struct jargs *a);
+struct jv jm_islower(struct jrun *r, struct jv self, const struct jargs *a);
+struct jv jm_istitle(struct jrun *r, struct jv self, const struct jargs *a);
+struct jv jm_isascii(struct jrun *r, struct jv self, const struct jargs *a);
+struct jv jm_isidentifier(struct jrun *r, struct jv self, const struct jargs *a);
+struct jv jm_swapcase(struct jrun *r, struct jv self, const struct jargs *a);
+struct jv jm_expandtabs(struct jrun *r, struct jv self, const struct jargs *a);
+struct jv jf_wordcount(struct jrun *r, struct jv v, const struct jargs *a);

@@ -58,9 +58,13 @@ static struct jv arg(struct jrun *r, const struct jargs *a) {
 }
 
 static bool odd(struct jrun *r, struct jv v) {
-    if (v.kind != J_INT && v.kind != J_BOOL)
-        jr_fail(r, ERR_FORMAT, "odd and even need an int, not a %s", jv_kind(v));
-    return !r->failed && jv_whole(v) % 2 != 0;
+    const struct jv m = jr_binary(r, '%', v, jv_int(2));
+    return !r->failed && jv_is_num(m) && jv_num(m) == 1;
+}
+
+static bool even(struct jrun *r, struct jv v) {
+    const struct jv m = jr_binary(r, '%', v, jv_int(2));
+    return !r->failed && jv_is_num(m) && jv_num(m) == 0;
 }
 
 static bool divisible(struct jrun *r, struct jv v, struct jv by) {
@@ -71,8 +75,7 @@ static bool divisible(struct jrun *r, struct jv v, struct jv by) {
 static bool cased(struct jrun *r, struct jv v, jcall_fn *fn) {
     const struct jargs none = {0};
     v = jv_to_str(r, v);
-    const struct jv w = fn(r, v, &none);
-    return !r->failed && jv_equal(r, v, w);
+    return !r->failed && jv_truth(fn(r, v, &none));
 }
 
 TEST(t_eq, jv_equal(r, v, arg(r, a)))
@@ -84,10 +87,11 @@ TEST(t_ge, jv_compare(r, v, arg(r, a)) >= 0)
 TEST(t_in, jr_contains(r, arg(r, a), v))
 TEST(t_sameas, v.kind == arg(r, a).kind && jv_equal(r, v, arg(r, a)))
 TEST(t_odd, odd(r, v))
-TEST(t_even, !odd(r, v))
+TEST(t_even, even(r, v))
 TEST(t_divisibleby, divisible(r, v, arg(r, a)))
-TEST(t_upper, cased(r, v, jm_upper))
-TEST(t_lower, cased(r, v, jm_lower))
+TEST(t_upper, cased(r, v, jm_isupper))
+TEST(t_lower, cased(r, v, jm_islower))
+TEST(t_escaped, v.kind == J_STR && v.s->safe)
 TEST(t_filter, v.kind == J_STR && (jentry_find(jinja_filters, jv_str(v)) ||
                                    jentry_find(jinja_list_filters, jv_str(v))))
 TEST(t_test, v.kind == J_STR && jentry_find(jinja_tests, jv_str(v)))
@@ -129,6 +133,7 @@ const struct jentry jinja_tests[] = {
     {"divisibleby", t_divisibleby},
     {"upper", t_upper},
     {"lower", t_lower},
+    {"escaped", t_escaped},
     {"filter", t_filter},
     {"test", t_test},
     {0},

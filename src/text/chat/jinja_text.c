@@ -346,6 +346,8 @@ struct jv jf_tojson(struct jrun *r, struct jv self, const struct jargs *a) {
                      .ascii = ja_flag(a, 0, "ensure_ascii", false),
                      .sorted = ja_flag(a, 3, "sort_keys", false)};
     const struct jv *indent = ja_get(a, 1, "indent"), *sep = ja_get(a, 2, "separators");
+    if (indent && indent->kind == J_UNDEF && self.kind >= J_LIST)
+        return jr_fail(r, ERR_FORMAT, "tojson: the indent is undefined");
     if (indent && jv_is_num(*indent)) {
         struct jbuild b = {0};
         for (jint i = jv_whole(*indent); i > 0 && !r->failed; i--)

@@ -254,6 +254,13 @@ int jv_compare(struct jrun *r, struct jv a, struct jv b) {
     return 0;
 }
 
+/* May it be a key, or in a set?  Fails where it may not. */
+bool jv_hashable(struct jrun *r, struct jv v) {
+    if (v.kind == J_LIST || v.kind == J_DICT)
+        jr_fail(r, ERR_FORMAT, "a %s cannot be a key", jv_kind(v));
+    return !r->failed;
+}
+
 /* What a loop sees; NULL after a failure. */
 struct jlist *jv_items(struct jrun *r, struct jv v) {
     if (r->failed) return NULL;
