@@ -279,9 +279,9 @@ int http_head_parse(struct http_head *h, const char *p, size_t n, const char **w
     return rc;
 }
 
-/* ---- path and query ---- */
+/* ---- path ---- */
 
-bool http_decode(struct str raw, bool plus, struct buf *out) {
+bool http_decode(struct str raw, struct buf *out) {
     const size_t start = out->n;
     buf_append(out, "", 0);
     for (size_t i = 0; i < raw.n; i++) {
@@ -290,28 +290,10 @@ bool http_decode(struct str raw, bool plus, struct buf *out) {
             if (raw.n - i < 3 || hex(raw.p[i + 1]) < 0 || hex(raw.p[i + 2]) < 0) return false;
             c = (char)(hex(raw.p[i + 1]) * 16 + hex(raw.p[i + 2]));
             i += 2;
-        } else if (c == '+' && plus) {
-            c = ' ';
         }
         if ((unsigned char)c < ' ' || c == 0x7f) return false;
         buf_byte(out, c);
     }
     return !out->failed &&
            (out->n == start || utf8_valid_prefix(out->p + start, out->n - start) == out->n - start);
-}
-
-int http_query_get(struct str query, const char *name, struct buf *out) {
-    while (query.n) {
-        const char *amp = memchr(query.p, '&', query.n);
-        const struct str pair = {query.p, amp ? (size_t)(amp - query.p) : query.n};
-        const size_t n_used = pair.n + (amp ? 1 : 0);
-        const char *eq = memchr(pair.p, '=', pair.n);
-        const struct str key = {pair.p, eq ? (size_t)(eq - pair.p) : pair.n};
-        if (str_is(key, name)) {
-            const struct str value = eq ? (struct str){eq + 1, pair.n - key.n - 1} : STR("");
-            return http_decode(value, true, out) ? 1 : -1;
-        }
-        query.p += n_used, query.n -= n_used;
-    }
-    return 0;
 }

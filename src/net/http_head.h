@@ -70,10 +70,6 @@ const struct str *http_head_get(const struct http_head *h, const char *name);
 /* The text equals z, letters' case aside. */
 bool http_is(struct str text, const char *z);
 
-/* Append raw with its %XX decoded (plus: "+" is a blank, as forms write it).  False, with out
- * unspecified, when an escape is broken or the result holds a control byte or is not UTF-8. */
-bool http_decode(struct str raw, bool plus, struct buf *out);
-
-/* The first value of parameter `name` in a query ("a=1&b=2"), decoded and appended.  1 found, 0 not
- * there, -1 not decodable. */
-int http_query_get(struct str query, const char *name, struct buf *out);
+/* Append raw with its %XX decoded.  False, with out unspecified, when an escape is broken or the
+ * result holds a control byte or is not UTF-8. */
+bool http_decode(struct str raw, struct buf *out);

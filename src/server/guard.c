@@ -19,7 +19,7 @@ static int deny(struct request *r, int status, const char *why) {
 
 static int take_path(struct request *r, const struct http_head *h) {
     struct buf path = {0};
-    const bool good = http_decode(h->path, false, &path) && !path.failed;
+    const bool good = http_decode(h->path, &path) && !path.failed;
     if (good)
         r->path = path.p;
     else

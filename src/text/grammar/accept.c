@@ -41,14 +41,6 @@ struct acceptor *accept_new(const struct grammar *g, struct err *e) {
     return a;
 }
 
-struct acceptor *accept_copy(const struct acceptor *a, struct err *e) {
-    pthread_mutex_lock(&a->dfa->lock);
-    struct acceptor *copy = join(a->dfa, a->state);
-    pthread_mutex_unlock(&a->dfa->lock);
-    if (!copy) err_nomem(e, "grammar");
-    return copy;
-}
-
 void accept_free(struct acceptor *a) {
     if (!a) return;
     struct dfa *d = a->dfa;

@@ -90,9 +90,6 @@ int accept_byte(struct acceptor *a, uint8_t b, struct err *e);
 /* The answer may end here. */
 bool accept_done(const struct acceptor *a);
 
-/* A copy that goes its own way; the grammar stays shared. */
-struct acceptor *accept_copy(const struct acceptor *a, struct err *e);
-
 /* ---- tokens of a vocabulary ---- */
 
 struct vocab;
