@@ -54,7 +54,7 @@ static void become(const struct serve *s, const char *const *args, const char *c
     _exit(127);
 }
 
-static void launch(struct serve *s, const char *const *args, const char *const *set) {
+void serve_launch(struct serve *s, const char *const *args, const char *const *set) {
     *s = (struct serve){.dir = temp_folder()};
     snprintf(s->log, sizeof s->log, "%s/serve.log", s->dir);
     signal(SIGPIPE, SIG_IGN);
@@ -72,7 +72,7 @@ static void read_log(const struct serve *s, struct buf *b) {
 
 void serve_start(struct serve *s, const char *const *args, const char *const *set) {
     struct buf b = {0};
-    launch(s, args, set);
+    serve_launch(s, args, set);
     for (int i = 0; i < 2000; i++) {
         read_log(s, &b);
         const char *at = strstr(b.p, "\"listening on "), *end = at ? strchr(at + 1, '"') : NULL;
@@ -92,7 +92,7 @@ void serve_start(struct serve *s, const char *const *args, const char *const *se
 
 int serve_fails(const char *const *args, const char *const *set, struct buf *said) {
     struct serve s;
-    launch(&s, args, set);
+    serve_launch(&s, args, set);
     if (!serve_ended(&s, 20)) {
         kill(s.pid, SIGKILL);
         serve_ended(&s, 20);

@@ -21,6 +21,8 @@ struct serve {
  * it); both NULL-terminated, or NULL.  An empty store in dir unless `set` has CRIA_MODELS, address
  * 127.0.0.1:0 unless `args` has --listen.  Waits until it listens. */
 void serve_start(struct serve *s, const char *const *args, const char *const *set);
+/* The same without waiting; the port stays 0. */
+void serve_launch(struct serve *s, const char *const *args, const char *const *set);
 /* The same, but it must not come up: returns its exit code; what it said is in *said (buf_fini). */
 int serve_fails(const char *const *args, const char *const *set, struct buf *said);
 /* TERM; must end within 40 s.  Returns the exit code. */

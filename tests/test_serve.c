@@ -296,6 +296,26 @@ static void addresses(void **state) {
     temp_remove(dir);
 }
 
+/* From the moment it can be found it ends as asked, and takes its socket along. */
+static void ended_as_it_begins(void **state) {
+    (void)state;
+    char *dir = temp_folder(), path[700];
+    snprintf(path, sizeof path, "unix:%s/s", dir);
+    for (int round = 0; round < 10; round++) {
+        struct serve s;
+        serve_launch(&s, (const char *[]){"--listen", path, NULL}, NULL);
+        const int64_t until = os_now_ns() + 20000000000;
+        while (access(path + 5, F_OK) != 0)
+            if (os_now_ns() > until) fail_msg("no socket");
+        serve_signal(&s, SIGTERM);
+        assert_true(serve_ended(&s, 20));
+        assert_int_equal(s.code, 0);
+        assert_int_equal(access(path + 5, F_OK), -1);
+        serve_kill(&s);
+    }
+    temp_remove(dir);
+}
+
 /* systemd's socket activation: LISTEN_FDS, by a shell that has the socket as descriptor 3. */
 static void inherited_socket(void **state) {
     (void)state;
@@ -401,10 +421,15 @@ int main(void) {
         cmocka_unit_test(log_of_requests),
     };
     const struct CMUnitTest alone[] = {
-        cmocka_unit_test(bad_settings),     cmocka_unit_test(help_lists_settings),
-        cmocka_unit_test(reload),           cmocka_unit_test(addresses),
-        cmocka_unit_test(inherited_socket), cmocka_unit_test(many_of_one_peer),
-        cmocka_unit_test(signals),          cmocka_unit_test(few_descriptors),
+        cmocka_unit_test(bad_settings),
+        cmocka_unit_test(help_lists_settings),
+        cmocka_unit_test(reload),
+        cmocka_unit_test(addresses),
+        cmocka_unit_test(ended_as_it_begins),
+        cmocka_unit_test(inherited_socket),
+        cmocka_unit_test(many_of_one_peer),
+        cmocka_unit_test(signals),
+        cmocka_unit_test(few_descriptors),
     };
     return cmocka_run_group_tests(with_server, start_shared, stop_shared) +
            cmocka_run_group_tests(alone, NULL, NULL);

@@ -59,22 +59,32 @@ static void *pass_signals(void *arg) {
     }
 }
 
-static int serve(struct server *s, struct err *e) {
-    static const int sigs[] = {SIGTERM, SIGINT, SIGHUP};
-    struct sigaction old[3];
-    pthread_t t;
+static const int SIGNALS[] = {SIGTERM, SIGINT, SIGHUP};
+enum { N_SIGNAL = sizeof SIGNALS / sizeof *SIGNALS };
+
+/* Before the server listens: whoever sees it there may end it at once. */
+static int catch_signals(struct sigaction old[N_SIGNAL], struct err *e) {
     if (pipe2(signal_pipe, O_CLOEXEC) != 0) return err_errno(e, "pipe");
     fcntl(signal_pipe[1], F_SETFL, O_NONBLOCK);
-    if (pthread_create(&t, NULL, pass_signals, s) != 0) return err_nomem(e, "thread");
-    for (int i = 0; i < 3; i++)
-        sigaction(sigs[i], &(struct sigaction){.sa_handler = on_signal, .sa_flags = SA_RESTART},
+    for (int i = 0; i < N_SIGNAL; i++)
+        sigaction(SIGNALS[i], &(struct sigaction){.sa_handler = on_signal, .sa_flags = SA_RESTART},
                   &old[i]);
+    return 0;
+}
+
+static void restore_signals(const struct sigaction old[N_SIGNAL]) {
+    for (int i = 0; i < N_SIGNAL; i++)
+        sigaction(SIGNALS[i], &old[i], NULL);
+    close(signal_pipe[0]), close(signal_pipe[1]);
+}
+
+/* What came since catch_signals() waits in the pipe. */
+static int serve(struct server *s, struct err *e) {
+    pthread_t t;
+    if (pthread_create(&t, NULL, pass_signals, s) != 0) return err_nomem(e, "thread");
     const int rc = server_run(s, e);
-    for (int i = 0; i < 3; i++)
-        sigaction(sigs[i], &old[i], NULL);
     if (write(signal_pipe[1], "", 1) != 1) return err_errno(e, "pipe");
     pthread_join(t, NULL);
-    close(signal_pipe[0]), close(signal_pipe[1]);
     return rc;
 }
 
@@ -91,6 +101,8 @@ int cmd_serve(int argc, char **argv, struct err *e) {
     if (cli_parse(argc, argv, cmd_serve_options(), args, &n_args, e) != 0) return -1;
     if (cli_check_args("serve", n_args, 0, 0, "no arguments", e) != 0) return -1;
     signal(SIGPIPE, SIG_IGN); /* clients leave, and they may come before this returns */
+    struct sigaction old[N_SIGNAL];
+    if (catch_signals(old, e) != 0) return -1;
     struct server *s = server_open(&(struct server_opts){.listen = listen_on.v,
                                                          .n_listen = listen_on.n,
                                                          .tls_cert = tls_cert,
@@ -101,6 +113,7 @@ int cmd_serve(int argc, char **argv, struct err *e) {
                                                          .store = models},
                                    e);
     const int rc = s ? serve(s, e) : -1;
+    restore_signals(old);
     server_close(s);
     return rc;
 }
