@@ -89,7 +89,7 @@ SRC_TREES = $(wildcard src include tests bench examples fuzz tools)
 C_SRC = $(shell find $(SRC_TREES) -name "*.[ch]" ! -name "*_data.c" | sort)
 HEADERS = $(shell find $(wildcard src include) -name "*.h" | sort)
 
-.PHONY: FORCE all lib tests test store-campaign server-campaign command-campaign pull-campaign push-campaign check asan tsan neon bench compare fuzz format install uninstall clean help
+.PHONY: FORCE all lib tests test store-campaign server-campaign command-campaign pull-campaign push-campaign check asan asan-build tsan tsan-build neon bench compare fuzz format install uninstall clean help
 
 all: $B/cria lib ##       build/cria, build/libcria.a, build/libcria.so (the default)
 
@@ -226,10 +226,14 @@ check: all ##     layers, format, lint, headers, hardening, manual page
 	@tools/check_binary $B
 	@tools/check_man $B
 
-asan: ##      all tests under AddressSanitizer and UBSan
-	@$(MAKE) B=$B/asan OPT="-O1 -g" SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined" \
+# -g1: lines for the reports; all of -g makes every test program 68 MB.
+SAN_OPT := -O1 -g1
+asan-build:
+	@$(MAKE) B=$B/asan OPT="$(SAN_OPT)" SAN="-fsanitize=address,undefined -fno-sanitize-recover=undefined" \
 		$B/asan/cria tests
-	@B=$B/asan tests/run
+
+asan: asan-build ##      all tests under AddressSanitizer and UBSan
+	@B=$B/asan ORDER=$B/seconds tests/run
 
 store-campaign: $B/tests/test_store_faults ##    kill -9, full disks and races of the store, many rounds
 	@CRIA_CAMPAIGN=1 $B/tests/test_store_faults
@@ -253,10 +257,12 @@ push-campaign: all ##    2 GB to docker-registry beside curl, in turns
 TSAN_TESTS := $(filter $(addprefix test_,ask base api child constrain engine% gen life linear model models prefix% registry responses \
 	scheduler serve% server stream team), \
 	$(notdir $(TEST_BIN)))
-tsan: ##      tests of threads and engine under ThreadSanitizer
-	@$(MAKE) B=$B/tsan OPT="-O1 -g" SAN="-fsanitize=thread" $B/tsan/cria \
+tsan-build:
+	@$(MAKE) B=$B/tsan OPT="$(SAN_OPT)" SAN="-fsanitize=thread" $B/tsan/cria \
 		$(TSAN_TESTS:%=$B/tsan/tests/%) $(EXAMPLE_BIN:$B/%=$B/tsan/%)
-	@B=$B/tsan tests/run $(TSAN_TESTS)
+
+tsan: tsan-build ##      tests of threads and engine under ThreadSanitizer
+	@B=$B/tsan ORDER=$B/seconds tests/run $(TSAN_TESTS)
 
 # Kernels only: they need no library but libc, so no foreign packages are needed.
 QEMU := qemu-aarch64 -L /usr/aarch64-linux-gnu
