@@ -87,3 +87,17 @@ char *api_deep(void) {
     strcpy(p + 2 * DEPTH, "}");
     return z;
 }
+
+void api_huge_and_deep(const struct serve *s, const char *path) {
+    char *deep = api_deep(), *huge = api_long("{\"model\":\"", 33 << 20, "\"}"),
+         *name = api_long("{\"model\":\"", 100000, "\"}");
+    assert_int_equal(api_status(s, "POST", path, deep, NULL), 400);
+    assert_int_equal(api_status(s, "POST", path, huge, NULL), 413);
+    assert_int_equal(api_status(s, "POST", path, name, NULL), 400);
+    free(deep), free(huge), free(name);
+}
+
+const char *text_of(const json_t *o, const char *key) {
+    const char *text = json_string_value(json_object_get(o, key));
+    return text ? text : "";
+}

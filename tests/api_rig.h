@@ -21,3 +21,9 @@ int api_status(const struct serve *s, const char *method, const char *path, cons
 /* {"a": 1} deeper than any request may be; a string longer than a name may be: free(). */
 char *api_deep(void);
 char *api_long(const char *before, size_t n, const char *after);
+
+/* POST there: too deep and a name too long are 400, more bytes than a body may have 413. */
+void api_huge_and_deep(const struct serve *s, const char *path);
+
+/* The string of that key; "" where there is none. */
+const char *text_of(const json_t *o, const char *key);

@@ -40,11 +40,6 @@ static int tear_down(void **state) {
     return serve_stop(&S);
 }
 
-static const char *text_of(const json_t *o, const char *key) {
-    const char *text = json_string_value(json_object_get(o, key));
-    return text ? text : "";
-}
-
 static json_int_t int_of(const json_t *o, const char *key) {
     return json_integer_value(json_object_get(o, key));
 }
@@ -215,18 +210,12 @@ static void methods_huge_deep(void **state) {
     (void)state;
     static const char *const path[] = {"/api/generate", "/api/chat", "/api/embed",
                                        "/api/embeddings"};
-    char *deep = api_deep(),
-         *huge = api_long("{\"model\":\"plain\",\"prompt\":\"", 33 << 20, "\"}"),
-         *name = api_long("{\"model\":\"", 100000, "\"}");
     for (size_t i = 0; i < sizeof path / sizeof *path; i++) {
-        assert_int_equal(api_status(&S, "POST", path[i], deep, NULL), 400);
-        assert_int_equal(api_status(&S, "POST", path[i], huge, NULL), 413);
-        assert_int_equal(api_status(&S, "POST", path[i], name, NULL), 400);
+        api_huge_and_deep(&S, path[i]);
         assert_int_equal(api_status(&S, "GET", path[i], NULL, NULL), 405);
         assert_int_equal(api_status(&S, "DELETE", path[i], NULL, NULL), 405);
     }
     assert_int_equal(api_status(&S, "POST", "/api/ps", "{}", NULL), 405);
-    free(deep), free(huge), free(name);
 }
 
 /* ---- generate ---- */

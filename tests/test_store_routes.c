@@ -28,11 +28,6 @@ static int tear_down(void **state) {
     return serve_stop(&S);
 }
 
-static const char *text_of(const json_t *o, const char *key) {
-    const char *text = json_string_value(json_object_get(o, key));
-    return text ? text : "";
-}
-
 static json_t *show(const char *name, const char *more) {
     return ask_json(&S, "POST", "/api/show", 200, "{\"model\":\"%s\"%s}", name, more);
 }
@@ -135,14 +130,8 @@ static void huge_and_deep(void **state) {
     (void)state;
     static const char *const path[] = {"/api/show", "/api/create", "/api/pull", "/api/push",
                                        "/api/copy"};
-    char *deep = api_deep(), *huge = api_long("{\"model\":\"", 33 << 20, "\"}"),
-         *name = api_long("{\"model\":\"", 100000, "\"}");
-    for (size_t i = 0; i < sizeof path / sizeof *path; i++) {
-        assert_int_equal(api_status(&S, "POST", path[i], deep, NULL), 400);
-        assert_int_equal(api_status(&S, "POST", path[i], huge, NULL), 413);
-        assert_int_equal(api_status(&S, "POST", path[i], name, NULL), 400);
-    }
-    free(deep), free(huge), free(name);
+    for (size_t i = 0; i < sizeof path / sizeof *path; i++)
+        api_huge_and_deep(&S, path[i]);
 }
 
 /* Whether the path is there cannot be told from the answer (SECURITY.md R9). */
