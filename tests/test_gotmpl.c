@@ -141,6 +141,8 @@ static void printing(void **state) {
            " true|%!s(int=3)|%!d(string=s)|\xc3\xa9\xc3\xa8|6869|<nil>");
     expect(&b, "{{ printf \"%d\" }}{{ printf \"x\" 1 \"a\" }}{{ printf \"100%%|%\" }}",
            "%!d(MISSING)x%!(EXTRA int=1, string=a)100%|%!(NOVERB)");
+    expect(&b, "{{ html .Missing }}|{{ js .Missing }}|{{ printf \"%6.1f|%5s|%+v\" 11 1 5 }}",
+           "&lt;no value&gt;|\\u003Cno value\\u003E|%!f(int=    11)|%!s(int=    1)|5");
     expect(&b, "{{ printf \"%*d|%-*d|\" 4 7 4 7 }}", "   7|7   |");
     expect(&b,
            "{{ print 1.0 }} {{ print 0.1 }} {{ 100000.0 }} {{ 1e-5 }} {{ 1_000 }} {{ 017 }} {{ "

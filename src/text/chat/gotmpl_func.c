@@ -232,7 +232,11 @@ static void escape_url(const char *p, int n, uint32_t cp, struct buf *b) {
 static int escape(struct gt_run *r, const struct gt_val *arg, int n, escape_fn *fn,
                   struct gt_val *out) {
     struct buf plain = {0}, b = {0};
-    const int rc = gt_sprint(r, arg, n, false, &plain);
+    struct gt_val *shown = arena_alloc(&r->arena, (size_t)(n + 1) * sizeof *shown);
+    for (int i = 0; shown && i < n; i++) /* what is not there has a text of its own */
+        shown[i] = arg[i].kind == GV_NIL ? gt_text(STR("<no value>"), true) : arg[i];
+    const int rc = shown ? gt_sprint(r, shown, n, false, &plain)
+                         : gt_refuse_limit(r, "it takes more than", GT_MAX_TEMP, "bytes");
     for (size_t i = 0; rc == 0 && i < plain.n;) {
         uint32_t cp;
         const int len = utf8_decode(plain.p + i, plain.n - i, &cp);

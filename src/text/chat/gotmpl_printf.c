@@ -35,15 +35,17 @@ static void pad(const struct gt_verb *f, struct str s, bool number, struct buf *
         buf_byte(out, ' ');
 }
 
-/* "%!d(string=x)" */
+/* "%!d(string=x)": the value as %v, in the width that was given. */
 static int bad_verb(struct gt_run *r, const struct gt_verb *f, const struct gt_val *v,
                     struct buf *out) {
     buf_printf(out, "%%!%c(", f->c);
     if (v->kind == GV_NIL)
         buf_str(out, "<nil>");
     else {
+        struct gt_verb shown = *f;
+        shown.c = 'v';
         buf_printf(out, "%s=", gt_type_name(v));
-        if (gt_show(r, v, out) != 0) return -1;
+        if (gt_format(r, &shown, v, out) != 0) return -1;
     }
     buf_byte(out, ')');
     return 0;
@@ -191,7 +193,11 @@ int gt_format(struct gt_run *r, const struct gt_verb *f, const struct gt_val *v,
     if (v->kind == GV_NIL || !one_of(verbs[v->kind], f->c)) return bad_verb(r, f, v, out);
     if (v->kind == GV_BOOL) pad(f, v->b ? STR("true") : STR("false"), false, out);
     if (v->kind == GV_INT && one_of("cqU", f->c)) format_rune(f, v->i, out);
-    if (v->kind == GV_INT && !one_of("cqU", f->c)) format_int(f, v->i, out);
+    if (v->kind == GV_INT && !one_of("cqU", f->c)) {
+        struct gt_verb plain = *f;
+        if (f->c == 'v') plain.plus = false; /* there it asks for the names of fields */
+        format_int(&plain, v->i, out);
+    }
     if (v->kind == GV_FLOAT) format_float(f, v->f, out);
     if (v->kind == GV_STR) format_text(f, v->s, out);
     return 0;
