@@ -358,8 +358,8 @@ static void slow_heads(void **state) {
     }
     qsort(alone, (size_t)n_round, sizeof *alone, by_size);
     qsort(during, (size_t)n_round, sizeof *during, by_size);
-    /* Medians; in the small, where one of three rounds may fall into another's busy moment, the best
-     * beside them. */
+    /* Medians; in the small, where one of three rounds may fall into another's busy moment, the
+     * best beside them. */
     const double a = alone[n_round / 2], d = during[campaign() ? n_round / 2 : 0];
     if (campaign())
         printf("%d slow: p99 %.0f us alone, %.0f us beside them\n", n, a * 1e6, d * 1e6);
