@@ -240,9 +240,10 @@ asan: asan-build ##      all tests under AddressSanitizer and UBSan
 store-campaign: $B/tests/test_store_faults ##    kill -9, full disks and races of the store, many rounds
 	@CRIA_CAMPAIGN=1 $B/tests/test_store_faults
 
-server-campaign: all $B/tests/test_crowd $B/tests/test_server_faults $B/tools/mkmodel ##   crowds, leaving clients, kills, drains, memory
+server-campaign: all $B/tests/test_crowd $B/tests/test_server_faults $B/tools/mkmodel ##   crowds, leaving clients, kills, drains, memory, wrk
 	@CRIA_CAMPAIGN=1 $B/tests/test_crowd
 	@CRIA=$B/cria CRIA_CAMPAIGN=1 $B/tests/test_server_faults
+	@B=$B tests/wrk_campaign
 
 command-campaign: all ##    commands killed, disks that fill, a store that is read-only
 	@B=$B tests/command_campaign

@@ -461,6 +461,9 @@ json_t *answer_stream(const struct answer *a) {
         json_t *j =
             strcmp(at, "[DONE]") == 0 ? json_string(at) : json_loads(at, JSON_ALLOW_NUL, NULL);
         if (!j) fail_msg("no JSON in a stream: %s", line);
+        char *again = json_dumps(j, JSON_COMPACT | JSON_ENCODE_ANY);
+        if (json_is_object(j)) assert_string_equal(at, again); /* one form, whoever wrote it */
+        free(again);
         json_array_append_new(all, j);
     }
     free(text);

@@ -10,6 +10,7 @@
 #include "base/checked.h"
 #include "base/f16.h"
 #include "base/hash.h"
+#include "base/json.h"
 #include "base/os.h"
 #include "base/qtype.h"
 #include "base/sha256.h"
@@ -230,6 +231,28 @@ static void build_id_is_there(void **state) {
     assert_memory_equal(id, some, 4);
 }
 
+/* Every byte that is a character, and longer ones: what jansson writes. */
+static void texts_are_written_as_json(void **state) {
+    (void)state;
+    static const char *const more[] = {
+        "",     "a\"b\\c/d", "\x7f\xc2\x80\xe2\x80\xa8", "\xf0\x9f\xa6\x99", "\n\t\r\b\f\x1b[0m",
+        "end\\"};
+    char all[128];
+    for (int i = 0; i < 128; i++)
+        all[i] = (char)i; /* NUL first */
+    for (size_t i = 0; i <= sizeof more / sizeof *more; i++) {
+        const struct str text = i ? str_of(more[i - 1]) : (struct str){all, sizeof all};
+        struct buf b = {0};
+        json_t *j = json_stringn(text.p, text.n);
+        char *want = json_dumps(j, JSON_ENCODE_ANY);
+        json_append_text(&b, text);
+        assert_string_equal(b.p, want);
+        buf_fini(&b);
+        free(want);
+        json_decref(j);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(err_is_one_printable_line),
@@ -241,6 +264,7 @@ int main(void) {
         cmocka_unit_test(digests_match_their_vectors),
         cmocka_unit_test(sizes_are_parsed),
         cmocka_unit_test(build_id_is_there),
+        cmocka_unit_test(texts_are_written_as_json),
         cmocka_unit_test(every_type_has_a_geometry),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

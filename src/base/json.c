@@ -42,10 +42,44 @@ json_t *json_read_object(const char *where, struct str bytes, size_t max_values,
     return NULL;
 }
 
+/* What stands for c behind a backslash; 0: c itself; 'u': four digits. */
+static char escape(unsigned char c) {
+    switch (c) {
+    case '"':
+    case '\\': return (char)c;
+    case '\b': return 'b';
+    case '\f': return 'f';
+    case '\n': return 'n';
+    case '\r': return 'r';
+    case '\t': return 't';
+    default: return c < ' ' ? 'u' : 0;
+    }
+}
+
+void json_append_text(struct buf *out, struct str text) {
+    size_t from = 0; /* what was not appended yet */
+    buf_byte(out, '"');
+    for (size_t i = 0; i < text.n; i++) {
+        const unsigned char c = (unsigned char)text.p[i];
+        const char code[] = {'\\', escape(c)};
+        if (!code[1]) continue;
+        buf_append(out, text.p + from, i - from);
+        if (code[1] == 'u')
+            buf_printf(out, "\\u%04X", c);
+        else
+            buf_append(out, code, 2);
+        from = i + 1;
+    }
+    buf_append(out, text.p + from, text.n - from);
+    buf_byte(out, '"');
+}
+
+static int append(const char *p, size_t n, void *to) {
+    buf_append(to, p, n);
+    return 0;
+}
+
 int json_append(const char *where, const json_t *j, struct buf *out, struct err *e) {
-    char *text = json_dumps(j, JSON_COMPACT);
-    if (!text) return err_nomem(e, where);
-    buf_str(out, text);
-    free(text);
-    return out->failed ? err_nomem(e, where) : 0;
+    const int rc = json_dump_callback(j, append, out, JSON_COMPACT);
+    return rc != 0 || out->failed ? err_nomem(e, where) : 0;
 }

@@ -15,5 +15,9 @@ json_t *json_read_object(const char *where, struct str bytes, size_t max_values,
  * looked at. */
 int json_check(const char *where, struct str bytes, size_t max_values, struct err *e);
 
+/* Append whole UTF-8 characters as a JSON string with its quotes, as jansson writes it: for the
+ * lines that come once a token, for which objects would cost more than what they hold. */
+void json_append_text(struct buf *out, struct str text);
+
 /* Append j without blanks, its keys in the order they were set, to out. */
 int json_append(const char *where, const json_t *j, struct buf *out, struct err *e);

@@ -33,6 +33,7 @@ void net_req_free(struct net_req *r) {
     s->n_req--;
     if (r->seen && s->o.done) s->o.done(s->o.ctx, r);
     if (r->queue) evbuffer_free(r->queue);
+    pthread_mutex_destroy(&r->lock);
     free(r->bytes);
     free(r);
 }
@@ -43,11 +44,12 @@ static void lose_req(struct conn *c) {
     struct net_req *r = c->req;
     if (!r) return;
     c->req = NULL;
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&r->lock);
     r->gone = true;
     r->conn = NULL;
+    r->direct_fd = -1;
     const bool ended = r->ended, posted = r->posted;
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&r->lock);
     if (!ended && s->o.gone) s->o.gone(s->o.ctx, r);
     /* Posted ones are freed when their turn comes; gone() may have ended it, and so posted it. */
     if (ended && !posted) net_req_free(r);
@@ -77,6 +79,12 @@ static void send_output(struct conn *c) {
     if (evbuffer_get_length(out)) bufferevent_enable(c->bev, EV_WRITE);
 }
 
+/* The socket when replies may be written to it from any thread: nothing waits before them. */
+static int direct_fd(const struct conn *c) {
+    const bool waits = c->tls || evbuffer_get_length(bufferevent_get_output(c->bev));
+    return waits ? -1 : bufferevent_getfd(c->bev);
+}
+
 /* The client sees that no more comes. */
 static void end_output(struct conn *c) {
     if (c->tls) tls_say_goodbye(c->tls);
@@ -94,9 +102,9 @@ static void start_closing(struct conn *c) {
 
 /* The application has answered in head_fn: the body is not wanted. */
 static bool is_started(struct net_req *r) {
-    pthread_mutex_lock(&r->server->lock);
+    pthread_mutex_lock(&r->lock);
     const bool started = r->started;
-    pthread_mutex_unlock(&r->server->lock);
+    pthread_mutex_unlock(&r->lock);
     return started;
 }
 
@@ -120,8 +128,10 @@ static void refuse(struct conn *c, int status, const char *why) {
 static struct net_req *req_new(struct conn *c, size_t n_head) {
     struct net_req *r = calloc(1, sizeof *r);
     if (!r) return NULL;
+    pthread_mutex_init(&r->lock, NULL);
     r->server = c->server;
     r->conn = c;
+    r->direct_fd = direct_fd(c);
     r->bytes = malloc(n_head);
     r->queue = evbuffer_new();
     c->server->n_req++;
@@ -134,9 +144,9 @@ static struct net_req *req_new(struct conn *c, size_t n_head) {
 static void body_ends(struct conn *c) {
     struct net_server *s = c->server;
     struct net_req *r = c->req;
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&r->lock);
     r->body_done = true;
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&r->lock);
     enter(c, CONN_REPLY);
     s->o.body(s->o.ctx, r, "", 0, true);
 }
@@ -197,9 +207,9 @@ static bool read_head(struct conn *c) {
 }
 
 static bool is_paused(struct conn *c) {
-    pthread_mutex_lock(&c->server->lock);
+    pthread_mutex_lock(&c->req->lock);
     const bool paused = c->req->paused;
-    pthread_mutex_unlock(&c->server->lock);
+    pthread_mutex_unlock(&c->req->lock);
     return paused;
 }
 
@@ -275,21 +285,24 @@ static bool end_reply(struct conn *c) {
     return true;
 }
 
-/* Up to NET_OUT_MAX bytes of the queue into the output.  True: some are left. */
+/* Up to NET_OUT_MAX bytes of the queue into the output, and on.  True: some are left.  All under
+ * the lock, so that no piece from another thread comes between. */
 static bool move_queue(struct conn *c, bool *room, bool *over) {
-    struct net_server *s = c->server;
     struct net_req *r = c->req;
     struct evbuffer *out = bufferevent_get_output(c->bev);
-    pthread_mutex_lock(&s->lock);
-    if (evbuffer_get_length(out) < NET_OUT_MAX) {
-        if (evbuffer_get_length(out) == 0 && c->state == CONN_REPLY) set_timer(c, s->o.write_ms);
+    pthread_mutex_lock(&r->lock);
+    const size_t n_out = evbuffer_get_length(out);
+    if (n_out < NET_OUT_MAX && evbuffer_get_length(r->queue)) {
+        if (n_out == 0 && c->state == CONN_REPLY) set_timer(c, c->server->o.write_ms);
         evbuffer_remove_buffer(r->queue, out, NET_OUT_MAX);
     }
+    send_output(c);
+    r->direct_fd = direct_fd(c);
     const bool empty = evbuffer_get_length(r->queue) == 0;
     *room = empty && r->full && !r->ended;
     *over = empty && r->ended && !r->posted;
     if (*room) r->full = false;
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&r->lock);
     return !empty;
 }
 
@@ -299,12 +312,11 @@ void conn_pump(struct conn *c) {
     if (!more) return;
     for (int i = 0; more && i < PUMP_MAX; i++) {
         more = move_queue(c, &room, &over);
-        send_output(c);
         if (evbuffer_get_length(bufferevent_get_output(c->bev))) break; /* on_write goes on */
         if (more && i + 1 == PUMP_MAX) {                                /* others' turn */
-            pthread_mutex_lock(&s->lock);
+            pthread_mutex_lock(&c->req->lock);
             net_post(c->req);
-            pthread_mutex_unlock(&s->lock);
+            pthread_mutex_unlock(&c->req->lock);
         }
     }
     if (room && s->o.room) s->o.room(s->o.ctx, c->req);

@@ -1,23 +1,27 @@
-/* Replies, from any thread: framed here, under the server's lock, into the request's queue, which
- * the net thread empties: net/server.h. */
+/* Replies, from any thread: framed here, under the request's lock.  A piece of a body goes to the
+ * socket at once when nothing waits before it: a token then costs its own thread one system call
+ * and wakes nobody.  All else, and what the socket does not take, goes into the request's queue,
+ * which the net thread empties: net/server.h. */
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
 #include <time.h>
 
 #include "net/server_priv.h"
 
 void net_req_pause(struct net_req *r) {
-    pthread_mutex_lock(&r->server->lock);
+    pthread_mutex_lock(&r->lock);
     r->paused = true;
-    pthread_mutex_unlock(&r->server->lock);
+    pthread_mutex_unlock(&r->lock);
 }
 
 void net_req_resume(struct net_req *r) {
-    struct net_server *s = r->server; /* r may end as soon as the lock is free */
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&r->lock);
     r->paused = false;
     net_post(r);
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&r->lock); /* r may end now */
 }
 
 static const char *reason(int status) {
@@ -90,13 +94,12 @@ static void put_head(struct net_req *r, int status, const char *headers, int64_t
 
 int net_reply_start(struct net_req *r, int status, const char *headers, int64_t n_body_bytes,
                     struct err *e) {
-    struct net_server *s = r->server;
     if (status < 200 || status > 599 || (headers && !are_lines(headers)))
         return err_set(e, ERR_FORMAT,
                        "reply: status %d or its headers; complete lines without framing are "
                        "accepted",
                        status);
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&r->lock);
     if (!r->started && !r->gone) {
         r->started = true;
         r->no_body = r->head.method == HTTP_HEAD || status == 204 || status == 304;
@@ -104,28 +107,61 @@ int net_reply_start(struct net_req *r, int status, const char *headers, int64_t 
         /* HTTP/1.0 knows no chunks: its body ends with the connection. */
         r->chunked = n_body_bytes < 0 && r->head.minor > 0 && status != 204 && status != 304;
         /* A reply before the request's end leaves bytes that nobody reads. */
-        r->close |= s->draining || !r->body_done || (n_body_bytes < 0 && !r->chunked);
+        r->close |= r->server->draining || !r->body_done || (n_body_bytes < 0 && !r->chunked);
         put_head(r, status, headers, n_body_bytes);
         net_post(r);
     }
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&r->lock);
     return 0;
+}
+
+/* What of v the socket takes at once, in bytes.  An error comes again on the net thread, whose it
+ * is. */
+static size_t send_now(struct net_req *r, struct iovec *v, int n_v) {
+    const struct msghdr m = {.msg_iov = v, .msg_iovlen = (size_t)n_v};
+    if (r->direct_fd < 0 || evbuffer_get_length(r->queue)) return 0;
+    const ssize_t n = sendmsg(r->direct_fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+    return n < 0 ? 0 : (size_t)n;
+}
+
+/* The length of a chunk, a line of its own; without printf, for it is the cost of a token that
+ * counts. */
+static size_t size_line(char line[20], size_t n) {
+    char digit[16];
+    int n_digit = 0;
+    size_t at = 0;
+    for (; n; n >>= 4)
+        digit[n_digit++] = "0123456789abcdef"[n & 15];
+    while (n_digit)
+        line[at++] = digit[--n_digit];
+    line[at++] = '\r';
+    line[at++] = '\n';
+    return at;
 }
 
 static void put_body(struct net_req *r, const void *p, size_t n) {
     if (r->n_left >= 0 && (int64_t)n > r->n_left) n = (size_t)r->n_left;
     if (r->n_left >= 0) r->n_left -= (int64_t)n;
     if (r->no_body || n == 0) return;
-    if (r->chunked) evbuffer_add_printf(r->queue, "%zx\r\n", n);
-    evbuffer_add(r->queue, p, n);
-    if (r->chunked) evbuffer_add(r->queue, "\r\n", 2);
+    char line[20], end[] = "\r\n";
+    struct iovec v[3] = {{line, 0}, {(void *)(uintptr_t)p, n}, {end, 0}};
+    if (r->chunked) {
+        v[0].iov_len = size_line(line, n);
+        v[2].iov_len = 2;
+    }
+    size_t n_sent = send_now(r, v, 3);
+    if (n_sent == v[0].iov_len + n + v[2].iov_len) return;
+    for (int i = 0; i < 3; i++) { /* the rest waits */
+        const size_t skip = n_sent < v[i].iov_len ? n_sent : v[i].iov_len;
+        evbuffer_add(r->queue, (const char *)v[i].iov_base + skip, v[i].iov_len - skip);
+        n_sent -= skip;
+    }
     net_post(r);
 }
 
 enum net_put net_reply_write(struct net_req *r, const void *p, size_t n) {
-    struct net_server *s = r->server;
     enum net_put put = NET_OK;
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&r->lock);
     if (r->gone || !r->started)
         put = NET_GONE;
     else if (evbuffer_get_length(r->queue) > NET_QUEUE_MAX)
@@ -133,16 +169,15 @@ enum net_put net_reply_write(struct net_req *r, const void *p, size_t n) {
     else
         put_body(r, p, n);
     r->full |= put == NET_FULL;
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&r->lock);
     return put;
 }
 
 void net_reply_end(struct net_req *r, bool complete) {
-    struct net_server *s = r->server;
-    pthread_mutex_lock(&s->lock);
+    pthread_mutex_lock(&r->lock);
     r->cut = !complete || !r->started || (r->n_left > 0 && !r->no_body);
     if (r->chunked && !r->cut && !r->no_body) evbuffer_add(r->queue, "0\r\n\r\n", 5);
     r->ended = true;
     net_post(r);
-    pthread_mutex_unlock(&s->lock);
+    pthread_mutex_unlock(&r->lock);
 }

@@ -46,9 +46,11 @@ void net_post(struct net_req *r) {
     struct net_server *s = r->server;
     if (r->posted) return;
     r->posted = true;
+    pthread_mutex_lock(&s->lock);
     r->next = s->posted;
     s->posted = r;
     if (!r->next) wake(s);
+    pthread_mutex_unlock(&s->lock);
 }
 
 void net_server_drain(struct net_server *s, int grace_ms) {
@@ -85,15 +87,17 @@ static void on_wake(evutil_socket_t fd, short what, void *arg) {
     const int drain_ms = s->drain_ms;
     s->posted = NULL;
     s->drain_ms = -1;
-    s->draining |= drain_ms >= 0;
     pthread_mutex_unlock(&s->lock);
-    if (drain_ms >= 0) start_drain(s, drain_ms);
+    if (drain_ms >= 0) {
+        s->draining = true;
+        start_drain(s, drain_ms);
+    }
     for (struct net_req *r = list, *next; r; r = next) {
-        pthread_mutex_lock(&s->lock);
+        pthread_mutex_lock(&r->lock);
         next = r->next;
         r->posted = false;
         const bool over = r->ended && !r->conn;
-        pthread_mutex_unlock(&s->lock);
+        pthread_mutex_unlock(&r->lock);
         if (over)
             net_req_free(r);
         else if (r->conn)

@@ -3,7 +3,8 @@
  * bodies are all writes.
  *
  * Data flow: socket -> http_head, http_chunk -> head_fn -> body_fn -> net_reply_*() from any thread
- * -> the request's queue -> eventfd -> net thread -> socket. */
+ * -> the request's queue -> eventfd -> net thread -> socket; a piece of a body goes straight to the
+ * socket while nothing waits before it. */
 #pragma once
 
 #include <stdbool.h>

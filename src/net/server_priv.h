@@ -23,7 +23,7 @@ struct peer {
     char name[]; /* an address, or "unix:" and a user */
 };
 
-/* Fields below `lock` are under the server's lock; the rest is the net thread's. */
+/* Fields below `lock` are under it; the rest is the net thread's. */
 struct net_req {
     struct net_server *server;
     struct conn *conn; /* NULL when the client is gone */
@@ -31,12 +31,14 @@ struct net_req {
     struct http_head head;
     void *ctx; /* the application's */
     int64_t n_limit, n_body;
-    bool close; /* fixed before the application sees the request */
-    bool seen;  /* by head_fn: done_fn is owed */
+    bool close;           /* fixed before the application sees the request */
+    bool seen;            /* by head_fn: done_fn is owed */
+    pthread_mutex_t lock; /* taken before the server's; the net thread frees r after it had it */
     /* ---- lock ---- */
     struct evbuffer *queue; /* owned: bytes for the socket, framed */
     struct net_req *next;   /* in server->posted */
-    bool posted, gone, full, paused, started, ended, cut, body_done, chunked, no_body, last_sent;
+    int direct_fd; /* the socket, while nothing waits in the connection's output; else -1 */
+    bool posted, gone, full, paused, started, ended, cut, body_done, chunked, no_body;
     int64_t n_left; /* of n_body_bytes; -1 unknown */
 };
 
@@ -77,15 +79,15 @@ struct net_server {
     struct peer *peers[256];
     int n_conn, n_req, port, wake_fd;
     atomic_long n_malformed;
+    atomic_bool draining; /* written by the net thread */
     pthread_mutex_t lock;
     /* ---- lock ---- */
     struct ssl_ctx_st *tls; /* owned, counted; or NULL */
     struct net_req *posted;
     int drain_ms; /* -1: none was asked for */
-    bool draining;
 };
 
-void net_post(struct net_req *r); /* with the lock held */
+void net_post(struct net_req *r); /* with its lock held */
 void net_req_free(struct net_req *r);
 void conn_new(struct listener *l, int fd, const struct sockaddr *a);
 void conn_free(struct conn *c); /* the request, if any, is told that the client is gone */

@@ -4,11 +4,16 @@
 #include <stdio.h>
 #include <time.h>
 
+/* The second's text is kept until the next: a token has a time, too. */
 static void format_time(time_t s, long ns, char out[API_TIME]) {
+    static _Thread_local time_t last;
+    static _Thread_local char date[24];
     struct tm tm;
-    char date[24];
-    gmtime_r(&s, &tm);
-    strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &tm);
+    if (s != last || !*date) {
+        gmtime_r(&s, &tm);
+        strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &tm);
+        last = s;
+    }
     snprintf(out, API_TIME, "%s.%09ldZ", date, ns);
 }
 

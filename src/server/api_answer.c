@@ -3,12 +3,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/json.h"
 #include "base/os.h"
 #include "server/native.h"
 
 void native_free(struct native *n) {
     buf_fini(&n->text);
     buf_fini(&n->thinking);
+    buf_fini(&n->line);
     json_decref(n->calls);
     json_decref(n->logprobs);
     json_decref(n->context);
@@ -51,13 +53,39 @@ static void tell_truncated(const struct native *n) {
     reply_header(n->r, line);
 }
 
+static void start_stream(struct native *n) {
+    if (stream_started(n->r)) return;
+    tell_truncated(n);
+    stream_start(n->r, 200, STREAM_NDJSON);
+}
+
 static void send_line(struct native *n, json_t *o) {
-    if (!stream_started(n->r)) {
-        tell_truncated(n);
-        stream_start(n->r, 200, STREAM_NDJSON);
-    }
+    start_stream(n);
     stream_json(n->r, o);
     json_decref(o);
+}
+
+/* What send_line would say for answer() and "done": false, without an object: it is the line that
+ * comes for each token. */
+static void send_text(struct native *n, struct str text, struct str thinking) {
+    struct buf *b = &n->line;
+    char now[API_TIME];
+    api_now(now);
+    buf_reset(b);
+    buf_str(b, "{\"model\":");
+    json_append_text(b, str_of(n->model));
+    buf_str(b, ",\"created_at\":\"");
+    buf_str(b, now);
+    buf_str(b,
+            n->chat ? "\",\"message\":{\"role\":\"assistant\",\"content\":" : "\",\"response\":");
+    json_append_text(b, text);
+    if (thinking.n) {
+        buf_str(b, ",\"thinking\":");
+        json_append_text(b, thinking);
+    }
+    buf_str(b, n->chat ? "},\"done\":false}\n" : ",\"done\":false}\n");
+    start_stream(n);
+    stream_line(n->r, b);
 }
 
 static void add_context(struct native *n, const struct gen_event *ev) {
@@ -70,11 +98,16 @@ static void on_text(struct native *n, const struct gen_event *ev) {
     const bool thinking = ev->kind == GEN_THINKING;
     add_context(n, ev);
     if (ev->text.n == 0 && !ev->data) return; /* a token that waits for more */
-    if (n->stream) {
-        json_t *o = answer(n, thinking ? none : ev->text, thinking ? ev->text : none, NULL);
+    const struct str text = thinking ? none : ev->text, thought = thinking ? ev->text : none;
+    if (n->stream && ev->data) {
+        json_t *o = answer(n, text, thought, NULL);
         json_object_set_new(o, "done", json_false());
-        if (ev->data) json_object_set(o, "logprobs", field_share(ev->data));
+        json_object_set(o, "logprobs", field_share(ev->data));
         send_line(n, o);
+        return;
+    }
+    if (n->stream) {
+        send_text(n, text, thought);
         return;
     }
     buf_append(thinking ? &n->thinking : &n->text, ev->text.p, ev->text.n);

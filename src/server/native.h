@@ -24,6 +24,7 @@ struct native {
     int64_t start_ns;
     /* ---- from here on the events' ---- */
     struct buf text, thinking; /* owned; what a client without stream gets at the end */
+    struct buf line;           /* owned; of the last piece, kept for its memory */
     json_t *calls, *logprobs;  /* owned; NULL: none yet */
     json_t *context;           /* owned; token ids of prompt and answer; NULL: not wanted */
     int n_calls;

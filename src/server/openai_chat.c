@@ -9,11 +9,14 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/json.h"
+
 struct chat {
     struct request *r;
     struct gather g;
     char id[OPENAI_ID];
-    char *model; /* owned: as the client wrote it */
+    char *model;     /* owned: as the client wrote it */
+    struct buf line; /* owned; of the last text, kept for its memory */
     json_int_t created;
     bool stream, usage, logprobs;
 };
@@ -203,6 +206,26 @@ static void send_delta(struct chat *c, int choice, json_t *delta, const json_t *
                             l, "finish_reason", finish));
 }
 
+/* What send_delta would say for {"content": text}, without objects: it is what comes for each
+ * token. */
+static void send_text(struct chat *c, int choice, struct str text) {
+    struct buf *b = &c->line;
+    buf_reset(b);
+    buf_str(b, "data: {\"id\":");
+    json_append_text(b, str_of(c->id));
+    buf_printf(b, ",\"object\":\"chat.completion.chunk\",\"created\":%lld,\"model\":",
+               (long long)c->created);
+    json_append_text(b, str_of(c->model));
+    buf_printf(b,
+               ",\"system_fingerprint\":\"fp_cria\",\"choices\":[{\"index\":%d,\"delta\":"
+               "{\"content\":",
+               choice);
+    json_append_text(b, text);
+    buf_str(b, "},\"logprobs\":null,\"finish_reason\":null}]");
+    buf_str(b, c->usage ? ",\"usage\":null}\n\n" : "}\n\n");
+    stream_line(c->r, b);
+}
+
 static void send_start(struct chat *c) {
     openai_tell_truncated(c->r, &c->g.stats);
     stream_start(c->r, 200, STREAM_SSE);
@@ -217,7 +240,8 @@ static void send_event(struct chat *c, const struct gen_event *ev) {
     switch (ev->kind) {
     case GEN_PROMPT: send_start(c); break;
     case GEN_TEXT: /* without text or logprobs: tokens that wait for more */
-        if (ev->text.n == 0 && !(c->logprobs && ev->data)) break;
+        if (!ev->data && ev->text.n) send_text(c, ev->choice, ev->text);
+        if (!ev->data || (ev->text.n == 0 && !c->logprobs)) break;
         send_delta(c, ev->choice, json_pack("{s:s%}", "content", ev->text.p, ev->text.n), ev->data,
                    NULL);
         break;
@@ -242,6 +266,7 @@ static void send_event(struct chat *c, const struct gen_event *ev) {
 
 static void free_chat(struct chat *c) {
     gather_fini(&c->g);
+    buf_fini(&c->line);
     free(c->model);
     free(c);
 }

@@ -10,6 +10,7 @@
 
 #include <jansson.h>
 
+#include "base/buf.h"
 #include "net/http_head.h"
 #include "server/server.h"
 
@@ -69,7 +70,10 @@ void stream_json(struct request *r, const json_t *j); /* a line, or "data: {...}
 /* "event: name\ndata: {...}\n\n" */
 void stream_event(struct request *r, const char *name, const json_t *j);
 void stream_text(struct request *r, struct str raw); /* bytes as they are */
-void stream_end(struct request *r);                  /* ends */
+/* A whole line or event that was written there; borrowed.  When its memory failed the stream is
+ * cut, so that the client sees that it is not whole. */
+void stream_line(struct request *r, const struct buf *b);
+void stream_end(struct request *r); /* ends */
 /* After the start: an error in the dialect's form as the last chunk.  Ends. */
 void stream_fail(struct request *r, const struct err *e);
 

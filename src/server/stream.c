@@ -85,20 +85,24 @@ void stream_text(struct request *r, struct str raw) {
         pause_task(r);
 }
 
+void stream_line(struct request *r, const struct buf *b) {
+    if (!b->failed) {
+        stream_text(r, buf_view(b));
+        return;
+    }
+    pthread_mutex_lock(&r->lock);
+    r->gone = r->cut = true;
+    pthread_mutex_unlock(&r->lock);
+    tell_gone(r);
+}
+
 void stream_event(struct request *r, const char *name, const json_t *j) {
     struct buf b = {0};
     if (name) buf_printf(&b, "event: %s\n", name);
     if (r->form == STREAM_SSE) buf_str(&b, "data: ");
     if (json_append("stream", j, &b, NULL) != 0) b.failed = true;
     buf_str(&b, r->form == STREAM_SSE ? "\n\n" : "\n");
-    if (b.failed) { /* out of memory: the client sees that its stream is not whole */
-        pthread_mutex_lock(&r->lock);
-        r->gone = r->cut = true;
-        pthread_mutex_unlock(&r->lock);
-        tell_gone(r);
-    } else {
-        stream_text(r, buf_view(&b));
-    }
+    stream_line(r, &b);
     buf_fini(&b);
 }
 
