@@ -342,7 +342,7 @@ static void what_cannot_fit(void **state) {
     struct client h = client_of("huge"), big = client_of("big");
     assert_int_equal(ask(&h), 0);
     wait_told(&h, 2);
-    assert_int_equal(h.e.code, ERR_LIMIT);
+    assert_int_equal(h.e.code, ERR_NOMEM);
     assert_non_null(strstr(h.e.msg, "5000 MiB"));
     done(&h);
     /* With a context that was asked for there is no smaller one. */
@@ -351,7 +351,7 @@ static void what_cannot_fit(void **state) {
     big.w.key.num_ctx = 4096;
     assert_int_equal(ask(&big), 0);
     wait_told(&big, 2);
-    assert_int_equal(big.e.code, ERR_LIMIT);
+    assert_int_equal(big.e.code, ERR_NOMEM);
     done(&big);
     big.w.key.num_ctx = 1000; /* where only that fits, it is what there is */
     get(&big);

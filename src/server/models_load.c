@@ -212,6 +212,8 @@ static void *live(void *arg) {
         pthread_mutex_lock(&m->lock);
     } else {
         l->leaving = true; /* before they are told: who asks again gets a new one */
+        /* That it does not fit is no fault of a request: 500 in every API, as Ollama does it. */
+        if (e.code == ERR_LIMIT) e.code = ERR_NOMEM;
         fail_wants(l, &e);
     }
     remove_from_list(l);

@@ -33,7 +33,8 @@ struct want {
     bool has_keep_alive;
     bool slot;           /* it will generate: counts for the queue */
     int64_t deadline_ns; /* monotonic; 0: none */
-    /* Once: the model is there (e NULL) and `at` is used until models_done; or it never will be. */
+    /* Once: the model is there (e NULL) and `at` is used until models_done; or it never will be.
+     * ERR_NOMEM with the numbers: there is no room for it. */
     void (*fn)(struct want *w, const struct err *e);
     /* The deadline is over while it uses the model: cancel.  Called with models.lock held. */
     void (*late)(struct want *w);
