@@ -414,6 +414,39 @@ static void too_small_a_limit(void **state) {
     stop();
 }
 
+/* One status in every API: 500, with the numbers. */
+static void no_room_in_every_api(void **state) {
+    (void)state;
+    static const char chat[] = "{\"model\": \"chat\", \"max_tokens\": 4, \"messages\": "
+                               "[{\"role\": \"user\", \"content\": \"hello\"}]}";
+    static const char *const route[][2] = {
+        {"/api/chat", "{\"model\": \"chat\", \"messages\": [{\"role\": \"user\", \"content\": "
+                      "\"a\"}]}"},
+        {"/api/generate", "{\"model\": \"chat\"}"},
+        {"/api/embed", "{\"model\": \"chat\", \"input\": \"a\"}"},
+        {"/api/embeddings", "{\"model\": \"chat\", \"prompt\": \"a\"}"},
+        {"/v1/chat/completions", chat},
+        {"/v1/completions", "{\"model\": \"chat\", \"prompt\": \"a\"}"},
+        {"/v1/embeddings", "{\"model\": \"chat\", \"input\": \"a\"}"},
+        {"/v1/responses", "{\"model\": \"chat\", \"input\": \"a\"}"},
+        {"/v1/messages", chat},
+        {"/api/tokenize", "{\"model\": \"chat\", \"content\": \"a\"}"},
+    };
+    start("CRIA_MEMORY=1m");
+    for (size_t i = 0; i < sizeof route / sizeof *route; i++) {
+        struct answer a;
+        const bool openai = strncmp(route[i][0], "/v1/", 4) == 0 && i != 8;
+        ask(&srv, &a, "POST", route[i][0], NULL, route[i][1]);
+        if (a.status != 500 || !strstr(buf_view(&a.body).p, " MB of memory"))
+            fail_msg("%s: %d %s", route[i][0], a.status, buf_view(&a.body).p);
+        if (openai && !strstr(a.body.p, "\"insufficient_memory\""))
+            fail_msg("%s: %s", route[i][0], a.body.p);
+        if (i == 8) assert_non_null(strstr(a.body.p, "\"api_error\""));
+        answer_fini(&a);
+    }
+    stop();
+}
+
 /* ---- many clients ---- */
 
 enum { STORM_CLIENTS = 64 };
@@ -588,6 +621,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(too_late),
         cmocka_unit_test(storm_of_clients),
         cmocka_unit_test(too_small_a_limit),
+        cmocka_unit_test(no_room_in_every_api),
         cmocka_unit_test(tokens),
         cmocka_unit_test(template),
         cmocka_unit_test(rerank),

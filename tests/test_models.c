@@ -342,7 +342,7 @@ static void what_cannot_fit(void **state) {
     struct client h = client_of("huge"), big = client_of("big");
     assert_int_equal(ask(&h), 0);
     wait_told(&h, 2);
-    assert_int_equal(h.e.code, ERR_LIMIT);
+    assert_int_equal(h.e.code, ERR_NOMEM);
     assert_non_null(strstr(h.e.msg, "5000 MiB"));
     done(&h);
     /* With a context that was asked for there is no smaller one. */
@@ -351,7 +351,7 @@ static void what_cannot_fit(void **state) {
     big.w.key.num_ctx = 4096;
     assert_int_equal(ask(&big), 0);
     wait_told(&big, 2);
-    assert_int_equal(big.e.code, ERR_LIMIT);
+    assert_int_equal(big.e.code, ERR_NOMEM);
     done(&big);
     big.w.key.num_ctx = 1000; /* where only that fits, it is what there is */
     get(&big);
@@ -514,6 +514,36 @@ static void parameters_of_the_model(void **state) {
     use("full");
     assert_int_equal(fake_opened(), 3);
     WAIT_UNTIL(fake_live() == 2);
+    end();
+}
+
+/* Names of one manifest share what is loaded; ps has the name that was asked for last. */
+static void names_share(void **state) {
+    (void)state;
+    struct client a = client_of("one"), b = client_of("other");
+    begin((struct models_opts){0});
+    put("one", "{\"mib\": 7}"), put("other", "{\"mib\": 7}");
+    get(&a), get(&b);
+    assert_ptr_equal(a.w.at, b.w.at);
+    assert_int_equal(fake_opened(), 1);
+    assert_true(is_loaded("other:latest"));
+    assert_false(is_loaded("one:latest"));
+    done(&a), done(&b);
+    use("one");
+    assert_true(is_loaded("one:latest"));
+    /* One of them becomes another model: the other stays what it is. */
+    use("other");
+    put("one", "{\"mib\": 8}");
+    use("one");
+    assert_int_equal(fake_opened(), 2);
+    assert_true(is_loaded("one:latest") && is_loaded("other:latest"));
+    use("other");
+    assert_int_equal(fake_opened(), 2);
+    put("third", "{\"mib\": 8}"); /* never asked for, and the same as "one" */
+    struct client c = client_of("third");
+    assert_true(models_unload(m, &c.w.name));
+    WAIT_UNTIL(fake_live() == 1);
+    assert_false(is_loaded("one:latest"));
     end();
 }
 
@@ -752,6 +782,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(never_above_the_limit),
         cmocka_unit_test(options_that_reload),
         cmocka_unit_test(parameters_of_the_model),
+        cmocka_unit_test(names_share),
         cmocka_unit_test(queue_is_bounded),
         cmocka_unit_test(deadlines),
         cmocka_unit_test(crashes),

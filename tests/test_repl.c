@@ -1,10 +1,14 @@
 /* Keys in a chat that libedit does not know: pasted texts and the external editor. */
 #include "support.h"
 
+#include <fcntl.h>
 #include <glob.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "base/os.h"
@@ -247,6 +251,60 @@ static void test_models(void **state) {
     unsetenv("CRIA_MODELS");
 }
 
+/* A signal, while a line is edited or an answer comes: the terminal is as it was before, the line
+ * that was sent is in the history, and whoever waits learns of the signal. */
+static void ends_by(int sig, bool in_answer) {
+    struct term t;
+    struct termios before, after;
+    char history[700], *name = NULL;
+    const char *args[] = {"run", model,
+                          "-o",  "temperature=0",
+                          "-o",  in_answer ? "num_predict=100000" : "num_predict=1",
+                          NULL};
+    snprintf(history, sizeof history, "%s/.cria/history", dir);
+    unlink(history);
+    term_open(&t, args, 80);
+    /* Held open: else the last one to leave would take the settings along. */
+    const int fd = open((name = ptsname(t.fd)), O_RDWR | O_NOCTTY | O_CLOEXEC);
+    assert_true(fd >= 0);
+    assert_true(tcgetattr(fd, &before) == 0 && (before.c_lflag & ICANON));
+    assert_true(term_wait(&t, 0, ">>> "));
+    const size_t from = t.out.n;
+    if (in_answer) {
+        term_send(&t, "keep this line\r");
+        assert_true(term_wait(&t, from + 400, "")); /* beyond its echo */
+    } else {
+        term_expect(&t, "keep this line\r", ">>> ");
+        term_expect(&t, "half a li", "half a li");
+        assert_true(tcgetattr(fd, &after) == 0 && !(after.c_lflag & ICANON));
+    }
+    kill(t.pid, sig);
+    int status = 0;
+    for (int i = 0; i < 1000 && waitpid(t.pid, &status, WNOHANG) == 0; i++)
+        usleep(10000);
+    assert_true(WIFSIGNALED(status));
+    assert_int_equal(WTERMSIG(status), sig);
+    assert_int_equal(tcgetattr(fd, &after), 0);
+    assert_int_equal(before.c_lflag, after.c_lflag);
+    assert_int_equal(before.c_iflag, after.c_iflag);
+    close(fd);
+    close(t.fd);
+    buf_fini(&t.out);
+    size_t n;
+    char *kept = (char *)slurp(history, &n);
+    assert_non_null(memmem(kept, n, "keep\\040this\\040line", 20));
+    free(kept);
+}
+
+static void test_signals(void **state) {
+    (void)state;
+    setenv("CRIA_NOHISTORY", "0", 1);
+    ends_by(SIGTERM, false);
+    ends_by(SIGHUP, false);
+    ends_by(SIGTERM, true);
+    setenv("CRIA_NOHISTORY", "1", 1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_paste_is_one_message),
@@ -254,6 +312,7 @@ int main(void) {
         cmocka_unit_test(test_editor),
         cmocka_unit_test(test_no_editor),
         cmocka_unit_test(test_models),
+        cmocka_unit_test(test_signals),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -13,10 +13,12 @@
 #include <fcntl.h>
 #include <histedit.h>
 #include <locale.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <termios.h>
 #include <unistd.h>
 #include <wchar.h>
 
@@ -45,6 +47,49 @@ static struct {
 static const char *prompt(EditLine *el) {
     (void)el;
     return input.more ? "... " : ">>> ";
+}
+
+/* ---- being told to end ---- */
+
+/* While a line is edited the terminal is in raw mode, and a shell would find it so.  The first
+ * signal puts it back at once, and lets the chat end as at the end of input, with its history kept;
+ * the second is the system's. */
+static const int end_signals[] = {SIGTERM, SIGHUP, SIGQUIT};
+enum { N_END_SIGNAL = sizeof end_signals / sizeof *end_signals };
+
+static struct termios usual_mode; /* set before the handlers */
+static bool has_usual_mode;
+static volatile sig_atomic_t ended_by; /* the signal; 0: none */
+
+static void on_end(int sig) {
+    const int kept = errno;
+    ended_by = sig;
+    cli_interrupted = 1; /* an answer under way ends, too */
+    /* In the background the terminal is another's, who would stop us for touching it. */
+    if (has_usual_mode && tcgetpgrp(STDIN_FILENO) == getpgrp())
+        tcsetattr(STDIN_FILENO, TCSANOW, &usual_mode);
+    errno = kept;
+}
+
+/* What is ignored (nohup) stays so.  No SA_RESTART: a read of a key must return. */
+static void catch_end_signals(void) {
+    has_usual_mode = tcgetattr(STDIN_FILENO, &usual_mode) == 0;
+    for (int i = 0; i < N_END_SIGNAL; i++) {
+        struct sigaction old;
+        if (sigaction(end_signals[i], NULL, &old) != 0 || old.sa_handler != SIG_DFL) continue;
+        sigaction(end_signals[i],
+                  &(struct sigaction){.sa_handler = on_end, .sa_flags = (int)SA_RESETHAND}, NULL);
+    }
+}
+
+/* The signal's own way to end, when all is put away; or none of them came. */
+static void end_by_signal(void) {
+    for (int i = 0; i < N_END_SIGNAL; i++) {
+        struct sigaction now;
+        if (sigaction(end_signals[i], NULL, &now) == 0 && now.sa_handler == on_end)
+            signal(end_signals[i], SIG_DFL);
+    }
+    if (ended_by) raise(ended_by);
 }
 
 /* ---- keys ---- */
@@ -85,7 +130,7 @@ static bool read_paste(void) {
             buf_fini(&text);
             return false;
         }
-        if (n <= 0) break;
+        if (n <= 0 || ended_by) break;
         buf_byte(&text, c);
         if (!completes(paste_end, &n_end, c)) continue;
         if (!text.failed) text.n -= sizeof paste_end - 1;
@@ -108,6 +153,7 @@ static int end_line(wchar_t *out, bool *why) {
 static int read_key(EditLine *el, wchar_t *out) {
     mbstate_t partial = {0};
     (void)el;
+    if (ended_by) return 0;
     if (input.interrupted || cli_interrupted) /* in read_paste(), or before libedit took over */
         return end_line(out, &input.interrupted);
     for (;;) {
@@ -115,6 +161,7 @@ static int read_key(EditLine *el, wchar_t *out) {
         const bool fed = input.n_fed < input.feed.n;
         const ssize_t n = fed ? 1 : read(STDIN_FILENO, &c, 1);
         if (n == 0) return 0;
+        if (ended_by) return 0;
         if (n < 0 && errno != EINTR) return -1;
         if (n < 0) return end_line(out, &input.interrupted); /* somebody sent SIGINT */
         if (fed) c = input.feed.p[input.n_fed++];
@@ -204,6 +251,7 @@ int input_open(struct err *e) {
     el_set(input.el, EL_BIND, "^I", "ed-insert", NULL);
     el_set(input.el, EL_BIND, paste_begin, "ed-ignore", NULL); /* read_key has seen it */
     history_open();
+    catch_end_signals();
     return 0;
 }
 
@@ -212,6 +260,7 @@ void input_close(void) {
     el_end(input.el);
     if (input.history) history_end(input.history);
     buf_fini(&input.feed);
+    end_by_signal();
 }
 
 /* The next line with its line feed, valid until the next call; NULL at the end of input. */

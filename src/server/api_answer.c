@@ -183,7 +183,7 @@ static void on_end(struct native *n, const struct gen_event *ev) {
     if (e.code != ERR_NONE && stream_started(n->r))
         stream_fail(n->r, &e);
     else if (e.code != ERR_NONE)
-        native_fail(n->r, &e);
+        reply_err(n->r, &e);
     else if (n->load_only)
         finish_load(n);
     else

@@ -89,7 +89,7 @@ static void on_end(struct embed *m, const struct gen_event *ev) {
     if (e.code == ERR_LIMIT && m->whole && ask_model(m->r))
         err_prefix(&e, "the input length exceeds the context length");
     if (e.code != ERR_NONE)
-        native_fail(m->r, &e);
+        reply_err(m->r, &e);
     else
         finish(m, &ev->stats);
     embed_free(m);

@@ -7,14 +7,6 @@
 #include "server/route.h"
 #include "store/describe.h"
 
-/* That a model does not fit into memory is no fault of the request. */
-void native_fail(struct request *r, const struct err *e) {
-    if (e->code == ERR_LIMIT && !ask_model(r))
-        reply_error(r, 500, "%s", e->msg);
-    else
-        reply_err(r, e);
-}
-
 /* ---- lists ---- */
 
 static json_t *tag(struct store *s, const struct store_entry *m) {

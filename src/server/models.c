@@ -121,15 +121,16 @@ void models_check_alive(struct loaded *l) {
     models_leave(l);
 }
 
-/* The one that a request for this name gets.  Others of the name leave: the store has another
- * model under it now. */
+/* The one that a request for this name gets: of the same manifest, by whatever name it was loaded.
+ * One that was last asked for by this name leaves when the store has another model under it now. */
 static struct loaded *find(struct models *m, const struct name *name, const struct digest *id) {
     struct loaded *found = NULL;
     for (struct loaded *l = m->list; l; l = l->next) {
-        if (!name_eq(&l->name, name)) continue;
+        const bool same = digest_eq(&l->id, id);
+        if (!same && !name_eq(&l->asked, name)) continue;
         models_check_alive(l);
         if (l->leaving) continue;
-        if (digest_eq(&l->id, id))
+        if (same)
             found = l;
         else
             models_leave(l);
@@ -165,6 +166,7 @@ bool models_satisfies(const struct loaded *l, const struct want *w) {
 void models_grant(struct loaded *l, struct want *w) {
     w->at = l;
     w->state = WANT_USES;
+    l->asked = w->found;
     l->n_use++;
     l->n_run += w->slot;
     if (w->has_keep_alive) l->keep_alive_ns = w->keep_alive_ns;
@@ -190,9 +192,9 @@ static int admit(struct models *m, const struct want *w, bool waits, struct err 
                    "server busy, please try again.  maximum pending requests exceeded");
 }
 
-bool models_dispatch(struct models *m, struct want *w, const struct name *name,
-                     const struct digest *id, bool admitted, struct err *e) {
-    struct loaded *l = find(m, name, id);
+bool models_dispatch(struct models *m, struct want *w, const struct digest *id, bool admitted,
+                     struct err *e) {
+    struct loaded *l = find(m, &w->found, id);
     if (l && l->phase == PHASE_READY && !models_satisfies(l, w)) {
         log_line(m->log, LOG_INFO, "model %s: loaded again with other options", l->text);
         models_leave(l);
@@ -206,7 +208,7 @@ bool models_dispatch(struct models *m, struct want *w, const struct name *name,
     }
     if (!l) {
         if (m->draining) return err_set(e, ERR_BUSY, "the server is shutting down"), false;
-        l = loaded_new(m, name, id, &w->key, e);
+        l = loaded_new(m, &w->found, id, &w->key, e);
         if (!l) return false;
         w->made = l;
     }
@@ -227,13 +229,12 @@ static void unlink_all(struct want *w) {
 }
 
 int models_want(struct models *m, struct want *w, struct err *e) {
-    struct name found;
     struct digest id;
     struct err why = {0};
     w->made = NULL;
-    if (models_find(m, &w->name, &found, &id, e) != 0) return -1;
+    if (models_find(m, &w->name, &w->found, &id, e) != 0) return -1;
     pthread_mutex_lock(&m->lock);
-    const bool granted = models_dispatch(m, w, &found, &id, false, &why);
+    const bool granted = models_dispatch(m, w, &id, false, &why);
     const bool failed = !granted && why.code != ERR_NONE;
     if (!failed) {
         link_all(m, w);
@@ -280,8 +281,8 @@ static struct loaded *only_one(struct models *m, const struct name *n) {
     struct loaded *only = NULL;
     for (struct loaded *l = m->list; l; l = l->next) {
         struct name any = *n;
-        memcpy(any.tag, l->name.tag, sizeof any.tag);
-        if (l->leaving || !name_eq(&l->name, &any)) continue;
+        memcpy(any.tag, l->asked.tag, sizeof any.tag);
+        if (l->leaving || !name_eq(&l->asked, &any)) continue;
         if (only) return NULL;
         only = l;
     }
@@ -290,9 +291,13 @@ static struct loaded *only_one(struct models *m, const struct name *n) {
 
 bool models_unload(struct models *m, const struct name *n) {
     bool found = false;
+    struct name unused;
+    struct digest id;
+    /* Another name of the same model means it, too. */
+    const bool known = models_find(m, n, &unused, &id, NULL) == 0;
     pthread_mutex_lock(&m->lock);
     for (struct loaded *l = m->list; l; l = l->next) {
-        if (l->leaving || !name_eq(&l->name, n)) continue;
+        if (l->leaving || !(name_eq(&l->asked, n) || (known && digest_eq(&l->id, &id)))) continue;
         models_leave(l);
         found = true;
     }

@@ -35,7 +35,8 @@ void models_close(struct models *m);
  * ever.  ERR_USAGE. */
 int models_keep_alive(const json_t *v, int64_t usual_ns, int64_t *ns, struct err *e);
 
-/* The loaded ones as /api/ps has them: [{"name", "model", "size", "digest", "details",
+/* The loaded ones as /api/ps has them, each by the name that it was last asked for by (names of one
+ * manifest share a child): [{"name", "model", "size", "digest", "details",
  * "expires_at", "size_vram", "context_length"...}]. */
 json_t *models_list(struct models *m);
 /* Unload by name, also by a prefix of it that ps shows; waits for nothing.  False: not loaded. */

@@ -35,10 +35,12 @@ static int64_t left_ns(const struct loaded *l, int64_t now) {
  */
 static json_t *entry(const struct loaded *l, int64_t now) {
     char when[TIME_TEXT];
+    char name[NAME_TEXT];
     const struct gen_info *i = gen_info(l->gen);
+    name_short(&l->asked, name);
     time_text(left_ns(l, now), when);
-    json_t *o = json_pack("{s:s, s:s, s:I, s:s, s:o, s:s, s:i, s:i}", "name", l->text, "model",
-                          l->text, "size", (json_int_t)i->n_bytes, "digest", l->id.hex, "details",
+    json_t *o = json_pack("{s:s, s:s, s:I, s:s, s:o, s:s, s:i, s:i}", "name", name, "model", name,
+                          "size", (json_int_t)i->n_bytes, "digest", l->id.hex, "details",
                           model_config_details(&l->config), "expires_at", when, "size_vram", 0,
                           "context_length", i->n_ctx);
     json_object_set_new(o, "size_used", json_integer((json_int_t)gen_load(l->gen).rss_bytes));

@@ -8,10 +8,10 @@
 
 /* ---- room ---- */
 
-/* An older one of this name is still there: its memory is waited for. */
+/* An older one of this name, or of the same model, is on its way out: its memory is waited for. */
 static bool has_older(const struct loaded *l) {
     for (const struct loaded *o = l->models->list; o != l; o = o->next)
-        if (name_eq(&o->name, &l->name)) return true;
+        if (o->leaving && (name_eq(&o->asked, &l->asked) || digest_eq(&o->id, &l->id))) return true;
     return false;
 }
 
@@ -116,7 +116,7 @@ static void serve_wants(struct loaded *l) {
         w->next = NULL;
         if (models_satisfies(l, w)) {
             models_grant(l, w);
-        } else if (!models_dispatch(m, w, &l->name, &l->id, true, &e)) {
+        } else if (!models_dispatch(m, w, &l->id, true, &e)) {
             if (e.code == ERR_NONE) continue; /* it waits for another now */
             w->state = WANT_OVER;
             pthread_mutex_unlock(&m->lock);
@@ -212,6 +212,8 @@ static void *live(void *arg) {
         pthread_mutex_lock(&m->lock);
     } else {
         l->leaving = true; /* before they are told: who asks again gets a new one */
+        /* That it does not fit is no fault of a request: 500 in every API, as Ollama does it. */
+        if (e.code == ERR_LIMIT) e.code = ERR_NOMEM;
         fail_wants(l, &e);
     }
     remove_from_list(l);
@@ -233,6 +235,7 @@ struct loaded *loaded_new(struct models *m, const struct name *n, const struct d
     }
     *l = (struct loaded){.models = m,
                          .name = *n,
+                         .asked = *n,
                          .id = *id,
                          .key = *key,
                          .keep_alive_ns = m->o.keep_alive_ns,

@@ -111,8 +111,12 @@ static int open_once(struct opening *p, bool reduced_will_do, struct err *e) {
         l->gen = g;
         return 0;
     }
+    err_set(e, ERR_LIMIT,
+            "model \"%s\" with a context of %d tokens needs more than the %.1f MB of memory that "
+            "may be used; %d tokens would fit",
+            l->text, p->o.engine.n_ctx, (double)p->o.max_bytes * 1e-6, i->n_ctx);
     gen_close(g);
-    return err_set(e, ERR_LIMIT, "model \"%s\" does not fit with its whole context", l->text);
+    return -1;
 }
 
 /* With NUM_PARALLEL 0 as many sequences as fit, before the context is made smaller. */

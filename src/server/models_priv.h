@@ -33,10 +33,13 @@ struct want {
     bool has_keep_alive;
     bool slot;           /* it will generate: counts for the queue */
     int64_t deadline_ns; /* monotonic; 0: none */
-    /* Once: the model is there (e NULL) and `at` is used until models_done; or it never will be. */
+    /* Once: the model is there (e NULL) and `at` is used until models_done; or it never will be.
+     * ERR_NOMEM with the numbers: there is no room for it. */
     void (*fn)(struct want *w, const struct err *e);
     /* The deadline is over while it uses the model: cancel.  Called with models.lock held. */
     void (*late)(struct want *w);
+
+    struct name found; /* as the store writes it; models_want's */
 
     /* The table's, under models.lock. */
     struct loaded *at;
@@ -67,6 +70,8 @@ struct loaded {
     int n_parallel;
 
     /* Under models.lock. */
+    struct name asked;   /* the name that it was last asked for by: others of the same manifest get
+                            it, too */
     struct load_key key; /* as asked for; when READY with the model's parameters */
     enum phase phase;
     bool leaving; /* nobody gets it any more; goes when nobody uses it */
@@ -117,8 +122,8 @@ void models_leave(struct loaded *l); /* nobody gets it any more */
 void models_grant(struct loaded *l, struct want *w);
 /* A want that was admitted gets, or waits for, a model.  True: granted, call w->fn(w, NULL)
  * without the lock.  False: it waits, or (e->code) there will be none. */
-bool models_dispatch(struct models *m, struct want *w, const struct name *name,
-                     const struct digest *id, bool admitted, struct err *e);
+bool models_dispatch(struct models *m, struct want *w, const struct digest *id, bool admitted,
+                     struct err *e);
 bool models_satisfies(const struct loaded *l, const struct want *w);
 void models_check_alive(struct loaded *l); /* leaves when its child is gone */
 int models_n_waiting(const struct models *m);

@@ -10,9 +10,6 @@
 #include "server/api.h"
 #include "server/ask.h"
 
-/* Answer why a model did not; ends. */
-void native_fail(struct request *r, const struct err *e);
-
 /* A request to generate or chat, from the handler to its last event. */
 struct native {
     struct request *r;

@@ -47,6 +47,8 @@ void openai_fail(struct request *r, const struct err *e) {
         stream_fail(r, e);
     else if (e->code == ERR_LIMIT && ask_model(r) && strstr(e->msg, "context"))
         reply(r, status_of(e), e->msg, "", "context_length_exceeded");
+    else if (e->code == ERR_NOMEM)
+        reply(r, status_of(e), e->msg, "", "insufficient_memory");
     else
         reply_err(r, e);
 }

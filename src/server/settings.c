@@ -1,6 +1,7 @@
 /* See settings.h.  Ollama's names keep their meaning; those of ours stand behind them. */
 #include "server/settings.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -92,13 +93,21 @@ static int reject_address(const char *text, struct err *e) {
                   e);
 }
 
+/* Without brackets, with or without a zone ("%eth0"). */
+static bool is_ipv6(const char *host) {
+    char bare[64];
+    unsigned char unused[16];
+    snprintf(bare, sizeof bare, "%.*s", (int)strcspn(host, "%"), host);
+    return strlen(host) < sizeof bare && inet_pton(AF_INET6, bare, unused) == 1;
+}
+
 /* HOST[:PORT] in `out`, which has its scheme's port. */
 static bool split_port(struct settings_url *out) {
     char *host = out->host, *close = *host == '[' ? strchr(host, ']') : NULL;
     char *colon = close ? (close[1] == ':' ? close + 1 : NULL) : strchr(host, ':');
     const bool bare6 = !close && colon && strchr(colon + 1, ':'); /* "::1" */
     if ((*host == '[' && !close) || (close && close[1] && !colon)) return false;
-    if (strlen(host) > 200) return false;
+    if (strlen(host) > 200 || (bare6 && !is_ipv6(host))) return false;
     if (colon && !bare6) {
         if (!is_port(colon + 1, strlen(colon + 1))) return false;
         *colon = 0;
