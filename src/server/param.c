@@ -9,16 +9,16 @@
 /* Names of engine/gen.h, and what the routes call them; the first that was sent is meant. */
 static const struct {
     const char *engine, *sent; /* sent: with blanks between */
+    bool both;                 /* some route has the engine's name, too */
 } other_name[] = {
-    {"options.num_predict", "max_tokens max_completion_tokens max_output_tokens"},
-    {"format", "response_format text"},
-    {"think", "reasoning_effort reasoning chat_template_kwargs"},
-    {"template_vars", "chat_template_kwargs"},
-    {"tokens", "prompt"},
-    {"messages", "input prompt"},
-    {"continue", "messages input"},
-    {"echo", "echo"},
-    {"truncate", "truncation"},
+    {"options.num_predict", "max_tokens max_completion_tokens max_output_tokens", false},
+    {"format", "response_format text", false},
+    {"think", "reasoning_effort reasoning chat_template_kwargs", false},
+    {"template_vars", "chat_template_kwargs", false},
+    {"tokens", "prompt", false},
+    {"messages", "input prompt", true},
+    {"continue", "messages input", false},
+    {"truncate", "truncation", true},
 };
 
 /* The part before the first '.' or '['. */
@@ -53,8 +53,8 @@ void param_of(const json_t *body, const char *field, char out[ERR_FIELD]) {
     if (option && take_option(body, field, out)) return;
     for (size_t i = 0; i < sizeof other_name / sizeof *other_name; i++)
         if (strcmp(field, other_name[i].engine) == 0 && !was_sent(body, field)) {
-            take_sent(body, other_name[i].sent, out);
-            return;
+            if (take_sent(body, other_name[i].sent, out) || !other_name[i].both) return;
+            break;
         }
     snprintf(out, ERR_FIELD, "%s", option ? "" : field);
 }
