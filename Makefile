@@ -190,7 +190,7 @@ FUZZ_MORE := $(patsubst %,src/engine/%.c,prefix_file wire wire_event wire_open) 
 	$(patsubst %,src/store/%.c,archive_index config digest manifest modelfile name tar) \
 	$(patsubst %,src/create/%.c,convert_tokens convert_spm) \
 	$(patsubst %,src/net/%.c,http_head http_chunk address) \
-	$(patsubst %,src/server/%.c,decode origin shape openai_messages openai_request anthropic_messages responses_input)
+	$(patsubst %,src/server/%.c,decode origin field openai_messages openai_request anthropic_messages responses_input)
 
 $B/fuzz/replay_%: fuzz/fuzz_%.c fuzz/replay.c $(INTERNAL)
 	@mkdir -p $(@D)

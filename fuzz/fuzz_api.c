@@ -22,15 +22,15 @@ static void require(bool holds) {
 }
 
 static void check_message(const json_t *m) {
-    const char *role = shape_text(m, "role");
+    const char *role = field_text(m, "role");
     const json_t *calls = json_object_get(m, "tool_calls"), *images = json_object_get(m, "images");
-    require(role && shape_among(role, "system user assistant tool"));
+    require(role && field_among(role, "system user assistant tool"));
     require(json_is_string(json_object_get(m, "content")));
     for (size_t i = 0; i < json_array_size(images); i++)
         require(json_string_length(json_array_get(images, i)) > 0);
     for (size_t i = 0; i < json_array_size(calls); i++) {
         const json_t *fn = json_object_get(json_array_get(calls, i), "function");
-        require(shape_text(fn, "name") && json_is_object(json_object_get(fn, "arguments")));
+        require(field_text(fn, "name") && json_is_object(json_object_get(fn, "arguments")));
     }
 }
 
@@ -44,7 +44,7 @@ static void check(int rc, const json_t *gen, const struct fault *f) {
         check_message(json_array_get(list, i));
     for (size_t i = 0; i < json_array_size(tools); i++) {
         const json_t *fn = json_object_get(json_array_get(tools, i), "function");
-        require(shape_text(fn, "name") && json_is_object(json_object_get(fn, "parameters")));
+        require(field_text(fn, "name") && json_is_object(json_object_get(fn, "parameters")));
     }
 }
 
@@ -62,7 +62,7 @@ static void keep_typed(json_t *body) {
     json_t *v;
     json_object_foreach_safe(body, next, key, v) for (size_t i = 0;
                                                       i < sizeof table / sizeof *table; i++) {
-        if (!shape_among(key, table[i].names) || json_typeof(v) == table[i].type) continue;
+        if (!field_among(key, table[i].names) || json_typeof(v) == table[i].type) continue;
         json_object_del(body, key);
         break;
     }
@@ -71,15 +71,15 @@ static void keep_typed(json_t *body) {
 static int read_options(json_t *body, json_t *gen, struct fault *f) {
     json_t *format = json_object_get(body, "response_format");
     if (openai_options(NULL, body, "max_tokens", gen, f) != 0 ||
-        openai_tools(body, shape_true(body, "flat"), gen, f) != 0 ||
+        openai_tools(body, field_true(body, "flat"), gen, f) != 0 ||
         (format && openai_format(format, "response_format", false, gen, f) != 0) ||
-        openai_effort(shape_text(body, "reasoning_effort"), "reasoning_effort", gen, f) != 0)
+        openai_effort(field_text(body, "reasoning_effort"), "reasoning_effort", gen, f) != 0)
         return -1;
     return openai_template_vars(json_object_get(body, "chat_template_kwargs"), gen);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
-    struct fault f = {0};
+    struct fault f = {.dialect = DIALECT_OPENAI};
     if (n == 0) return 0;
     json_t *body =
         json_read_object("fuzz", (struct str){(const char *)bytes + 1, n - 1}, 10000, &f.err);

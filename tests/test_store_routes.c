@@ -46,7 +46,6 @@ static const struct bad {
     {"POST", "/api/show", "{\"model\":\"nope\"}", 404, "model 'nope' not found"},
     {"POST", "/api/show", "{\"name\":\"nope\"}", 404, "model 'nope' not found"},
     {"POST", "/api/show", "{\"model\":\"llama32\",\"verbose\":\"yes\"}", 400, "type boolean"},
-    {"POST", "/api/show", "{\"model\":\"llama32\",\"verbos\":true}", 400, "unknown field"},
     {"POST", "/api/show", "{\"model\":", 400, "JSON"},
     {"POST", "/api/show", "[]", 400, "object"},
     {"GET", "/api/show", NULL, 405, "method"},

@@ -31,6 +31,18 @@ int err_vset(struct err *e, enum err_code code, const char *fmt, va_list ap) {
     vsnprintf(raw, sizeof raw, fmt, ap); /* fmt may read e->msg: it is overwritten only below */
     copy_printable(e->msg, sizeof e->msg, raw);
     e->code = code;
+    e->field[0] = 0;
+    return -1;
+}
+
+int err_field(struct err *e, const char *fmt, ...) {
+    char raw[sizeof e->field * 2];
+    va_list ap;
+    if (!e) return -1;
+    va_start(ap, fmt);
+    vsnprintf(raw, sizeof raw, fmt, ap);
+    va_end(ap);
+    copy_printable(e->field, sizeof e->field, raw);
     return -1;
 }
 
@@ -53,8 +65,11 @@ int err_nomem(struct err *e, const char *where) {
 }
 
 int err_prefix(struct err *e, const char *where) {
-    if (e) err_set(e, e->code, "%s: %s", where, e->msg);
-    return -1;
+    if (!e) return -1;
+    char field[ERR_FIELD];
+    memcpy(field, e->field, sizeof field);
+    err_set(e, e->code, "%s: %s", where, e->msg);
+    return err_field(e, "%s", field);
 }
 
 int err_exit_code(const struct err *e) {

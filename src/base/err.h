@@ -18,9 +18,13 @@ enum err_code {
     ERR_TIMEOUT,   /* it took longer than it may; HTTP 504 */
 };
 
+enum { ERR_FIELD = 96 };
+
 struct err {
     enum err_code code;
     char msg[480]; /* valid UTF-8, no control bytes, always terminated */
+    /* Of a request: which field is wrong, "messages[2].content"; "": none, or not known. */
+    char field[ERR_FIELD];
 };
 
 /* Set *e (which may be NULL) and return -1.  What is not printable (utf8_printable) and slips in
@@ -29,7 +33,11 @@ struct err {
 __attribute__((format(printf, 3, 4))) int err_set(struct err *e, enum err_code code,
                                                   const char *fmt, ...);
 
-/* The same with a va_list. */
+/* Which field of a request the error that *e has is about; a longer path is cut.  err_set forgets
+ * it, err_prefix keeps it.  Returns -1. */
+__attribute__((format(printf, 2, 3))) int err_field(struct err *e, const char *fmt, ...);
+
+/* The same as err_set with a va_list. */
 __attribute__((format(printf, 3, 0))) int err_vset(struct err *e, enum err_code code,
                                                    const char *fmt, va_list ap);
 

@@ -59,14 +59,17 @@ int embedding_init(struct embedding *x, struct engine *g, const int32_t *tok, in
     x->tok = tok;
     x->whole = model_is_embedding(engine_model(g));
     x->adapter = engine_adapter(g);
+    int i = 0;
+    while (i < n && tok[i] >= 0 && tok[i] < n_vocab)
+        i++;
     if (n > n_ctx)
-        return err_set(e, ERR_LIMIT, "input: %d tokens; the context holds %d (option num_ctx)", n,
-                       n_ctx);
-    for (int i = 0; i < n; i++)
-        if (tok[i] < 0 || tok[i] >= n_vocab)
-            return err_set(e, ERR_FORMAT, "token %d: id %d; the vocabulary has 0 to %d", i,
-                           (int)tok[i], n_vocab - 1);
-    return 0;
+        err_set(e, ERR_LIMIT, "input: %d tokens; the context holds %d (option num_ctx)", n, n_ctx);
+    else if (i < n)
+        err_set(e, ERR_FORMAT, "token %d: id %d; the vocabulary has 0 to %d", i, (int)tok[i],
+                n_vocab - 1);
+    else
+        return 0;
+    return err_field(e, "input");
 }
 
 void embedding_fini(struct embedding *x) {

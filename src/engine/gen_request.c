@@ -97,7 +97,26 @@ static const char *kind_of(const json_t *v) {
 }
 
 static int wrong(const char *key, const json_t *v, const char *want, struct err *e) {
-    return err_set(e, ERR_USAGE, "key \"%s\": found %s; %s is accepted", key, kind_of(v), want);
+    err_set(e, ERR_USAGE, "key \"%s\": found %s; %s is accepted", key, kind_of(v), want);
+    return err_field(e, "%s", key);
+}
+
+/* A key whose value cannot be: "key \"KEY\": WHY". */
+__attribute__((format(printf, 4, 5))) static int refuse(struct err *e, enum err_code code,
+                                                        const char *key, const char *fmt, ...) {
+    char where[64];
+    va_list ap;
+    va_start(ap, fmt);
+    err_vset(e, code, fmt, ap);
+    va_end(ap);
+    snprintf(where, sizeof where, "key \"%.40s\"", key);
+    err_prefix(e, where);
+    return err_field(e, "%.40s", key);
+}
+
+static int missing(const char *key, struct err *e) {
+    err_set(e, ERR_USAGE, "key \"%s\" is missing", key);
+    return err_field(e, "%s", key);
 }
 
 static struct str text_of(const json_t *v) {
@@ -126,9 +145,9 @@ static int read_key(struct gen_request *q, const struct key *k, const json_t *v,
         return 0;
     case NUMBER:
         if (!in_text(v, k->min, k->max, &n))
-            return err_set(
-                e, ERR_USAGE, "key \"%s\": found %s; a whole number from %d to %d is accepted",
-                k->name, json_is_number(v) ? "another number" : kind_of(v), k->min, k->max);
+            return refuse(e, ERR_USAGE, k->name,
+                          "found %s; a whole number from %d to %d is accepted",
+                          json_is_number(v) ? "another number" : kind_of(v), k->min, k->max);
         *(int *)(void *)at = n;
         return 0;
     case LIST:
@@ -174,10 +193,10 @@ static int read_op(struct gen_request *q, struct err *e) {
             q->op = (enum gen_op)i;
             return 0;
         }
-    return err_set(e, ERR_USAGE,
-                   "key \"op\": found \"%.40s\"; accepted: chat, text, embed, rerank, tokenize, "
-                   "detokenize, render",
-                   op ? op : "");
+    return refuse(e, ERR_USAGE, "op",
+                  "found \"%.40s\"; accepted: chat, text, embed, rerank, tokenize, "
+                  "detokenize, render",
+                  op ? op : "");
 }
 
 /* ---- messages and tools ---- */
@@ -211,15 +230,19 @@ static int check_fields(const char *where, const json_t *v, const struct field *
         int i = 0;
         while (i < n && strcmp(f[i].name, name) != 0)
             i++;
-        if (i == n) return err_set(e, ERR_USAGE, "%s: key \"%.40s\": not known", where, name);
-        if (json_is_null(x) || is_type(x, f[i].type)) continue;
-        return err_set(e, ERR_USAGE, "%s: key \"%s\": found %s; %s is accepted", where, name,
-                       kind_of(x), type_name(f[i].type));
+        if (i < n && (json_is_null(x) || is_type(x, f[i].type))) continue;
+        if (i == n)
+            err_set(e, ERR_USAGE, "%s: key \"%.40s\": not known", where, name);
+        else
+            err_set(e, ERR_USAGE, "%s: key \"%s\": found %s; %s is accepted", where, name,
+                    kind_of(x), type_name(f[i].type));
+        return err_field(e, "%s.%.40s", where, name);
     }
     for (int i = 0; i < n; i++) {
         x = json_object_get(v, f[i].name);
-        if (f[i].required && (!x || json_is_null(x)))
-            return err_set(e, ERR_USAGE, "%s: key \"%s\" is missing", where, f[i].name);
+        if (!f[i].required || (x && !json_is_null(x))) continue;
+        err_set(e, ERR_USAGE, "%s: key \"%s\" is missing", where, f[i].name);
+        return err_field(e, "%s.%s", where, f[i].name);
     }
     return 0;
 }
@@ -261,9 +284,11 @@ static int check_message(size_t i, const json_t *m, struct err *e) {
     size_t r = 0;
     while (r < 4 && strcmp(role, roles[r]) != 0)
         r++;
-    if (r == 4)
-        return err_set(e, ERR_USAGE, "%s: role \"%.40s\"; accepted: system, user, assistant, tool",
-                       where, role);
+    if (r == 4) {
+        err_set(e, ERR_USAGE, "%s: role \"%.40s\"; accepted: system, user, assistant, tool", where,
+                role);
+        return err_field(e, "%s.role", where);
+    }
     if (check_calls(where, json_object_get(m, "tool_calls"), e) != 0) return -1;
     return check_texts(where, json_object_get(m, "images"), e);
 }
@@ -277,7 +302,7 @@ static int check_talk(const struct gen_request *q, struct err *e) {
     static const struct field document[] = {{"title", 't', false}, {"text", 't', true}};
     size_t i;
     json_t *v;
-    if (!q->messages) return err_set(e, ERR_USAGE, "key \"messages\" is missing");
+    if (!q->messages) return missing("messages", e);
     json_array_foreach(q->messages, i, v) if (check_message(i, v, e) != 0) return -1;
     json_array_foreach(q->tools, i, v) {
         if (check_fields("tools", v, FIELDS(tool), e) != 0) return -1;
@@ -290,7 +315,7 @@ static int check_talk(const struct gen_request *q, struct err *e) {
     v = json_array_get(q->messages, json_array_size(q->messages) - 1);
     const char *role = json_string_value(json_object_get(v, "role"));
     if (role && strcmp(role, "assistant") == 0) return 0;
-    return err_set(e, ERR_USAGE, "key \"continue\": the last message is not the assistant's");
+    return refuse(e, ERR_USAGE, "continue", "the last message is not the assistant's");
 }
 
 static bool has_tool(const struct gen_request *q, struct str name) {
@@ -311,15 +336,15 @@ static int read_tool_choice(struct gen_request *q, struct err *e) {
         q->tool_choice = GEN_CHOICE_NAMED;
         q->tool_name = text_of(json_object_get(v, "name"));
         if (has_tool(q, q->tool_name)) return 0;
-        return err_set(e, ERR_USAGE, "key \"tool_choice\": no tool has the name \"%.40s\"",
-                       q->tool_name.p);
+        return refuse(e, ERR_USAGE, "tool_choice", "no tool has the name \"%.40s\"",
+                      q->tool_name.p);
     }
     static const char *const names[] = {"auto", "none", "required"};
     for (int i = 0; s && i < 3; i++)
         if (strcmp(s, names[i]) == 0) {
             q->tool_choice = (enum gen_choice)i;
             if (q->tool_choice != GEN_CHOICE_REQUIRED || json_array_size(q->tools)) return 0;
-            return err_set(e, ERR_USAGE, "key \"tool_choice\": required, but there are no tools");
+            return refuse(e, ERR_USAGE, "tool_choice", "required, but there are no tools");
         }
     return wrong("tool_choice", v, "auto, none, required or {\"name\": a tool}", e);
 }
@@ -348,13 +373,13 @@ static int read_tokens(struct gen_request *q, struct err *e) {
     const size_t n = json_array_size(list);
     if (!list) return 0;
     if (!json_is_array(list)) return wrong("tokens", list, "a list of ids", e);
-    if (n > 1 << 24) return err_set(e, ERR_LIMIT, "key \"tokens\": %zu ids; too many", n);
+    if (n > 1 << 24) return refuse(e, ERR_LIMIT, "tokens", "%zu ids; too many", n);
     q->token = calloc(n + 1, sizeof *q->token);
     if (!q->token) return err_nomem(e, "tokens");
     for (size_t i = 0; i < n; i++) {
         int id;
         if (!in_text(json_array_get(list, i), 0, INT32_MAX - 1, &id))
-            return err_set(e, ERR_USAGE, "key \"tokens\": value %zu is no token id", i);
+            return refuse(e, ERR_USAGE, "tokens", "value %zu is no token id", i);
         q->token[i] = id;
     }
     q->n_token = (int)n;
@@ -373,7 +398,7 @@ static int read_options(struct gen_request *q, struct err *e) {
             continue;
         }
         if (e) *e = why;
-        return -1;
+        return err_field(e, "options.%s", name);
     }
     return 0;
 }
@@ -400,21 +425,20 @@ static int check_vectors(const struct gen_request *q, struct err *e) {
     size_t i;
     json_t *v;
     if (q->op == GEN_OP_RERANK) {
-        if (!q->query.p) return err_set(e, ERR_USAGE, "key \"query\" is missing");
-        if (!q->documents) return err_set(e, ERR_USAGE, "key \"documents\" is missing");
+        if (!q->query.p) return missing("query", e);
+        if (!q->documents) return missing("documents", e);
         return check_texts("documents", q->documents, e);
     }
-    if (!q->input) return err_set(e, ERR_USAGE, "key \"input\" is missing");
-    json_array_foreach(q->input, i, v) if (!json_is_string(v) && !is_ids(v)) return err_set(
-        e, ERR_USAGE, "key \"input\": value %zu is %s; text or a list of ids is accepted", i,
-        kind_of(v));
+    if (!q->input) return missing("input", e);
+    json_array_foreach(q->input, i, v) if (!json_is_string(v) && !is_ids(v)) return refuse(
+        e, ERR_USAGE, "input", "value %zu is %s; text or a list of ids is accepted", i, kind_of(v));
     return 0;
 }
 
 static int check_text(const struct gen_request *q, struct err *e) {
-    if (!q->prompt.p && q->n_token == 0) return err_set(e, ERR_USAGE, "key \"prompt\" is missing");
+    if (!q->prompt.p && q->n_token == 0) return missing("prompt", e);
     if (q->raw && (q->system.p || q->template.p))
-        return err_set(e, ERR_USAGE, "key \"raw\": does not go with \"system\" or \"template\"");
+        return refuse(e, ERR_USAGE, "raw", "does not go with \"system\" or \"template\"");
     return check_texts("images", q->images, e);
 }
 
@@ -425,9 +449,8 @@ static int check(const struct gen_request *q, struct err *e) {
     case GEN_OP_TEXT: return check_text(q, e);
     case GEN_OP_EMBED:
     case GEN_OP_RERANK: return check_vectors(q, e);
-    case GEN_OP_TOKENIZE: return q->text.p ? 0 : err_set(e, ERR_USAGE, "key \"text\" is missing");
-    case GEN_OP_DETOKENIZE:
-        return q->token ? 0 : err_set(e, ERR_USAGE, "key \"tokens\" is missing");
+    case GEN_OP_TOKENIZE: return q->text.p ? 0 : missing("text", e);
+    case GEN_OP_DETOKENIZE: return q->token ? 0 : missing("tokens", e);
     }
     return 0;
 }

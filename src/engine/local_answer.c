@@ -20,14 +20,16 @@ static int call_grammar(struct task *t, const struct answer *a, struct err *e) {
     const struct gen_request *q = &t->q;
     const char *name = q->tool_choice == GEN_CHOICE_NAMED ? q->tool_name.p : NULL;
     struct buf text = {0};
-    if (!a)
-        return err_set(e, ERR_UNSUPPORTED,
-                       "key \"tool_choice\": without the model's template there are no calls");
+    if (!a) {
+        err_set(e, ERR_UNSUPPORTED,
+                "key \"tool_choice\": without the model's template there are no calls");
+        return err_field(e, "tool_choice");
+    }
     int rc = answer_call_grammar(a, q->tools, name, !q->one_call, &text, e);
     if (rc == 0 && text.failed) rc = err_nomem(e, "tool_choice");
     if (rc == 0) t->grammar[0] = grammar_parse(buf_view(&text), e);
     buf_fini(&text);
-    return t->grammar[0] ? 0 : -1;
+    return t->grammar[0] ? 0 : err_field(e, "tools");
 }
 
 static bool must_call(const struct gen_request *q) {
@@ -46,7 +48,7 @@ static int make_grammars(struct local *g, struct task *t, const struct answer *a
     if (may_call && call_grammar(t, a, e) != 0) return -1;
     if (q->format && !must_call(q)) {
         t->grammar[1] = grammar_of_format(q->format, e);
-        if (!t->grammar[1]) return -1;
+        if (!t->grammar[1]) return err_field(e, "format");
     }
     if (!g->grammar_vocab)
         g->grammar_vocab = grammar_vocab_new(engine_vocab(g->engine), engine_n_vocab(g->engine), e);

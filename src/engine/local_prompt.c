@@ -87,17 +87,28 @@ static int talk_cut(struct talk *c, size_t n_fit, struct ids *out, struct err *e
 
 /* ---- the rules of length ---- */
 
+/* The key that a prompt or an input comes from. */
+static const char *key_of(const struct gen_request *q) {
+    switch (q->op) {
+    case GEN_OP_TEXT: return q->prompt.p ? "prompt" : "tokens";
+    case GEN_OP_EMBED: return "input";
+    case GEN_OP_RERANK: return "documents";
+    default: return "messages";
+    }
+}
+
 /* A request may keep to less than the model has. */
 static int n_ctx_of(const struct local *g, const struct gen_request *q) {
     const int all = engine_n_ctx(g->engine), own = q->options.num_ctx;
     return own > 0 && own < all ? own : all;
 }
 
-static int too_long(int n_ctx, size_t n, struct err *e) {
-    return err_set(e, ERR_LIMIT,
-                   "prompt: %zu tokens; the context holds %d (option num_ctx); shorten it, or let "
-                   "it be cut (truncate, shift)",
-                   n, n_ctx);
+static int too_long(const struct gen_request *q, int n_ctx, size_t n, struct err *e) {
+    err_set(e, ERR_LIMIT,
+            "prompt: %zu tokens; the context holds %d (option num_ctx); shorten it, or let "
+            "it be cut (truncate, shift)",
+            n, n_ctx);
+    return err_field(e, "%s", key_of(q));
 }
 
 /* The first num_keep tokens and as many of the end as half the rest of the context holds. */
@@ -118,7 +129,7 @@ static int fit(const struct local *g, struct task *t, size_t n_whole, struct err
     struct ids *p = &t->prompt;
     if (p->n == 0) return err_set(e, ERR_USAGE, "prompt: empty; at least one token");
     if (p->n > (size_t)n_ctx_of(g, q)) {
-        if (q->no_truncate || !q->options.shift) return too_long(n_ctx_of(g, q), p->n, e);
+        if (q->no_truncate || !q->options.shift) return too_long(q, n_ctx_of(g, q), p->n, e);
         keep_ends(g, q, p);
     }
     t->all.n_truncated = (int)(n_whole - p->n);
@@ -167,12 +178,17 @@ static int text_prompt(struct local *g, struct task *t, struct err *e) {
 static int own_template(struct task *t, struct err *e) {
     if (!t->q.template.p) return 0;
     t->own_template = chat_template_new(t->q.template, e);
-    return t->own_template ? 0 : err_prefix(e, "key \"template\"");
+    if (t->own_template) return 0;
+    err_prefix(e, "key \"template\"");
+    return err_field(e, "template");
 }
 
 int local_prompt(struct local *g, struct task *t, struct err *e) {
     if (own_template(t, e) != 0) return -1;
-    if ((t->q.op == GEN_OP_TEXT ? text_prompt : chat_prompt)(g, t, e) != 0) return -1;
+    if ((t->q.op == GEN_OP_TEXT ? text_prompt : chat_prompt)(g, t, e) != 0) {
+        if (e && e->code != ERR_NOMEM && !*e->field) err_field(e, "%s", key_of(&t->q));
+        return -1;
+    }
     return t->prompt.failed ? err_nomem(e, "prompt") : 0;
 }
 
@@ -188,7 +204,7 @@ static int read_input(struct local *g, struct task *t, int i, const json_t *v, s
     if (!t->q.no_truncate)
         t->truncated[i] = embed_truncate(g->engine, n_ctx_of(g, &t->q), ids);
     else if (ids->n > (size_t)n_ctx_of(g, &t->q))
-        return too_long(n_ctx_of(g, &t->q), ids->n, e);
+        return too_long(&t->q, n_ctx_of(g, &t->q), ids->n, e);
     t->text[i] = (struct sched_text){ids->v, (int)ids->n};
     return 0;
 }

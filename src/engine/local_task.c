@@ -173,9 +173,10 @@ static int make_vectors(struct local *g, struct task *t, struct err *e) {
     const struct gen_request *q = &t->q;
     const int n_embd = g->base.info.n_embd;
     const bool rank = q->op == GEN_OP_RERANK;
-    if (q->dimensions > n_embd)
-        return err_set(e, ERR_USAGE, "key \"dimensions\": %d; the model has %d", q->dimensions,
-                       n_embd);
+    if (q->dimensions > n_embd) {
+        err_set(e, ERR_USAGE, "key \"dimensions\": %d; the model has %d", q->dimensions, n_embd);
+        return err_field(e, "dimensions");
+    }
     if (local_inputs(g, t, e) != 0) return -1;
     t->vector = calloc((size_t)(rank ? t->n_input : 1) * (size_t)n_embd, sizeof *t->vector);
     if (!t->vector) return err_nomem(e, "vectors");

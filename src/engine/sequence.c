@@ -82,11 +82,13 @@ static int check_request(const struct decode_request *r, const struct session *s
 }
 
 static int check_tokens(const struct decode_request *r, int n_vocab, struct err *e) {
-    for (int i = 0; i < r->n_prompt; i++)
-        if (r->prompt[i] < 0 || r->prompt[i] >= n_vocab)
-            return err_set(e, ERR_FORMAT, "token %d: id %d; the vocabulary has 0 to %d", i,
-                           (int)r->prompt[i], n_vocab - 1);
-    return 0;
+    int i = 0;
+    while (i < r->n_prompt && r->prompt[i] >= 0 && r->prompt[i] < n_vocab)
+        i++;
+    if (i == r->n_prompt) return 0;
+    err_set(e, ERR_FORMAT, "token %d: id %d; the vocabulary has 0 to %d", i, (int)r->prompt[i],
+            n_vocab - 1);
+    return err_field(e, "tokens");
 }
 
 /* The request's biases and a ban on every token that would end the answer. */

@@ -1,6 +1,7 @@
 /* Events in frames, and what the front demands of them.  See wire.h.
  *
  *     struct wire_event   int32 token[]   float vector[]   text   stop   data (JSON)   message
+ *     field
  *
  * A text event is 120 bytes and no allocation on either side; only tool calls, results and
  * log-probabilities are JSON. */
@@ -18,7 +19,8 @@ enum { MAX_CHOICES = 128 };
 struct wire_event {
     uint32_t kind, why, code, choice;
     uint32_t n_token, n_vector, n_text, n_stop, n_data, n_msg;
-    int32_t n_prompt, n_cached, n_eval, n_truncated, n_shift, n_drafted, n_accepted, zero;
+    int32_t n_prompt, n_cached, n_eval, n_truncated, n_shift, n_drafted, n_accepted;
+    uint32_t n_field;
     int64_t queue_ns, prompt_ns, eval_ns;
 };
 _Static_assert(sizeof(struct wire_event) % 8 == 0, "what follows is aligned");
@@ -70,9 +72,11 @@ int wire_put_event(struct buf *out, uint64_t id, const struct gen_event *ev, str
     if (ev->data && !(data = dump(ev->data, e))) return -1;
     const size_t n_data = data ? strlen(data) : 0;
     const size_t n_msg = ev->err.code ? strlen(ev->err.msg) : 0;
+    const size_t n_field = ev->err.code ? strlen(ev->err.field) : 0;
     const size_t n_token = w.n_token * sizeof *ev->token,
                  n_vector = w.n_vector * sizeof *ev->vector;
-    const size_t n = sizeof w + n_token + n_vector + ev->text.n + ev->stop.n + n_data + n_msg;
+    const size_t n =
+        sizeof w + n_token + n_vector + ev->text.n + ev->stop.n + n_data + n_msg + n_field;
     if (ev->text.n > WIRE_MAX_EVENT || ev->stop.n > WIRE_MAX_EVENT || n > WIRE_MAX_EVENT) {
         err_set(e, ERR_LIMIT, "an answer of %zu bytes at once; at most %d", n, WIRE_MAX_EVENT);
         goto done;
@@ -81,6 +85,7 @@ int wire_put_event(struct buf *out, uint64_t id, const struct gen_event *ev, str
     w.n_stop = (uint32_t)ev->stop.n;
     w.n_data = (uint32_t)n_data;
     w.n_msg = (uint32_t)n_msg;
+    w.n_field = (uint32_t)n_field;
     const size_t whole = (n + 7) / 8 * 8;
     const struct wire_head head = {(uint32_t)n, WIRE_EVENT, id};
     char *at = buf_room(out, sizeof head + whole);
@@ -96,6 +101,7 @@ int wire_put_event(struct buf *out, uint64_t id, const struct gen_event *ev, str
     at = add(at, ev->stop.p, ev->stop.n);
     at = add(at, data, n_data);
     at = add(at, ev->err.msg, n_msg);
+    at = add(at, ev->err.field, n_field);
     memset(at, 0, whole - n);
     out->n += sizeof head + whole;
     rc = 0;
@@ -208,8 +214,8 @@ static bool is_result(const json_t *o, const struct wire_task *t) {
 
 static bool stats_fit(const struct wire_event *w) {
     return w->n_prompt >= 0 && w->n_cached >= 0 && w->n_eval >= 0 && w->n_truncated >= 0 &&
-           w->n_shift >= 0 && w->n_drafted >= 0 && w->n_accepted >= 0 && w->zero == 0 &&
-           w->queue_ns >= 0 && w->prompt_ns >= 0 && w->eval_ns >= 0;
+           w->n_shift >= 0 && w->n_drafted >= 0 && w->n_accepted >= 0 && w->queue_ns >= 0 &&
+           w->prompt_ns >= 0 && w->eval_ns >= 0;
 }
 
 static bool tokens_fit(const int32_t *token, uint32_t n, int n_vocab) {
@@ -233,7 +239,7 @@ static bool kind_fits(const struct wire_event *w, const struct wire_task *t) {
     if (w->n_token && !text && w->kind != GEN_PROMPT) return false;
     if (w->n_vector && w->kind != GEN_VECTOR) return false;
     if (w->n_stop && w->kind != GEN_FINISH) return false;
-    if ((w->code && w->kind != GEN_END) || (w->n_msg && !w->code)) return false;
+    if ((w->code && w->kind != GEN_END) || ((w->n_msg || w->n_field) && !w->code)) return false;
     switch (w->kind) {
     case GEN_PROMPT:
     case GEN_FINISH: return generates && !w->n_data;
@@ -294,12 +300,12 @@ static void unpack(const struct wire_event *w, struct gen_event *ev) {
 static int check(const struct wire_frame *f, const struct wire_event *w, const struct wire_task *t,
                  struct err *e) {
     const uint64_t n = sizeof *w + 4 * ((uint64_t)w->n_token + w->n_vector) + (uint64_t)w->n_text +
-                       w->n_stop + w->n_data + w->n_msg; /* sums of 32-bit numbers */
+                       w->n_stop + w->n_data + w->n_msg + w->n_field; /* sums of 32-bit numbers */
     if (n != f->body.n)
         return err_set(e, ERR_FORMAT, "engine process: an event of %zu bytes that says %llu",
                        f->body.n, (unsigned long long)n);
     if (!kind_fits(w, t) || !stats_fit(w) || w->why > GEN_CANCELLED || w->code > WIRE_LAST_ERROR ||
-        w->n_msg >= sizeof((struct err *)0)->msg)
+        w->n_msg >= sizeof((struct err *)0)->msg || w->n_field >= ERR_FIELD)
         return err_set(e, ERR_FORMAT, "engine process: an event of kind %u out of place", w->kind);
     if (w->choice >= (uint32_t)t->n_choice && (w->choice || w->kind == GEN_VECTOR))
         return err_set(e, ERR_FORMAT, "engine process: choice %u of %d", w->choice, t->n_choice);
@@ -321,13 +327,17 @@ int wire_get_event(const struct wire_frame *f, const struct wire_task *t, struct
     at += 4 * (size_t)w.n_vector;
     ev->text = take(&at, w.n_text);
     ev->stop = take(&at, w.n_stop);
-    const struct str json = take(&at, w.n_data), msg = take(&at, w.n_msg);
+    const struct str json = take(&at, w.n_data), msg = take(&at, w.n_msg),
+                     field = take(&at, w.n_field);
     if (!tokens_fit(ev->token, w.n_token, t->n_vocab) ||
         (w.kind == GEN_VECTOR && !vector_fits(ev->vector, w.n_vector, t->n_embd)))
         return err_set(e, ERR_FORMAT, "engine process: tokens or values out of range");
     if (utf8_valid_prefix(ev->text.p, w.n_text) != w.n_text ||
         utf8_valid_prefix(ev->stop.p, w.n_stop) != w.n_stop)
         return err_set(e, ERR_FORMAT, "engine process: text that is not UTF-8");
-    if (w.code) err_set(&ev->err, (enum err_code)w.code, "%.*s", (int)msg.n, msg.p);
+    if (w.code) {
+        err_set(&ev->err, (enum err_code)w.code, "%.*s", (int)msg.n, msg.p);
+        err_field(&ev->err, "%.*s", (int)field.n, field.p);
+    }
     return w.n_data ? read_data(json, t, ev, data, e) : 0;
 }

@@ -68,7 +68,7 @@ static json_t *blocks(const struct message *m) {
         const json_t *call = json_array_get(k->calls, i), *fn = json_object_get(call, "function");
         json_array_append_new(list,
                               json_pack("{s:s, s:s*, s:s*, s:O}", "type", "tool_use", "id",
-                                        shape_text(call, "id"), "name", shape_text(fn, "name"),
+                                        field_text(call, "id"), "name", field_text(fn, "name"),
                                         "input", json_object_get(fn, "arguments")));
     }
     return list;
@@ -169,7 +169,7 @@ static void send_call(struct message *m, const json_t *call) {
     close_block(m);
     if (!arguments || json_append("tool call", arguments, &text, NULL) != 0) m->g.failed = true;
     open_block(m, json_pack("{s:s, s:s*, s:s*, s:{}}", "type", "tool_use", "id",
-                            shape_text(call, "id"), "name", shape_text(fn, "name"), "input"));
+                            field_text(call, "id"), "name", field_text(fn, "name"), "input"));
     send_delta(m, json_pack("{s:s, s:s%}", "type", "input_json_delta", "partial_json",
                             text.p ? text.p : "", text.n));
     send_new(m, "content_block_stop",

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "server/front_priv.h"
+
 /* The second's text is kept until the next: a token has a time, too. */
 static void format_time(time_t s, long ns, char out[API_TIME]) {
     static _Thread_local time_t last;
@@ -27,22 +29,48 @@ void api_time(int64_t unix_s, char out[API_TIME]) {
     format_time((time_t)unix_s, 0, out);
 }
 
+void api_tell_ignored(struct request *r, const struct fault *f) {
+    char line[FIELD_PATH + 40];
+    if (!*f->ignored) return;
+    snprintf(line, sizeof line, "X-Cria-Ignored: %s\r\n", f->ignored);
+    reply_header(r, line);
+    log_line(r->server->log, LOG_DEBUG, "%s: fields that are not known were ignored: %s", r->id,
+             f->ignored);
+}
+
+json_t *api_body(struct request *r, struct fault *f) {
+    struct fault own;
+    json_t *o = request_json(r);
+    if (!f) f = &own;
+    *f = (struct fault){.dialect = r->dialect};
+    if (!o) return NULL;
+    if (field_check(o, "", r->route->fields, f) == 0) {
+        api_tell_ignored(r, f);
+        return o;
+    }
+    reply_err(r, &f->err);
+    return NULL;
+}
+
 /* The name is checked here already: the answer to one that cannot be does not tell what is there
  * (SECURITY.md R9). */
-const json_t *api_read(struct request *r, const struct field *table, const char **model,
-                       struct name *n) {
-    const json_t *o = request_json(r);
-    struct err e = {0};
+const json_t *api_read(struct request *r, const char **model, struct name *n) {
+    const json_t *o = api_body(r, NULL);
     struct name unused;
+    struct err e;
     if (!o) return NULL;
-    if (field_check(o, table, &e) != 0) return reply_err(r, &e), NULL;
     *model = field_text(o, "model");
-    if (!*model || !**model) *model = field_text(o, "name");
-    if (!*model || !**model) return reply_error(r, 400, "model is required"), NULL;
-    if (name_parse(*model, n ? n : &unused, NULL) != 0)
-        return reply_error(r, 400, "invalid model name"), NULL;
-    request_set_model(r, *model);
-    return o;
+    if (!**model)
+        err_set(&e, ERR_USAGE, "model is required");
+    else if (name_parse(*model, n ? n : &unused, NULL) != 0)
+        err_set(&e, ERR_USAGE, "invalid model name");
+    else {
+        request_set_model(r, *model);
+        return o;
+    }
+    err_field(&e, "model");
+    reply_err(r, &e);
+    return NULL;
 }
 
 void api_set_count(json_t *o, const char *key, int64_t n) {

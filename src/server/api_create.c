@@ -7,18 +7,30 @@
 #include "server/store_routes.h"
 #include "store/params.h"
 
-static const struct field fields[] = {
-    {"model", FIELD_TEXT},         {"name", FIELD_TEXT},
-    {"stream", FIELD_BOOL},        {"from", FIELD_TEXT},
-    {"files", FIELD_OBJECT},       {"adapters", FIELD_OBJECT},
-    {"draft_files", FIELD_OBJECT}, {"template", FIELD_TEXT},
-    {"system", FIELD_TEXT},        {"license", FIELD_ANY},
-    {"parameters", FIELD_OBJECT},  {"messages", FIELD_ARRAY},
-    {"quantize", FIELD_TEXT},      {"quantization", FIELD_TEXT},
-    {"renderer", FIELD_TEXT},      {"parser", FIELD_TEXT},
-    {"requires", FIELD_TEXT},      {"modelfile", FIELD_IGNORED},
-    {"path", FIELD_IGNORED},       {.name = NULL},
-};
+/* Of old clients. */
+#define NO_PATHS                                                                                   \
+    "no path of a client's is opened here; send the files to /api/blobs, and \"from\", "           \
+    "\"files\", \"system\", \"template\", \"parameters\""
+
+const struct field store_create_fields[] = {
+    API_MODEL,
+    {.name = "stream", .types = FIELD_BOOL},
+    {.name = "from", .types = FIELD_TEXT},
+    {.name = "files", .types = FIELD_OBJECT},
+    {.name = "adapters", .types = FIELD_OBJECT},
+    {.name = "draft_files", .types = FIELD_OBJECT},
+    {.name = "template", .types = FIELD_TEXT},
+    {.name = "system", .types = FIELD_TEXT},
+    {.name = "license", .types = FIELD_TEXT | FIELD_ARRAY, .apart = true},
+    {.name = "parameters", .types = FIELD_OBJECT},
+    {.name = "messages", .types = FIELD_ARRAY},
+    {.name = "quantize", .types = FIELD_TEXT, .also = "quantization"},
+    {.name = "renderer", .types = FIELD_TEXT},
+    {.name = "parser", .types = FIELD_TEXT},
+    {.name = "requires", .types = FIELD_TEXT},
+    {.name = "modelfile", .refusal = NO_PATHS},
+    {.name = "path", .refusal = NO_PATHS},
+    {0}};
 
 /* What a create works from; the texts are the arena's, not the request's. */
 struct order {
@@ -174,14 +186,7 @@ static int take_files(struct order *o, const json_t *body, const char *key,
 
 /* ---- the request ---- */
 
-static int check_fields(const json_t *body, struct err *e) {
-    if (field_check(body, fields, e) != 0) return -1;
-    if (field_get(body, "modelfile") || field_get(body, "path"))
-        return err_set(
-            e, ERR_USAGE,
-            "\"modelfile\" and \"path\" are not accepted: no path of a client's is opened "
-            "here; send the files to /api/blobs, and \"from\", \"files\", \"system\", "
-            "\"template\", \"parameters\"");
+static int check_source(const json_t *body, struct err *e) {
     if (!field_text(body, "from") && json_object_size(field_get(body, "files")) == 0)
         return err_set(e, ERR_USAGE, "neither 'from' or 'files' was specified");
     return 0;
@@ -189,10 +194,9 @@ static int check_fields(const json_t *body, struct err *e) {
 
 static int take_order(struct order *o, const json_t *body, struct err *e) {
     const char *quantize = field_text(body, "quantize");
-    if (!quantize || !*quantize) quantize = field_text(body, "quantization");
     if (quantize && *quantize && !(o->quantize = keep(o, quantize))) return err_nomem(e, "create");
     if (o->name.pin.hex[0]) return err_set(e, ERR_USAGE, "invalid model name");
-    if (check_fields(body, e) != 0 || add_texts(o, body, e) != 0 ||
+    if (check_source(body, e) != 0 || add_texts(o, body, e) != 0 ||
         add_licenses(o, field_get(body, "license"), e) != 0 ||
         add_parameters(o, field_get(body, "parameters"), e) != 0 ||
         add_messages(o, field_get(body, "messages"), e) != 0 ||
@@ -225,7 +229,7 @@ void store_create(struct request *r) {
     struct order o = {.cap = 0};
     struct err e = {0};
     const char *model;
-    const json_t *body = api_read(r, fields, &model, &o.name);
+    const json_t *body = api_read(r, &model, &o.name);
     if (body && take_order(&o, body, &e) == 0) {
         struct job j = {.r = r, .stream = field_bool(body, "stream", true), .hide = hide};
         job_run(&j, work, &o);

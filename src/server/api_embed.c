@@ -112,17 +112,17 @@ static void on_event(void *ctx, const struct gen_event *ev) {
 
 /* ---- the request ---- */
 
-static const struct field embed_fields[] = {
-    {"model", FIELD_TEXT},     {"name", FIELD_TEXT},
-    {"input", FIELD_ANY},      {"truncate", FIELD_BOOL},
-    {"dimensions", FIELD_INT}, {"options", FIELD_OBJECT},
-    {"keep_alive", FIELD_ANY}, {.name = NULL},
-};
+const struct field native_embed_fields[] = {
+    API_MODEL,
+    {.name = "input", .types = FIELD_TEXT | FIELD_ARRAY, .apart = true},
+    {.name = "truncate", .types = FIELD_BOOL},
+    {.name = "dimensions", .types = FIELD_INT, .max = 1 << 20},
+    API_OPTIONS,
+    API_KEEP_ALIVE,
+    {0}};
 
-static const struct field legacy_fields[] = {
-    {"model", FIELD_TEXT},     {"name", FIELD_TEXT},      {"prompt", FIELD_TEXT},
-    {"options", FIELD_OBJECT}, {"keep_alive", FIELD_ANY}, {.name = NULL},
-};
+const struct field native_embeddings_fields[] = {
+    API_MODEL, {.name = "prompt", .types = FIELD_TEXT}, API_OPTIONS, API_KEEP_ALIVE, {0}};
 
 /* The texts as an array of their own; an empty one alone is none (Ollama).  NULL with e. */
 static json_t *take_input(const json_t *body, const char *key, struct err *e) {
@@ -151,8 +151,6 @@ static int take_fields(struct embed *m, const json_t *body, json_t *gen, struct 
     if (!input) return -1;
     json_object_set_new(gen, "op", json_string("embed"));
     json_object_set_new(gen, "input", input);
-    if (n < 0 || n > 1 << 20)
-        return err_set(e, ERR_USAGE, "\"dimensions\" must be between 0 and %d", 1 << 20);
     if (n > 0) json_object_set_new(gen, "dimensions", json_integer(n));
     if (m->legacy) json_object_set_new(gen, "normalize", json_false());
     field_copy(gen, body, "truncate");
@@ -169,7 +167,7 @@ static int take_fields(struct embed *m, const json_t *body, json_t *gen, struct 
 static void begin(struct request *r, bool legacy) {
     const char *model;
     struct err e = {0};
-    const json_t *body = api_read(r, legacy ? legacy_fields : embed_fields, &model, NULL);
+    const json_t *body = api_read(r, &model, NULL);
     struct embed *m = body ? calloc(1, sizeof *m) : NULL;
     if (!m) {
         if (body) reply_error(r, 500, "out of memory");

@@ -3,6 +3,7 @@
  *
  * Data flow: handler -> request of gen.h -> ask -> GEN_RESULT is kept -> GEN_END: one JSON object.
  */
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +13,46 @@
 #include "server/route.h"
 
 enum { DOCUMENTS_MAX = 1000 };
+
+static const struct field tokenize_fields[] = {
+    API_MODEL,
+    {.name = "text", .types = FIELD_TEXT, .also = "content", .required = true},
+    {.name = "special", .types = FIELD_BOOL, .also = "parse_special"},
+    {.name = "bos", .types = FIELD_BOOL, .also = "add_special"},
+    {.name = "pieces", .types = FIELD_BOOL, .also = "with_pieces"},
+    API_OPTIONS,
+    API_KEEP_ALIVE,
+    {0}};
+
+static const struct field detokenize_fields[] = {
+    API_MODEL,
+    {.name = "tokens", .types = FIELD_ARRAY, .required = true},
+    API_OPTIONS,
+    API_KEEP_ALIVE,
+    {0}};
+
+static const struct field template_fields[] = {
+    API_MODEL,
+    {.name = "messages", .types = FIELD_ARRAY, .required = true},
+    {.name = "tools", .types = FIELD_ARRAY},
+    {.name = "think", .types = FIELD_BOOL | FIELD_TEXT, .apart = true},
+    {.name = "template", .types = FIELD_TEXT},
+    {.name = "documents", .types = FIELD_ARRAY},
+    {.name = "template_vars", .types = FIELD_OBJECT},
+    {.name = "continue", .types = FIELD_BOOL},
+    API_OPTIONS,
+    API_KEEP_ALIVE,
+    {0}};
+
+static const struct field rerank_fields[] = {
+    API_MODEL,
+    {.name = "query", .types = FIELD_TEXT, .required = true},
+    {.name = "documents", .types = FIELD_ARRAY, .required = true},
+    {.name = "top_n", .types = FIELD_INT, .min = 1, .max = INT_MAX},
+    {.name = "return_documents", .types = FIELD_BOOL},
+    API_OPTIONS,
+    API_KEEP_ALIVE,
+    {0}};
 
 struct extra {
     struct request *r;
@@ -83,58 +124,24 @@ static void start(struct request *r, const json_t *body, const char *model, json
     if (ask_start(r, &a) != 0) free(x);
 }
 
-/* Either of two names of a field. */
-static json_t *either(const json_t *body, const char *name, const char *other) {
-    json_t *v = field_get(body, name);
-    return v ? v : field_get(body, other);
-}
-
 /* ---- tokens ---- */
 
 static void post_tokenize(struct request *r) {
-    static const struct field fields[] = {
-        {"model", FIELD_TEXT},
-        {"name", FIELD_TEXT},
-        {"text", FIELD_TEXT},
-        {"content", FIELD_TEXT},
-        {"special", FIELD_BOOL},
-        {"parse_special", FIELD_BOOL},
-        {"bos", FIELD_BOOL},
-        {"add_special", FIELD_BOOL},
-        {"pieces", FIELD_BOOL},
-        {"with_pieces", FIELD_BOOL},
-        {"options", FIELD_OBJECT},
-        {"keep_alive", FIELD_ANY},
-        {.name = NULL},
-    };
     const char *model;
-    const json_t *body = api_read(r, fields, &model, NULL);
+    const json_t *body = api_read(r, &model, NULL);
     if (!body) return;
-    json_t *text = either(body, "text", "content");
-    if (!text) {
-        reply_error(r, 400, "text is required");
-        return;
-    }
+    json_t *text = field_get(body, "text");
     json_t *gen = json_pack("{s:s, s:O, s:b, s:b, s:b}", "op", "tokenize", "text", text, "special",
-                            json_is_true(either(body, "special", "parse_special")), "bos",
-                            !json_is_false(either(body, "bos", "add_special")), "pieces",
-                            json_is_true(either(body, "pieces", "with_pieces")));
+                            field_true(body, "special"), "bos", field_bool(body, "bos", true),
+                            "pieces", field_true(body, "pieces"));
     start(r, body, model, gen, plain_answer);
 }
 
 static void post_detokenize(struct request *r) {
-    static const struct field fields[] = {
-        {"model", FIELD_TEXT},     {"name", FIELD_TEXT},      {"tokens", FIELD_ARRAY},
-        {"options", FIELD_OBJECT}, {"keep_alive", FIELD_ANY}, {.name = NULL},
-    };
     const char *model;
-    const json_t *body = api_read(r, fields, &model, NULL);
+    const json_t *body = api_read(r, &model, NULL);
     if (!body) return;
     json_t *tokens = field_get(body, "tokens");
-    if (!tokens) {
-        reply_error(r, 400, "tokens is required");
-        return;
-    }
     start(r, body, model, json_pack("{s:s, s:O}", "op", "detokenize", "tokens", tokens),
           plain_answer);
 }
@@ -142,24 +149,12 @@ static void post_detokenize(struct request *r) {
 /* ---- prompts ---- */
 
 static void post_apply_template(struct request *r) {
-    static const struct field fields[] = {
-        {"model", FIELD_TEXT},      {"name", FIELD_TEXT},
-        {"messages", FIELD_ARRAY},  {"tools", FIELD_ARRAY},
-        {"think", FIELD_ANY},       {"template", FIELD_TEXT},
-        {"documents", FIELD_ARRAY}, {"template_vars", FIELD_OBJECT},
-        {"continue", FIELD_BOOL},   {"options", FIELD_OBJECT},
-        {"keep_alive", FIELD_ANY},  {.name = NULL},
-    };
     static const char *const taken[] = {"tools",     "think",         "template",
                                         "documents", "template_vars", "continue"};
     const char *model;
-    const json_t *body = api_read(r, fields, &model, NULL);
+    const json_t *body = api_read(r, &model, NULL);
     if (!body) return;
     json_t *messages = field_get(body, "messages");
-    if (!messages) {
-        reply_error(r, 400, "messages is required");
-        return;
-    }
     json_t *gen = json_pack("{s:s, s:O}", "op", "render", "messages", messages);
     for (size_t i = 0; gen && i < sizeof taken / sizeof *taken; i++)
         field_copy(gen, body, taken[i]);
@@ -230,23 +225,10 @@ static json_t *v1_ranking(const struct extra *x, const struct gen_stats *s) {
 
 static void rerank(struct request *r,
                    json_t *(*answer)(const struct extra *x, const struct gen_stats *s)) {
-    static const struct field fields[] = {
-        {"model", FIELD_TEXT},      {"name", FIELD_TEXT},      {"query", FIELD_TEXT},
-        {"documents", FIELD_ARRAY}, {"top_n", FIELD_INT},      {"return_documents", FIELD_BOOL},
-        {"options", FIELD_OBJECT},  {"keep_alive", FIELD_ANY}, {.name = NULL},
-    };
     const char *model;
-    const json_t *body = api_read(r, fields, &model, NULL);
+    const json_t *body = api_read(r, &model, NULL);
     if (!body) return;
     json_t *query = field_get(body, "query");
-    if (!query) {
-        reply_error(r, 400, "query is required");
-        return;
-    }
-    if (field_int(body, "top_n", 1) < 1) {
-        reply_error(r, 400, "top_n must be at least 1");
-        return;
-    }
     json_t *texts = take_documents(r, field_get(body, "documents"));
     if (!texts) return;
     start(r, body, model,
@@ -263,11 +245,11 @@ static void post_v1_rerank(struct request *r) {
 
 /* clang-format off */
 const struct route routes_extra[] = {
-    {HTTP_POST, "/api/tokenize", RIGHT_USE, DIALECT_OLLAMA, BODY_MAX, post_tokenize, NULL},
-    {HTTP_POST, "/api/detokenize", RIGHT_USE, DIALECT_OLLAMA, BODY_MAX, post_detokenize, NULL},
-    {HTTP_POST, "/api/apply-template", RIGHT_USE, DIALECT_OLLAMA, BODY_MAX, post_apply_template, NULL},
-    {HTTP_POST, "/api/rerank", RIGHT_USE, DIALECT_OLLAMA, BODY_MAX, post_rerank, NULL},
-    {HTTP_POST, "/v1/rerank", RIGHT_USE, DIALECT_OPENAI, BODY_MAX, post_v1_rerank, NULL},
+    {HTTP_POST, "/api/tokenize", RIGHT_USE, DIALECT_OLLAMA, BODY_MAX, post_tokenize, NULL, tokenize_fields},
+    {HTTP_POST, "/api/detokenize", RIGHT_USE, DIALECT_OLLAMA, BODY_MAX, post_detokenize, NULL, detokenize_fields},
+    {HTTP_POST, "/api/apply-template", RIGHT_USE, DIALECT_OLLAMA, BODY_MAX, post_apply_template, NULL, template_fields},
+    {HTTP_POST, "/api/rerank", RIGHT_USE, DIALECT_OLLAMA, BODY_MAX, post_rerank, NULL, rerank_fields},
+    {HTTP_POST, "/v1/rerank", RIGHT_USE, DIALECT_OPENAI, BODY_MAX, post_v1_rerank, NULL, rerank_fields},
     {.path = NULL},
 };
 /* clang-format on */

@@ -11,26 +11,33 @@
 #include "server/native.h"
 
 #define COMMON_FIELDS                                                                              \
-    {"model", FIELD_TEXT}, {"name", FIELD_TEXT}, {"stream", FIELD_BOOL}, {"format", FIELD_ANY},    \
-        {"keep_alive", FIELD_ANY}, {"options", FIELD_OBJECT}, {"think", FIELD_ANY},                \
-        {"truncate", FIELD_BOOL}, {"shift", FIELD_BOOL}, {"logprobs", FIELD_BOOL}, {               \
-        "top_logprobs", FIELD_INT                                                                  \
+    API_MODEL, {.name = "stream", .types = FIELD_BOOL},                                            \
+        {.name = "format", .types = FIELD_TEXT | FIELD_OBJECT, .apart = true}, API_KEEP_ALIVE,     \
+        API_OPTIONS, {.name = "think", .types = FIELD_BOOL | FIELD_TEXT, .apart = true},           \
+        {.name = "truncate", .types = FIELD_BOOL}, {.name = "shift", .types = FIELD_BOOL},         \
+        {.name = "logprobs", .types = FIELD_BOOL}, {                                               \
+        .name = "top_logprobs", .types = FIELD_INT, .max = 20                                      \
     }
 
-static const struct field generate_fields[] = {
-    COMMON_FIELDS,          {"prompt", FIELD_TEXT},   {"suffix", FIELD_TEXT},
-    {"system", FIELD_TEXT}, {"template", FIELD_TEXT}, {"context", FIELD_ARRAY},
-    {"raw", FIELD_BOOL},    {"images", FIELD_ARRAY},  {.name = NULL},
-};
+const struct field native_generate_fields[] = {COMMON_FIELDS,
+                                               {.name = "prompt", .types = FIELD_TEXT},
+                                               {.name = "suffix", .types = FIELD_TEXT},
+                                               {.name = "system", .types = FIELD_TEXT},
+                                               {.name = "template", .types = FIELD_TEXT},
+                                               {.name = "context", .types = FIELD_ARRAY},
+                                               {.name = "raw", .types = FIELD_BOOL},
+                                               {.name = "images", .types = FIELD_ARRAY},
+                                               {0}};
 
-static const struct field chat_fields[] = {
+const struct field native_chat_fields[] = {
     COMMON_FIELDS,
-    {"messages", FIELD_ARRAY},
-    {"tools", FIELD_ARRAY},
-    {"tool_choice", FIELD_ANY}, /* not in Ollama's API; where clients send it, it is meant */
-    {"parallel_tool_calls", FIELD_BOOL},
-    {.name = NULL},
-};
+    {.name = "messages", .types = FIELD_ARRAY},
+    {.name = "tools", .types = FIELD_ARRAY},
+    {.name = "tool_choice",
+     .types = FIELD_TEXT | FIELD_OBJECT,
+     .apart = true}, /* not in Ollama's API; where clients send it, it is meant */
+    {.name = "parallel_tool_calls", .types = FIELD_BOOL},
+    {0}};
 
 /* ---- fields that both have ---- */
 
@@ -67,13 +74,11 @@ static int take_think(const json_t *body, json_t *gen, struct err *e) {
 }
 
 /* Alternatives come with the tokens that they are alternatives to. */
-static int take_logprobs(const json_t *body, json_t *gen, struct err *e) {
+static void take_logprobs(const json_t *body, json_t *gen) {
     const json_int_t top = field_int(body, "top_logprobs", 0);
-    if (top < 0 || top > 20) return err_set(e, ERR_USAGE, "top_logprobs must be between 0 and 20");
     if (field_bool(body, "logprobs", false) || top > 0)
         json_object_set_new(gen, "logprobs", json_true());
     if (top > 0) json_object_set_new(gen, "top_logprobs", json_integer(top));
-    return 0;
 }
 
 static int take_common(const struct native *n, json_t *gen, struct err *e) {
@@ -82,9 +87,8 @@ static int take_common(const struct native *n, json_t *gen, struct err *e) {
     field_copy(gen, n->body, "truncate");
     field_copy(gen, n->body, "shift");
     json_object_set_new(gen, "user", json_string(request_user(n->r)));
-    if (take_format(n->body, gen, e) != 0 || take_think(n->body, gen, e) != 0 ||
-        take_logprobs(n->body, gen, e) != 0)
-        return -1;
+    take_logprobs(n->body, gen);
+    if (take_format(n->body, gen, e) != 0 || take_think(n->body, gen, e) != 0) return -1;
     return models_keep_alive(json_object_get(n->body, "keep_alive"), 0, &unused, e);
 }
 
@@ -151,19 +155,19 @@ static int take_calls(const json_t *calls, size_t i, json_t *to, struct err *e) 
 }
 
 static const struct field message_fields[] = {
-    {"role", FIELD_TEXT},         {"content", FIELD_TEXT},
-    {"thinking", FIELD_TEXT},     {"images", FIELD_ARRAY},
-    {"tool_calls", FIELD_ARRAY},  {"tool_name", FIELD_TEXT},
-    {"tool_call_id", FIELD_TEXT}, {.name = NULL},
-};
+    {.name = "role", .types = FIELD_TEXT},         {.name = "content", .types = FIELD_TEXT},
+    {.name = "thinking", .types = FIELD_TEXT},     {.name = "images", .types = FIELD_ARRAY},
+    {.name = "tool_calls", .types = FIELD_ARRAY},  {.name = "tool_name", .types = FIELD_TEXT},
+    {.name = "tool_call_id", .types = FIELD_TEXT}, {0}};
 
-static int take_message(const json_t *from, size_t i, json_t *list, struct err *e) {
+static int take_message(json_t *from, size_t i, json_t *list, struct fault *f) {
+    struct err *e = &f->err;
     static const char *const text[] = {"content", "thinking", "tool_name", "tool_call_id"};
     const json_t *images = field_get(from, "images"), *calls = field_get(from, "tool_calls");
     char where[40], role[24];
-    snprintf(where, sizeof where, "messages[%zu]", i);
+    snprintf(where, sizeof where, "messages[%zu].", i);
     if (!json_is_object(from)) return bad_message(i, "must be of type object", e);
-    if (field_check(from, message_fields, e) != 0) return err_prefix(e, where);
+    if (field_check(from, where, message_fields, f) != 0) return -1;
     const char *given = field_text(from, "role");
     if (!given || strlen(given) >= sizeof role)
         return bad_message(i, "\"role\" must be one of system, user, assistant, tool", e);
@@ -196,12 +200,18 @@ static int take_tool_choice(const json_t *body, json_t *gen, struct err *e) {
 }
 
 static int take_chat(struct native *n, json_t *gen, struct err *e) {
+    struct fault f = {.dialect = DIALECT_OLLAMA};
     const json_t *messages = field_get(n->body, "messages"), *tools = field_get(n->body, "tools");
     json_t *list = json_array(), *m;
     size_t i;
     json_object_set_new(gen, "op", json_string("chat"));
     json_object_set_new(gen, "messages", list);
-    json_array_foreach(messages, i, m) if (take_message(m, i, list, e) != 0) return -1;
+    json_array_foreach(messages, i, m) {
+        if (take_message(m, i, list, &f) == 0) continue;
+        *e = f.err;
+        return -1;
+    }
+    api_tell_ignored(n->r, &f);
     n->load_only = json_array_size(list) == 0;
     if (json_array_size(tools)) json_object_set(gen, "tools", field_share(tools));
     field_copy(gen, n->body, "parallel_tool_calls");
@@ -313,7 +323,7 @@ static void start(struct native *n) {
 
 static void begin(struct request *r, bool chat) {
     const char *model;
-    const json_t *body = api_read(r, chat ? chat_fields : generate_fields, &model, NULL);
+    const json_t *body = api_read(r, &model, NULL);
     if (!body) return;
     struct native *n = calloc(1, sizeof *n);
     if (!n) {

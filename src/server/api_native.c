@@ -46,11 +46,15 @@ static void list_loaded(struct request *r) {
 }
 
 const struct route routes_native[] = {
-    {HTTP_POST, "/api/generate", RIGHT_USE, DIALECT_OLLAMA, BODY_MAX, native_generate, NULL},
-    {HTTP_POST, "/api/chat", RIGHT_USE, DIALECT_OLLAMA, BODY_MAX, native_chat, NULL},
-    {HTTP_POST, "/api/embed", RIGHT_USE, DIALECT_OLLAMA, BODY_MAX, native_embed, NULL},
-    {HTTP_POST, "/api/embeddings", RIGHT_USE, DIALECT_OLLAMA, BODY_MAX, native_embeddings, NULL},
-    {HTTP_GET, "/api/tags", RIGHT_READ, DIALECT_OLLAMA, 0, list_tags, NULL},
-    {HTTP_GET, "/api/ps", RIGHT_READ, DIALECT_OLLAMA, 0, list_loaded, NULL},
+    {HTTP_POST, "/api/generate", RIGHT_USE, DIALECT_OLLAMA, BODY_MAX, native_generate, NULL,
+     native_generate_fields},
+    {HTTP_POST, "/api/chat", RIGHT_USE, DIALECT_OLLAMA, BODY_MAX, native_chat, NULL,
+     native_chat_fields},
+    {HTTP_POST, "/api/embed", RIGHT_USE, DIALECT_OLLAMA, BODY_MAX, native_embed, NULL,
+     native_embed_fields},
+    {HTTP_POST, "/api/embeddings", RIGHT_USE, DIALECT_OLLAMA, BODY_MAX, native_embeddings, NULL,
+     native_embeddings_fields},
+    {HTTP_GET, "/api/tags", RIGHT_READ, DIALECT_OLLAMA, 0, list_tags, NULL, NULL},
+    {HTTP_GET, "/api/ps", RIGHT_READ, DIALECT_OLLAMA, 0, list_loaded, NULL, NULL},
     {.path = NULL},
 };

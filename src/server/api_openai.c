@@ -43,23 +43,23 @@ static void models(struct request *r) {
         reply_json(r, 200, json_pack("{s:s, s:o}", "object", "list", "data", data));
         return;
     }
-    const char *first = n_model ? shape_text(json_array_get(data, 0), "id") : NULL,
-               *last = n_model ? shape_text(json_array_get(data, n_model - 1), "id") : NULL;
+    const char *first = n_model ? field_text(json_array_get(data, 0), "id") : NULL,
+               *last = n_model ? field_text(json_array_get(data, n_model - 1), "id") : NULL;
     reply_json(r, 200,
                json_pack("{s:o, s:b, s:s?, s:s?}", "data", data, "has_more", 0, "first_id", first,
                          "last_id", last));
 }
 
 static void no_model(struct request *r) {
-    struct fault f = {0};
-    fault_set(&f, ERR_NOT_FOUND, "", "model '%.200s' not found", request_param(r));
-    strcpy(f.param, "model");
+    struct err e;
+    err_set(&e, ERR_NOT_FOUND, "model '%.200s' not found", request_param(r));
+    err_field(&e, "model");
     if (is_anthropic(r))
         reply_json(r, 404,
                    json_pack("{s:s, s:{s:s, s:s}}", "type", "error", "error", "type",
-                             "not_found_error", "message", f.err.msg));
+                             "not_found_error", "message", e.msg));
     else
-        openai_fault(r, &f);
+        reply_err(r, &e);
 }
 
 static void model(struct request *r) {
@@ -86,9 +86,12 @@ static void model(struct request *r) {
 }
 
 const struct route routes_openai[] = {
-    {HTTP_POST, "/v1/chat/completions", RIGHT_USE, DIALECT_OPENAI, BODY_MAX, openai_chat, 0},
-    {HTTP_POST, "/v1/completions", RIGHT_USE, DIALECT_OPENAI, BODY_MAX, openai_text, 0},
-    {HTTP_POST, "/v1/embeddings", RIGHT_USE, DIALECT_OPENAI, BODY_MAX, openai_embed, 0},
-    {HTTP_GET, "/v1/models", RIGHT_READ, DIALECT_OPENAI, 0, models, 0},
-    {HTTP_GET, "/v1/models/:model", RIGHT_READ, DIALECT_OPENAI, 0, model, 0},
+    {HTTP_POST, "/v1/chat/completions", RIGHT_USE, DIALECT_OPENAI, BODY_MAX, openai_chat, 0,
+     openai_chat_fields},
+    {HTTP_POST, "/v1/completions", RIGHT_USE, DIALECT_OPENAI, BODY_MAX, openai_text, 0,
+     openai_text_fields},
+    {HTTP_POST, "/v1/embeddings", RIGHT_USE, DIALECT_OPENAI, BODY_MAX, openai_embed, 0,
+     openai_embed_fields},
+    {HTTP_GET, "/v1/models", RIGHT_READ, DIALECT_OPENAI, 0, models, 0, NULL},
+    {HTTP_GET, "/v1/models/:model", RIGHT_READ, DIALECT_OPENAI, 0, model, 0, NULL},
     {0}};

@@ -3,6 +3,14 @@
 #include "server/store_routes.h"
 #include "store/registry.h"
 
+const struct field store_transfer_fields[] = {
+    API_MODEL,
+    {.name = "insecure", .types = FIELD_BOOL},
+    {.name = "stream", .types = FIELD_BOOL},
+    {.name = "username", .types = FIELD_ANY}, /* of old clients: mean nothing any more */
+    {.name = "password", .types = FIELD_ANY},
+    {0}};
+
 struct transfer {
     struct name name;
     bool push, insecure;
@@ -35,13 +43,9 @@ static bool check_there(struct request *r, const struct name *n, const char *mod
 }
 
 static void begin(struct request *r, bool push) {
-    static const struct field fields[] = {
-        {"model", FIELD_TEXT},  {"name", FIELD_TEXT},        {"insecure", FIELD_BOOL},
-        {"stream", FIELD_BOOL}, {"username", FIELD_IGNORED}, {"password", FIELD_IGNORED},
-        {.name = NULL}};
     const char *model;
     struct name n;
-    const json_t *body = api_read(r, fields, &model, &n);
+    const json_t *body = api_read(r, &model, &n);
     if (!body || (push && !check_there(r, &n, model))) return;
     struct transfer t = {n, push, field_bool(body, "insecure", false)};
     struct job j = {.r = r, .stream = field_bool(body, "stream", true)};

@@ -14,49 +14,49 @@
 
 enum { MAX_REFERRED = 16 }; /* kept conversations that a request's references are looked for in */
 
-static const struct shape response_fields[] = {
-    {.name = "model", .types = SHAPE_TEXT, .required = true},
-    {.name = "input", .types = SHAPE_TEXT | SHAPE_ARRAY, .required = true},
-    {.name = "instructions", .types = SHAPE_TEXT},
-    {.name = "previous_response_id", .types = SHAPE_TEXT},
-    {.name = "stream", .types = SHAPE_BOOL},
-    {.name = "stream_options", .types = SHAPE_OBJECT},
-    {.name = "temperature", .types = SHAPE_NUMBER, .max = 2},
-    {.name = "top_p", .types = SHAPE_NUMBER, .max = 1},
-    {.name = "max_output_tokens", .types = SHAPE_INT, .min = 1, .max = 1e9},
-    {.name = "max_tool_calls", .types = SHAPE_INT, .min = 1, .max = 1e9}, /* of built-in tools */
-    {.name = "top_logprobs", .types = SHAPE_INT, .min = 0, .max = 20},
-    {.name = "include", .types = SHAPE_ARRAY},
-    {.name = "tools", .types = SHAPE_ARRAY},
-    {.name = "tool_choice", .types = SHAPE_TEXT | SHAPE_OBJECT},
-    {.name = "parallel_tool_calls", .types = SHAPE_BOOL},
-    {.name = "text", .types = SHAPE_OBJECT},
-    {.name = "reasoning", .types = SHAPE_OBJECT},
-    {.name = "truncation", .types = SHAPE_TEXT, .one_of = "auto disabled"},
-    {.name = "background", .types = SHAPE_BOOL},
+static const struct field response_fields[] = {
+    {.name = "model", .types = FIELD_TEXT, .required = true},
+    {.name = "input", .types = FIELD_TEXT | FIELD_ARRAY, .required = true},
+    {.name = "instructions", .types = FIELD_TEXT},
+    {.name = "previous_response_id", .types = FIELD_TEXT},
+    {.name = "stream", .types = FIELD_BOOL},
+    {.name = "stream_options", .types = FIELD_OBJECT},
+    {.name = "temperature", .types = FIELD_NUMBER, .max = 2},
+    {.name = "top_p", .types = FIELD_NUMBER, .max = 1},
+    {.name = "max_output_tokens", .types = FIELD_INT, .min = 1, .max = 1e9},
+    {.name = "max_tool_calls", .types = FIELD_INT, .min = 1, .max = 1e9}, /* of built-in tools */
+    {.name = "top_logprobs", .types = FIELD_INT, .min = 0, .max = 20},
+    {.name = "include", .types = FIELD_ARRAY},
+    {.name = "tools", .types = FIELD_ARRAY},
+    {.name = "tool_choice", .types = FIELD_TEXT | FIELD_OBJECT},
+    {.name = "parallel_tool_calls", .types = FIELD_BOOL},
+    {.name = "text", .types = FIELD_OBJECT},
+    {.name = "reasoning", .types = FIELD_OBJECT},
+    {.name = "truncation", .types = FIELD_TEXT, .one_of = "auto disabled"},
+    {.name = "background", .types = FIELD_BOOL},
     {.name = "conversation", .refusal = "not supported; use previous_response_id"},
     {.name = "prompt", .refusal = "this server keeps no prompts"},
-    {.name = "client_metadata", .types = SHAPE_OBJECT}, /* of Codex: as metadata, but not told */
+    {.name = "client_metadata", .types = FIELD_OBJECT}, /* of Codex: as metadata, but not told */
     OPENAI_ACCOUNT_FIELDS,
     OPENAI_EXTENSION_FIELDS,
-    {.name = "seed", .types = SHAPE_INT}, /* ours, as are these: */
-    {.name = "stop", .types = SHAPE_TEXT | SHAPE_ARRAY},
-    {.name = "chat_template_kwargs", .types = SHAPE_OBJECT},
+    {.name = "seed", .types = FIELD_INT}, /* ours, as are these: */
+    {.name = "stop", .types = FIELD_TEXT | FIELD_ARRAY},
+    {.name = "chat_template_kwargs", .types = FIELD_OBJECT},
     {0}};
 
-static const struct shape text_fields[] = {
-    {.name = "format", .types = SHAPE_OBJECT},
-    {.name = "verbosity", .types = SHAPE_TEXT, .one_of = "medium"},
+static const struct field text_fields[] = {
+    {.name = "format", .types = FIELD_OBJECT},
+    {.name = "verbosity", .types = FIELD_TEXT, .one_of = "medium"},
     {0}};
 
 /* Whatever summary is asked for is the whole of the thinking. */
-static const struct shape reasoning_fields[] = {
-    {.name = "effort", .types = SHAPE_TEXT},
-    {.name = "summary", .types = SHAPE_TEXT, .one_of = "auto concise detailed"},
-    {.name = "generate_summary", .types = SHAPE_TEXT, .one_of = "auto concise detailed"},
+static const struct field reasoning_fields[] = {
+    {.name = "effort", .types = FIELD_TEXT},
+    {.name = "summary", .types = FIELD_TEXT, .one_of = "auto concise detailed"},
+    {.name = "generate_summary", .types = FIELD_TEXT, .one_of = "auto concise detailed"},
     {0}};
 
-static const struct shape stream_fields[] = {{.name = "include_obfuscation", .types = SHAPE_BOOL},
+static const struct field stream_fields[] = {{.name = "include_obfuscation", .types = FIELD_BOOL},
                                              {0}};
 
 /* ---- the shared database ---- */
@@ -101,7 +101,7 @@ static void leave_out_searches(json_t *body, struct request *r) {
     json_t *tools = json_object_get(body, "tools");
     bool found = false;
     for (size_t i = json_array_size(tools); i-- > 0;) {
-        const char *type = shape_text(json_array_get(tools, i), "type");
+        const char *type = field_text(json_array_get(tools, i), "type");
         if (!type || strncmp(type, "web_search", 10) != 0) continue;
         json_array_remove(tools, i);
         found = true;
@@ -124,7 +124,7 @@ static int read_include(const json_t *body, struct response *x, json_t *gen, str
             x->encrypted = true;
         else if (s && strcmp(s, "message.output_text.logprobs") == 0)
             x->logprobs = true;
-        else if (!s || !shape_among(s, never_there))
+        else if (!s || !field_among(s, never_there))
             return fault_set(f, ERR_UNSUPPORTED, "include",
                              "found \"%.60s\"; accepted: reasoning.encrypted_content, "
                              "message.output_text.logprobs",
@@ -134,21 +134,21 @@ static int read_include(const json_t *body, struct response *x, json_t *gen, str
         return fault_set(f, ERR_USAGE, "top_logprobs",
                          "needs \"include\": [\"message.output_text.logprobs\"]");
     if (x->logprobs) json_object_set_new(gen, "logprobs", json_true());
-    if (top) json_object_set_new(gen, "top_logprobs", json_integer(shape_integer(top)));
+    if (top) json_object_set_new(gen, "top_logprobs", json_integer(field_integer(top)));
     return 0;
 }
 
 static int read_parts(const json_t *body, json_t *gen, struct fault *f) {
     json_t *text = json_object_get(body, "text"), *reasoning = json_object_get(body, "reasoning"),
            *stream = json_object_get(body, "stream_options");
-    if (text && shape_check(text, "text.", text_fields, f) != 0) return -1;
-    if (reasoning && shape_check(reasoning, "reasoning.", reasoning_fields, f) != 0) return -1;
-    if (stream && shape_check(stream, "stream_options.", stream_fields, f) != 0) return -1;
-    if (shape_true(body, "background"))
+    if (text && field_check(text, "text.", text_fields, f) != 0) return -1;
+    if (reasoning && field_check(reasoning, "reasoning.", reasoning_fields, f) != 0) return -1;
+    if (stream && field_check(stream, "stream_options.", stream_fields, f) != 0) return -1;
+    if (field_true(body, "background"))
         return fault_set(f, ERR_UNSUPPORTED, "background", "not supported; use \"stream\"");
     json_t *format = json_object_get(text, "format");
     if (format && openai_format(format, "text.format", true, gen, f) != 0) return -1;
-    if (openai_effort(shape_text(reasoning, "effort"), "reasoning.effort", gen, f) != 0) return -1;
+    if (openai_effort(field_text(reasoning, "effort"), "reasoning.effort", gen, f) != 0) return -1;
     return openai_template_vars(json_object_get(body, "chat_template_kwargs"), gen) == 0
                ? 0
                : fault_nomem(f);
@@ -164,7 +164,7 @@ static json_t *before(const char *id, const struct response *x, struct fault *f)
         f->err.code = ERR_USAGE; /* the route is there: 400, as OpenAI has it */
         err_prefix(&f->err, "previous_response_id");
     }
-    strcpy(f->param, "previous_response_id");
+    err_field(&f->err, "previous_response_id");
     return NULL;
 }
 
@@ -172,7 +172,7 @@ static json_t *before(const char *id, const struct response *x, struct fault *f)
 static json_t *find_item(const json_t *items, const char *id) {
     for (size_t i = json_array_size(items); i-- > 0;) {
         json_t *item = json_array_get(items, i);
-        const char *have = shape_text(item, "id");
+        const char *have = field_text(item, "id");
         if (have && strcmp(have, id) == 0) return item;
     }
     return NULL;
@@ -185,7 +185,7 @@ static int put_items(json_t *input, const struct response *x, struct fault *f) {
     int n_read = 0, rc = 0;
     for (size_t i = 0; rc == 0 && i < json_array_size(input); i++) {
         const json_t *at = json_array_get(input, i);
-        const char *type = shape_text(at, "type"), *id = shape_text(at, "id");
+        const char *type = field_text(at, "type"), *id = field_text(at, "id");
         if (!type || strcmp(type, "item_reference") != 0 || !id) continue;
         json_t *item = find_item(kept, id);
         if (!item && n_read++ < MAX_REFERRED) {
@@ -195,8 +195,8 @@ static int put_items(json_t *input, const struct response *x, struct fault *f) {
             if (d && responses_read_item(d, id, x->owner, &kept, &f->err) == 0)
                 item = find_item(kept, id);
         }
-        char param[SHAPE_PATH];
-        shape_path(param, "input[%zu].id", i);
+        char param[FIELD_PATH];
+        field_path(param, "input[%zu].id", i);
         rc = item ? json_array_set(input, i, item)
                   : fault_set(f, ERR_USAGE, param, "Item with id '%.100s' not found.", id);
     }
@@ -206,12 +206,12 @@ static int put_items(json_t *input, const struct response *x, struct fault *f) {
 
 static int read_input(const json_t *body, struct response *x, json_t *gen, struct fault *f) {
     json_t *input = json_object_get(body, "input"), *list = json_array();
-    const char *instructions = shape_text(body, "instructions");
+    const char *instructions = field_text(body, "instructions");
     if (json_object_set_new(gen, "messages", list) != 0) return fault_nomem(f);
     if (instructions)
         json_array_append_new(list,
                               json_pack("{s:s, s:s}", "role", "system", "content", instructions));
-    x->items = before(shape_text(body, "previous_response_id"), x, f);
+    x->items = before(field_text(body, "previous_response_id"), x, f);
     if (!x->items || responses_messages(x->items, gen, f) != 0) return -1;
     json_t *more = json_is_string(input) ? json_pack("[{s:s, s:s, s:O}]", "type", "message", "role",
                                                      "user", "content", input)
@@ -265,11 +265,10 @@ static json_t *echo(const json_t *body, const struct response *x) {
 }
 
 static int read_request(json_t *body, struct response *x, json_t *gen, struct fault *f) {
-    if (shape_check(body, "", response_fields, f) != 0) return -1;
     leave_out_searches(body, x->r);
-    const char *truncation = shape_text(body, "truncation");
+    const char *truncation = field_text(body, "truncation");
     const json_t *store = json_object_get(body, "store");
-    x->stream = shape_true(body, "stream");
+    x->stream = field_true(body, "stream");
     x->store = !json_is_false(store); /* OpenAI's default: kept */
     if (read_input(body, x, gen, f) != 0 || read_include(body, x, gen, f) != 0 ||
         openai_options(x->r, body, "max_output_tokens", gen, f) != 0 ||
@@ -292,8 +291,8 @@ static int ready(void *ctx, const struct ask_model *m, json_t *gen, struct err *
 }
 
 static void create(struct request *r) {
-    struct fault f = {0};
-    json_t *body = request_json(r);
+    struct fault f;
+    json_t *body = api_body(r, &f);
     if (!body) return;
     struct response *x = calloc(1, sizeof *x);
     json_t *gen = json_pack("{s:s}", "op", "chat");
@@ -307,10 +306,10 @@ static void create(struct request *r) {
     if (f.err.code != ERR_NONE) {
         if (x) responses_free(x);
         json_decref(gen);
-        openai_fault(r, &f);
+        reply_err(r, &f.err);
         return;
     }
-    const struct ask a = {.model = shape_text(body, "model"),
+    const struct ask a = {.model = field_text(body, "model"),
                           .gen = gen,
                           .keep_alive = json_object_get(body, "keep_alive"),
                           .ready = ready,
@@ -343,7 +342,7 @@ static void delete (struct request *r) {
 }
 
 const struct route routes_responses[] = {
-    {HTTP_POST, "/v1/responses", RIGHT_USE, DIALECT_OPENAI, BODY_MAX, create, 0},
-    {HTTP_GET, "/v1/responses/:id", RIGHT_USE, DIALECT_OPENAI, 0, get, 0},
-    {HTTP_DELETE, "/v1/responses/:id", RIGHT_USE, DIALECT_OPENAI, 0, delete, 0},
+    {HTTP_POST, "/v1/responses", RIGHT_USE, DIALECT_OPENAI, BODY_MAX, create, 0, response_fields},
+    {HTTP_GET, "/v1/responses/:id", RIGHT_USE, DIALECT_OPENAI, 0, get, 0, NULL},
+    {HTTP_DELETE, "/v1/responses/:id", RIGHT_USE, DIALECT_OPENAI, 0, delete, 0, NULL},
     {0}};

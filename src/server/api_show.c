@@ -8,11 +8,12 @@
 #include "store/describe.h"
 #include "store/params.h"
 
-static const struct field fields[] = {
-    {"model", FIELD_TEXT},  {"name", FIELD_TEXT},     {"verbose", FIELD_BOOL},
-    {"system", FIELD_TEXT}, {"template", FIELD_TEXT}, {"options", FIELD_OBJECT},
-    {.name = NULL},
-};
+const struct field store_show_fields[] = {API_MODEL,
+                                          {.name = "verbose", .types = FIELD_BOOL},
+                                          {.name = "system", .types = FIELD_TEXT},
+                                          {.name = "template", .types = FIELD_TEXT},
+                                          API_OPTIONS,
+                                          {0}};
 
 /* Borrowed by what is built from it. */
 struct showing {
@@ -151,7 +152,7 @@ void store_show(struct request *r) {
     const char *model;
     struct name n;
     struct err e = {0};
-    struct showing x = {.body = api_read(r, fields, &model, &n)};
+    struct showing x = {.body = api_read(r, &model, &n)};
     if (!x.body) return;
     x.store = server_store(request_server(r));
     json_t *o = json_object();

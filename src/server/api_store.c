@@ -3,19 +3,17 @@
 #include "server/store_routes.h"
 #include "store/store.h"
 
+static const struct field copy_fields[] = {
+    {.name = "source", .types = FIELD_TEXT}, {.name = "destination", .types = FIELD_TEXT}, {0}};
+static const struct field delete_fields[] = {API_MODEL, {0}};
+
 /* ---- copy ---- */
 
 static void copy(struct request *r) {
-    static const struct field fields[] = {
-        {"source", FIELD_TEXT}, {"destination", FIELD_TEXT}, {.name = NULL}};
-    const json_t *body = request_json(r);
+    const json_t *body = api_body(r, NULL);
     struct name from, to;
     struct err e = {0};
     if (!body) return;
-    if (field_check(body, fields, &e) != 0) {
-        reply_err(r, &e);
-        return;
-    }
     const char *source = field_text(body, "source"), *target = field_text(body, "destination");
     if (!source || name_parse(source, &from, NULL) != 0)
         reply_error(r, 400, "source \"%s\" is invalid", source ? source : "");
@@ -33,14 +31,12 @@ static void copy(struct request *r) {
 
 /* Unloaded first: what is gone answers no more. */
 static void delete (struct request *r) {
-    static const struct field fields[] = {
-        {"model", FIELD_TEXT}, {"name", FIELD_TEXT}, {.name = NULL}};
     struct store *s = server_store(request_server(r));
     struct manifest m = {0};
     const char *model;
     struct name n;
     struct err e = {0};
-    if (!api_read(r, fields, &model, &n)) return;
+    if (!api_read(r, &model, &n)) return;
     const bool there = store_get(s, &n, NULL, &m, &e) == 0 || e.code != ERR_NOT_FOUND;
     manifest_fini(&m);
     if (there) models_unload(server_models(request_server(r)), &n);
@@ -53,14 +49,19 @@ static void delete (struct request *r) {
 }
 
 const struct route routes_store[] = {
-    {HTTP_POST, "/api/show", RIGHT_READ, DIALECT_OLLAMA, BODY_MAX, store_show, NULL},
-    {HTTP_POST, "/api/create", RIGHT_ADMIN, DIALECT_OLLAMA, BODY_MAX, store_create, NULL},
-    {HTTP_POST, "/api/pull", RIGHT_ADMIN, DIALECT_OLLAMA, BODY_MAX, store_pull, NULL},
-    {HTTP_POST, "/api/push", RIGHT_ADMIN, DIALECT_OLLAMA, BODY_MAX, store_push, NULL},
-    {HTTP_POST, "/api/copy", RIGHT_ADMIN, DIALECT_OLLAMA, BODY_MAX, copy, NULL},
-    {HTTP_DELETE, "/api/delete", RIGHT_ADMIN, DIALECT_OLLAMA, BODY_MAX, delete, NULL},
-    {HTTP_HEAD, "/api/blobs/:digest", RIGHT_ADMIN, DIALECT_OLLAMA, 0, store_head_blob, NULL},
+    {HTTP_POST, "/api/show", RIGHT_READ, DIALECT_OLLAMA, BODY_MAX, store_show, NULL,
+     store_show_fields},
+    {HTTP_POST, "/api/create", RIGHT_ADMIN, DIALECT_OLLAMA, BODY_MAX, store_create, NULL,
+     store_create_fields},
+    {HTTP_POST, "/api/pull", RIGHT_ADMIN, DIALECT_OLLAMA, BODY_MAX, store_pull, NULL,
+     store_transfer_fields},
+    {HTTP_POST, "/api/push", RIGHT_ADMIN, DIALECT_OLLAMA, BODY_MAX, store_push, NULL,
+     store_transfer_fields},
+    {HTTP_POST, "/api/copy", RIGHT_ADMIN, DIALECT_OLLAMA, BODY_MAX, copy, NULL, copy_fields},
+    {HTTP_DELETE, "/api/delete", RIGHT_ADMIN, DIALECT_OLLAMA, BODY_MAX, delete, NULL,
+     delete_fields},
+    {HTTP_HEAD, "/api/blobs/:digest", RIGHT_ADMIN, DIALECT_OLLAMA, 0, store_head_blob, NULL, NULL},
     {HTTP_POST, "/api/blobs/:digest", RIGHT_ADMIN, DIALECT_OLLAMA, BLOB_BODY_MAX, store_post_blob,
-     &store_blob_sink},
+     &store_blob_sink, NULL},
     {.path = NULL},
 };

@@ -72,6 +72,7 @@ static void end(struct work *w, const struct gen_event *ev) {
     if (late && last.err.code == ERR_CANCELLED)
         err_set(&last.err, ERR_TIMEOUT, "the answer took longer than a request may take");
     if (last.err.code != ERR_NONE && w->has_model) loaded_hide_paths(w->want.at, &last.err);
+    last.err.field[strcspn(last.err.field, "[")] = 0; /* its list is not the client's: ready() */
     request_note_work(w->r, &last.stats, w->known.load_ns);
     hand_on(w, &last);
     work_unref(w);
@@ -127,8 +128,9 @@ static bool is_set(const json_t *o, const char *key) {
     return json_is_string(v) ? json_string_length(v) > 0 : json_is_array(v) && json_array_size(v);
 }
 
-static int cannot(const struct work *w, const char *what, struct err *e) {
-    return err_set(e, ERR_UNSUPPORTED, "\"%s\" does not support %s", w->a.model, what);
+static int cannot(const struct work *w, const char *what, const char *key, struct err *e) {
+    err_set(e, ERR_UNSUPPORTED, "\"%s\" does not support %s", w->a.model, what);
+    return err_field(e, "%s", key);
 }
 
 /* What the model cannot do, in Ollama's words. */
@@ -137,12 +139,12 @@ static int check_capabilities(const struct work *w, struct err *e) {
     const json_t *gen = w->a.gen, *think = json_object_get(gen, "think");
     const char *op = json_string_value(json_object_get(gen, "op"));
     const bool chat = op && strcmp(op, "chat") == 0, text = op && strcmp(op, "text") == 0;
-    if (i->embedding && chat) return cannot(w, "chat", e);
-    if (i->embedding && text) return cannot(w, "generate", e);
-    if (chat && is_set(gen, "tools") && !i->tools) return cannot(w, "tools", e);
-    if (text && is_set(gen, "suffix") && !i->insert) return cannot(w, "insert", e);
+    if (i->embedding && chat) return cannot(w, "chat", "model", e);
+    if (i->embedding && text) return cannot(w, "generate", "model", e);
+    if (chat && is_set(gen, "tools") && !i->tools) return cannot(w, "tools", "tools", e);
+    if (text && is_set(gen, "suffix") && !i->insert) return cannot(w, "insert", "suffix", e);
     if ((chat || text) && (json_is_true(think) || json_is_string(think)) && !i->thinking)
-        return cannot(w, "thinking", e);
+        return cannot(w, "thinking", "think", e);
     return 0;
 }
 
@@ -205,7 +207,9 @@ static void granted(struct want *want, const struct err *failed) {
     struct err e = {0};
     request_on_gone(w->r, NULL, NULL);
     if (failed) {
-        end_with(w, failed);
+        e = *failed;
+        if (e.code == ERR_LIMIT && want->key.num_ctx) err_field(&e, "options.num_ctx");
+        end_with(w, &e);
         return;
     }
     const struct loaded *l = want->at;
@@ -240,8 +244,8 @@ static bool takes_slot(const json_t *gen) {
 static int fill_want(struct work *w, struct err *e) {
     struct want *want = &w->want;
     const json_t *options = json_object_get(w->a.gen, "options");
-    if (name_parse(w->a.model, &want->name, e) != 0 || options_check(options, &want->key, e) != 0)
-        return -1;
+    if (name_parse(w->a.model, &want->name, e) != 0) return err_field(e, "model");
+    if (options_check(options, &want->key, e) != 0) return -1;
     want->has_keep_alive = w->a.keep_alive && !json_is_null(w->a.keep_alive);
     if (models_keep_alive(w->a.keep_alive, 0, &want->keep_alive_ns, e) != 0) return -1;
     want->slot = !w->a.load_only && takes_slot(w->a.gen);
@@ -294,8 +298,10 @@ static int unload(struct work *w, struct err *e) {
 }
 
 static int refuse(struct request *r, const char *model, struct err *e) {
-    if (e->code == ERR_NOT_FOUND)
+    if (e->code == ERR_NOT_FOUND) {
         err_set(e, ERR_NOT_FOUND, "model \"%s\" not found, try pulling it first", model);
+        err_field(e, "model");
+    }
     if (e->code == ERR_BUSY) reply_header(r, "Retry-After: 1\r\n");
     reply_err(r, e);
     return -1;

@@ -21,6 +21,7 @@ int options_check(const json_t *options, struct load_key *key, struct err *e) {
         struct err why = {0};
         if (run_options_set_json(o, name, v, &why) == 0 || why.code == ERR_NOT_FOUND) continue;
         rc = err_set(e, why.code, "%s", why.msg);
+        err_field(e, "options.%s", name);
         break;
     }
     *key = (struct load_key){o->num_ctx, o->num_batch, o->num_thread};

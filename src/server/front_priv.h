@@ -98,7 +98,7 @@ void request_finish(struct request *r, bool complete);
 /* Whole, with the server's headers; what is not in `headers` already. */
 void request_send(struct request *r, int status, const char *content_type, struct str text);
 /* The error in the request's dialect, new. */
-json_t *error_json(enum dialect d, int status, const char *message);
+json_t *error_json(const struct request *r, int status, const struct err *e);
 
 /* ---- guard.c ---- */
 /* Fills path, route, user, headers; deny_status and deny_why if the front answers itself. */

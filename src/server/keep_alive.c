@@ -10,11 +10,13 @@ int models_keep_alive(const json_t *v, int64_t usual_ns, int64_t *ns, struct err
     *ns = usual_ns;
     if (!v || json_is_null(v)) return 0;
     const char *text = json_string_value(v);
-    if (text ? settings_time(text, ns, &unused) != 0 : !json_is_number(v))
-        return err_set(e, ERR_USAGE,
-                       "keep_alive: found %s%.60s%s; accepted: a number of seconds, or a duration "
-                       "as \"5m\" or \"1h30m\"; negative: for ever",
-                       text ? "\"" : "", text ? text : "no number", text ? "\"" : "");
+    if (text ? settings_time(text, ns, &unused) != 0 : !json_is_number(v)) {
+        err_set(e, ERR_USAGE,
+                "keep_alive: found %s%.60s%s; accepted: a number of seconds, or a duration "
+                "as \"5m\" or \"1h30m\"; negative: for ever",
+                text ? "\"" : "", text ? text : "no number", text ? "\"" : "");
+        return err_field(e, "keep_alive");
+    }
     if (!text) {
         /* What no machine will live to see is for ever, too. */
         const double d = json_number_value(v) * 1e9;

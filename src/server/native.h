@@ -33,6 +33,8 @@ struct native {
 void native_on_event(void *ctx, const struct gen_event *ev);
 void native_free(struct native *n);
 
+extern const struct field native_generate_fields[], native_chat_fields[], native_embed_fields[],
+    native_embeddings_fields[];
 void native_generate(struct request *r);
 void native_chat(struct request *r);
 void native_embed(struct request *r);

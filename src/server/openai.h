@@ -1,12 +1,12 @@
 /* What the routes of the OpenAI dialect share (chat completions, completions, embeddings,
  * responses), and in parts the Anthropic one.
  *
- * Data flow: body -> shape.h (known, typed) -> openai_messages, openai_tools, openai_options ->
+ * Data flow: body -> field.h (known, typed) -> openai_messages, openai_tools, openai_options ->
  * a request of engine/gen.h -> ask.h -> events -> gather.h -> replies and chunks. */
 #pragma once
 
+#include "server/api.h"
 #include "server/ask.h"
-#include "server/shape.h"
 #include "server/gather.h"
 #include "server/request.h"
 
@@ -20,11 +20,6 @@ enum {
 
 /* PREFIX and 32 hex digits that nobody can guess. */
 void openai_id(const char *prefix, char out[OPENAI_ID]);
-/* {"error": {...}} with param; ends. */
-void openai_fault(struct request *r, const struct fault *f);
-/* Why a generation failed: as a reply, or as the last chunk of a stream that has begun.  A prompt
- * that does not fit has the code "context_length_exceeded".  Ends. */
-void openai_fail(struct request *r, const struct err *e);
 /* {"prompt_tokens", ...} with the cached and the thinking tokens. */
 json_t *openai_usage(const struct gather *g);
 /* "stop", "length", "tool_calls" */
@@ -38,34 +33,34 @@ void openai_tell_truncated(struct request *r, const struct gen_stats *s);
 
 /* Fields that the generating routes share, for their tables. */
 #define OPENAI_SAMPLING_FIELDS                                                                     \
-    {.name = "temperature", .types = SHAPE_NUMBER, .max = 2},                                      \
-        {.name = "top_p", .types = SHAPE_NUMBER, .max = 1},                                        \
-        {.name = "frequency_penalty", .types = SHAPE_NUMBER, .min = -2, .max = 2},                 \
-        {.name = "presence_penalty", .types = SHAPE_NUMBER, .min = -2, .max = 2},                  \
-        {.name = "seed", .types = SHAPE_INT}, {.name = "stop", .types = SHAPE_TEXT | SHAPE_ARRAY}, \
-        {.name = "logit_bias", .types = SHAPE_OBJECT}, {                                           \
-        .name = "n", .types = SHAPE_INT, .min = 1, .max = OPENAI_MAX_CHOICES                       \
+    {.name = "temperature", .types = FIELD_NUMBER, .max = 2},                                      \
+        {.name = "top_p", .types = FIELD_NUMBER, .max = 1},                                        \
+        {.name = "frequency_penalty", .types = FIELD_NUMBER, .min = -2, .max = 2},                 \
+        {.name = "presence_penalty", .types = FIELD_NUMBER, .min = -2, .max = 2},                  \
+        {.name = "seed", .types = FIELD_INT}, {.name = "stop", .types = FIELD_TEXT | FIELD_ARRAY}, \
+        {.name = "logit_bias", .types = FIELD_OBJECT}, {                                           \
+        .name = "n", .types = FIELD_INT, .min = 1, .max = OPENAI_MAX_CHOICES                       \
     }
 /* Ours. */
 #define OPENAI_EXTENSION_FIELDS                                                                    \
-    {.name = "num_ctx", .types = SHAPE_INT, .min = 4, .max = 1 << 24},                             \
-        {.name = "keep_alive", .types = SHAPE_TEXT | SHAPE_NUMBER},                                \
-        {.name = "options", .types = SHAPE_OBJECT},                                                \
-        {.name = "top_k", .types = SHAPE_INT, .min = -1, .max = 1e9},                              \
-        {.name = "min_p", .types = SHAPE_NUMBER, .max = 1},                                        \
-        {.name = "repeat_penalty", .types = SHAPE_NUMBER, .min = 1e-6, .max = 100},                \
-        {.name = "ignore_eos", .types = SHAPE_BOOL}, {                                             \
-        .name = "truncate", .types = SHAPE_BOOL                                                    \
+    {.name = "num_ctx", .types = FIELD_INT, .min = 4, .max = 1 << 24},                             \
+        {.name = "keep_alive", .types = FIELD_TEXT | FIELD_NUMBER},                                \
+        {.name = "options", .types = FIELD_OBJECT},                                                \
+        {.name = "top_k", .types = FIELD_INT, .min = -1, .max = 1e9},                              \
+        {.name = "min_p", .types = FIELD_NUMBER, .max = 1},                                        \
+        {.name = "repeat_penalty", .types = FIELD_NUMBER, .min = 1e-6, .max = 100},                \
+        {.name = "ignore_eos", .types = FIELD_BOOL}, {                                             \
+        .name = "truncate", .types = FIELD_BOOL                                                    \
     }
 /* Who asks and for what: taken, see docs/API.md for what they mean here. */
 #define OPENAI_ACCOUNT_FIELDS                                                                      \
-    {.name = "user", .types = SHAPE_TEXT}, {.name = "safety_identifier", .types = SHAPE_TEXT},     \
-        {.name = "prompt_cache_key", .types = SHAPE_TEXT},                                         \
+    {.name = "user", .types = FIELD_TEXT}, {.name = "safety_identifier", .types = FIELD_TEXT},     \
+        {.name = "prompt_cache_key", .types = FIELD_TEXT},                                         \
         {.name = "prompt_cache_retention",                                                         \
-         .types = SHAPE_TEXT,                                                                      \
+         .types = FIELD_TEXT,                                                                      \
          .one_of = "in-memory in_memory 24h"},                                                     \
-        {.name = "metadata", .types = SHAPE_OBJECT}, {.name = "store", .types = SHAPE_BOOL}, {     \
-        .name = "service_tier", .types = SHAPE_TEXT, .one_of = "auto default flex scale priority"  \
+        {.name = "metadata", .types = FIELD_OBJECT}, {.name = "store", .types = FIELD_BOOL}, {     \
+        .name = "service_tier", .types = FIELD_TEXT, .one_of = "auto default flex scale priority"  \
     }
 
 /* Sampling fields and extensions of body become gen's "options"; "truncate" and "user", too.
@@ -112,6 +107,7 @@ void openai_continue(json_t *gen);
 
 /* ---- handlers ---- */
 
+extern const struct field openai_chat_fields[], openai_text_fields[], openai_embed_fields[];
 void openai_chat(struct request *r);  /* openai_chat.c */
 void openai_text(struct request *r);  /* openai_text.c */
 void openai_embed(struct request *r); /* openai_embed.c */

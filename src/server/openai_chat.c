@@ -21,28 +21,28 @@ struct chat {
     bool stream, usage, logprobs;
 };
 
-static const struct shape chat_fields[] = {
-    {.name = "model", .types = SHAPE_TEXT, .required = true},
-    {.name = "messages", .types = SHAPE_ARRAY, .required = true},
+const struct field openai_chat_fields[] = {
+    {.name = "model", .types = FIELD_TEXT, .required = true},
+    {.name = "messages", .types = FIELD_ARRAY, .required = true},
     OPENAI_SAMPLING_FIELDS,
     OPENAI_EXTENSION_FIELDS,
     OPENAI_ACCOUNT_FIELDS,
-    {.name = "max_tokens", .types = SHAPE_INT, .min = -1, .max = 1e9},
-    {.name = "max_completion_tokens", .types = SHAPE_INT, .min = -1, .max = 1e9},
-    {.name = "stream", .types = SHAPE_BOOL},
-    {.name = "stream_options", .types = SHAPE_OBJECT},
-    {.name = "logprobs", .types = SHAPE_BOOL},
-    {.name = "top_logprobs", .types = SHAPE_INT, .min = 0, .max = 20},
-    {.name = "tools", .types = SHAPE_ARRAY},
-    {.name = "tool_choice", .types = SHAPE_TEXT | SHAPE_OBJECT},
-    {.name = "parallel_tool_calls", .types = SHAPE_BOOL},
-    {.name = "response_format", .types = SHAPE_OBJECT},
-    {.name = "reasoning_effort", .types = SHAPE_TEXT},
-    {.name = "reasoning", .types = SHAPE_OBJECT},
-    {.name = "think", .types = SHAPE_TEXT | SHAPE_BOOL}, /* of Ollama's own API */
-    {.name = "chat_template_kwargs", .types = SHAPE_OBJECT},
-    {.name = "modalities", .types = SHAPE_ARRAY},
-    {.name = "verbosity", .types = SHAPE_TEXT, .one_of = "medium"},
+    {.name = "max_tokens", .types = FIELD_INT, .min = -1, .max = 1e9},
+    {.name = "max_completion_tokens", .types = FIELD_INT, .min = -1, .max = 1e9},
+    {.name = "stream", .types = FIELD_BOOL},
+    {.name = "stream_options", .types = FIELD_OBJECT},
+    {.name = "logprobs", .types = FIELD_BOOL},
+    {.name = "top_logprobs", .types = FIELD_INT, .min = 0, .max = 20},
+    {.name = "tools", .types = FIELD_ARRAY},
+    {.name = "tool_choice", .types = FIELD_TEXT | FIELD_OBJECT},
+    {.name = "parallel_tool_calls", .types = FIELD_BOOL},
+    {.name = "response_format", .types = FIELD_OBJECT},
+    {.name = "reasoning_effort", .types = FIELD_TEXT},
+    {.name = "reasoning", .types = FIELD_OBJECT},
+    {.name = "think", .types = FIELD_TEXT | FIELD_BOOL}, /* of Ollama's own API */
+    {.name = "chat_template_kwargs", .types = FIELD_OBJECT},
+    {.name = "modalities", .types = FIELD_ARRAY},
+    {.name = "verbosity", .types = FIELD_TEXT, .one_of = "medium"},
     {.name = "audio", .refusal = "this server neither hears nor speaks"},
     {.name = "prediction",
      .refusal = "not supported; guesses are made from the text by themselves"},
@@ -51,31 +51,31 @@ static const struct shape chat_fields[] = {
     {.name = "function_call", .refusal = "not supported; use tool_choice"},
     {0}};
 
-static const struct shape stream_fields[] = {
-    {.name = "include_usage", .types = SHAPE_BOOL},
-    {.name = "include_obfuscation", .types = SHAPE_BOOL}, /* no padding is sent: nothing leaks here
+static const struct field stream_fields[] = {
+    {.name = "include_usage", .types = FIELD_BOOL},
+    {.name = "include_obfuscation", .types = FIELD_BOOL}, /* no padding is sent: nothing leaks here
                                                              that TLS on loopback would hide */
     {0}};
 
-static const struct shape reasoning_fields[] = {{.name = "effort", .types = SHAPE_TEXT}, {0}};
+static const struct field reasoning_fields[] = {{.name = "effort", .types = FIELD_TEXT}, {0}};
 
 /* ---- the request ---- */
 
 static int read_logprobs(const json_t *body, json_t *gen, struct fault *f) {
     const json_t *top = json_object_get(body, "top_logprobs");
-    const bool on = shape_true(body, "logprobs");
-    if (top && shape_integer(top) > 0 && !on)
+    const bool on = field_true(body, "logprobs");
+    if (top && field_integer(top) > 0 && !on)
         return fault_set(f, ERR_USAGE, "top_logprobs", "needs \"logprobs\": true");
     if (on) json_object_set_new(gen, "logprobs", json_true());
-    if (top && on) json_object_set_new(gen, "top_logprobs", json_integer(shape_integer(top)));
+    if (top && on) json_object_set_new(gen, "top_logprobs", json_integer(field_integer(top)));
     return 0;
 }
 
 static int read_thinking(const json_t *body, json_t *gen, struct fault *f) {
     json_t *reasoning = json_object_get(body, "reasoning");
-    if (reasoning && shape_check(reasoning, "reasoning.", reasoning_fields, f) != 0) return -1;
-    if (openai_effort(shape_text(reasoning, "effort"), "reasoning.effort", gen, f) != 0 ||
-        openai_effort(shape_text(body, "reasoning_effort"), "reasoning_effort", gen, f) != 0)
+    if (reasoning && field_check(reasoning, "reasoning.", reasoning_fields, f) != 0) return -1;
+    if (openai_effort(field_text(reasoning, "effort"), "reasoning.effort", gen, f) != 0 ||
+        openai_effort(field_text(body, "reasoning_effort"), "reasoning_effort", gen, f) != 0)
         return -1;
     json_t *think = json_object_get(body, "think");
     if (json_is_boolean(think))
@@ -100,16 +100,15 @@ static int read_modalities(const json_t *body, struct fault *f) {
 
 static int read_stream(const json_t *body, struct chat *c, struct fault *f) {
     json_t *options = json_object_get(body, "stream_options");
-    c->stream = shape_true(body, "stream");
+    c->stream = field_true(body, "stream");
     if (!options) return 0;
     if (!c->stream) return fault_set(f, ERR_USAGE, "stream_options", "needs \"stream\": true");
-    if (shape_check(options, "stream_options.", stream_fields, f) != 0) return -1;
-    c->usage = shape_true(options, "include_usage");
+    if (field_check(options, "stream_options.", stream_fields, f) != 0) return -1;
+    c->usage = field_true(options, "include_usage");
     return 0;
 }
 
 static int read_request(json_t *body, struct chat *c, json_t *gen, struct fault *f) {
-    if (shape_check(body, "", chat_fields, f) != 0) return -1;
     const bool both =
         json_object_get(body, "max_tokens") && json_object_get(body, "max_completion_tokens");
     if (both)
@@ -124,9 +123,9 @@ static int read_request(json_t *body, struct chat *c, json_t *gen, struct fault 
         read_logprobs(body, gen, f) != 0 || read_thinking(body, gen, f) != 0)
         return -1;
     openai_continue(gen);
-    c->logprobs = shape_true(body, "logprobs");
-    if (n) json_object_set_new(gen, "n", json_integer(shape_integer(n)));
-    const int n_choice = n ? (int)shape_integer(n) : 1;
+    c->logprobs = field_true(body, "logprobs");
+    if (n) json_object_set_new(gen, "n", json_integer(field_integer(n)));
+    const int n_choice = n ? (int)field_integer(n) : 1;
     return gather_init(&c->g, n_choice, !c->stream) == 0 ? 0 : fault_nomem(f);
 }
 
@@ -273,7 +272,7 @@ static void free_chat(struct chat *c) {
 
 static void end(struct chat *c, const struct gen_event *ev) {
     if (ev->err.code != ERR_NONE) {
-        openai_fail(c->r, &ev->err);
+        reply_err(c->r, &ev->err);
     } else if (!c->stream) {
         reply_whole(c);
     } else {
@@ -302,8 +301,8 @@ static void on_event(void *ctx, const struct gen_event *ev) {
 }
 
 void openai_chat(struct request *r) {
-    struct fault f = {0};
-    json_t *body = request_json(r);
+    struct fault f;
+    json_t *body = api_body(r, &f);
     if (!body) return;
     struct chat *c = calloc(1, sizeof *c);
     json_t *gen = json_pack("{s:s}", "op", "chat");
@@ -313,13 +312,13 @@ void openai_chat(struct request *r) {
         c->r = r;
         c->created = (json_int_t)time(NULL);
         openai_id("chatcmpl-", c->id);
-        if (read_request(body, c, gen, &f) == 0 && !(c->model = strdup(shape_text(body, "model"))))
+        if (read_request(body, c, gen, &f) == 0 && !(c->model = strdup(field_text(body, "model"))))
             fault_nomem(&f);
     }
     if (f.err.code != ERR_NONE) {
         if (c) free_chat(c);
         json_decref(gen);
-        openai_fault(r, &f);
+        reply_err(r, &f.err);
         return;
     }
     const struct ask a = {.model = c->model,

@@ -25,16 +25,16 @@ struct embed {
     bool base64, failed;
 };
 
-static const struct shape embed_fields[] = {
-    {.name = "model", .types = SHAPE_TEXT, .required = true},
-    {.name = "input", .types = SHAPE_TEXT | SHAPE_ARRAY, .required = true},
-    {.name = "encoding_format", .types = SHAPE_TEXT, .one_of = "float base64"},
-    {.name = "dimensions", .types = SHAPE_INT, .min = 1, .max = 1 << 20},
-    {.name = "user", .types = SHAPE_TEXT},
-    {.name = "keep_alive", .types = SHAPE_TEXT | SHAPE_NUMBER}, /* ours, as are these: */
-    {.name = "options", .types = SHAPE_OBJECT},
-    {.name = "num_ctx", .types = SHAPE_INT, .min = 4, .max = 1 << 24},
-    {.name = "truncate", .types = SHAPE_BOOL},
+const struct field openai_embed_fields[] = {
+    {.name = "model", .types = FIELD_TEXT, .required = true},
+    {.name = "input", .types = FIELD_TEXT | FIELD_ARRAY, .required = true},
+    {.name = "encoding_format", .types = FIELD_TEXT, .one_of = "float base64"},
+    {.name = "dimensions", .types = FIELD_INT, .min = 1, .max = 1 << 20},
+    {.name = "user", .types = FIELD_TEXT},
+    {.name = "keep_alive", .types = FIELD_TEXT | FIELD_NUMBER}, /* ours, as are these: */
+    {.name = "options", .types = FIELD_OBJECT},
+    {.name = "num_ctx", .types = FIELD_INT, .min = 4, .max = 1 << 24},
+    {.name = "truncate", .types = FIELD_BOOL},
     {0}};
 
 /* ---- the request ---- */
@@ -66,23 +66,22 @@ static json_t *read_input(json_t *in, struct fault *f) {
 }
 
 static int read_request(json_t *body, struct embed *m, json_t *gen, struct fault *f) {
-    if (shape_check(body, "", embed_fields, f) != 0) return -1;
     json_t *input = read_input(json_object_get(body, "input"), f),
            *options = json_object_get(body, "options"),
            *dimensions = json_object_get(body, "dimensions");
     if (!input) return -1;
-    const char *format = shape_text(body, "encoding_format"), *user = shape_text(body, "user");
+    const char *format = field_text(body, "encoding_format"), *user = field_text(body, "user");
     m->base64 = format && strcmp(format, "base64") == 0;
     m->n_input = json_array_size(input);
     m->out = calloc(m->n_input, sizeof *m->out);
-    m->model = strdup(shape_text(body, "model"));
+    m->model = strdup(field_text(body, "model"));
     options = options ? json_deep_copy(options) : json_object();
     if (json_object_get(body, "num_ctx"))
         json_object_set(options, "num_ctx", json_object_get(body, "num_ctx"));
     json_object_set_new(gen, "options", options);
-    json_object_set_new(gen, "truncate", json_boolean(shape_true(body, "truncate")));
+    json_object_set_new(gen, "truncate", json_boolean(field_true(body, "truncate")));
     json_object_set_new(gen, "user", request_turn(m->r, user));
-    if (dimensions) json_object_set_new(gen, "dimensions", json_integer(shape_integer(dimensions)));
+    if (dimensions) json_object_set_new(gen, "dimensions", json_integer(field_integer(dimensions)));
     return json_object_set_new(gen, "input", input) == 0 && m->out && m->model ? 0 : fault_nomem(f);
 }
 
@@ -159,15 +158,15 @@ static void on_event(void *ctx, const struct gen_event *ev) {
     if (ev->kind == GEN_VECTOR) keep_vector(m, ev);
     if (ev->kind != GEN_END) return;
     if (ev->err.code != ERR_NONE)
-        openai_fail(m->r, &ev->err);
+        reply_err(m->r, &ev->err);
     else
         reply_vectors(m, &ev->stats);
     free_embed(m);
 }
 
 void openai_embed(struct request *r) {
-    struct fault f = {0};
-    json_t *body = request_json(r);
+    struct fault f;
+    json_t *body = api_body(r, &f);
     if (!body) return;
     struct embed *m = calloc(1, sizeof *m);
     json_t *gen = json_pack("{s:s}", "op", "embed");
@@ -175,7 +174,7 @@ void openai_embed(struct request *r) {
     if (!m || !gen ? fault_nomem(&f) != 0 : read_request(body, m, gen, &f) != 0) {
         if (m) free_embed(m);
         json_decref(gen);
-        openai_fault(r, &f);
+        reply_err(r, &f.err);
         return;
     }
     const struct ask a = {.model = m->model,

@@ -7,28 +7,28 @@
 #include <string.h>
 #include <strings.h>
 
-static const struct shape message_fields[] = {
+static const struct field message_fields[] = {
     {.name = "role",
-     .types = SHAPE_TEXT,
+     .types = FIELD_TEXT,
      .one_of = "system developer user assistant tool",
      .required = true},
-    {.name = "content", .types = SHAPE_TEXT | SHAPE_ARRAY},
-    {.name = "name", .types = SHAPE_TEXT},
-    {.name = "tool_calls", .types = SHAPE_ARRAY},
-    {.name = "tool_call_id", .types = SHAPE_TEXT},
-    {.name = "refusal", .types = SHAPE_TEXT},
-    {.name = "reasoning", .types = SHAPE_TEXT},
-    {.name = "reasoning_content", .types = SHAPE_TEXT},
-    {.name = "annotations", .types = SHAPE_ARRAY}, /* of answers that come back: nothing to read */
+    {.name = "content", .types = FIELD_TEXT | FIELD_ARRAY},
+    {.name = "name", .types = FIELD_TEXT},
+    {.name = "tool_calls", .types = FIELD_ARRAY},
+    {.name = "tool_call_id", .types = FIELD_TEXT},
+    {.name = "refusal", .types = FIELD_TEXT},
+    {.name = "reasoning", .types = FIELD_TEXT},
+    {.name = "reasoning_content", .types = FIELD_TEXT},
+    {.name = "annotations", .types = FIELD_ARRAY}, /* of answers that come back: nothing to read */
     {.name = "audio", .refusal = "this server neither hears nor speaks"},
     {.name = "function_call", .refusal = "not supported; use tool_calls"},
     {0}};
 
-static const struct shape call_fields[] = {
-    {.name = "id", .types = SHAPE_TEXT},
-    {.name = "index", .types = SHAPE_INT},
-    {.name = "type", .types = SHAPE_TEXT, .one_of = "function"},
-    {.name = "function", .types = SHAPE_OBJECT, .required = true},
+static const struct field call_fields[] = {
+    {.name = "id", .types = FIELD_TEXT},
+    {.name = "index", .types = FIELD_INT},
+    {.name = "type", .types = FIELD_TEXT, .one_of = "function"},
+    {.name = "function", .types = FIELD_OBJECT, .required = true},
     {0}};
 
 int openai_say(struct buf *text, const char *more, struct fault *f) {
@@ -52,36 +52,36 @@ int openai_image(const char *url, const char *param, json_t *images, struct faul
 
 static int add_part(const json_t *part, const char *where, struct buf *text, json_t *images,
                     struct fault *f) {
-    char param[SHAPE_PATH];
-    const char *type = shape_text(part, "type"), *s;
-    shape_path(param, "%s.type", where);
+    char param[FIELD_PATH];
+    const char *type = field_text(part, "type"), *s;
+    field_path(param, "%s.type", where);
     if (!type) return fault_set(f, ERR_USAGE, param, "is required");
-    shape_path(param, "%s.%.40s", where, type);
-    if (shape_among(type, "text refusal")) {
-        if (!(s = shape_text(part, type)))
+    field_path(param, "%s.%.40s", where, type);
+    if (field_among(type, "text refusal")) {
+        if (!(s = field_text(part, type)))
             return fault_set(f, ERR_USAGE, param, "found %s; a string is accepted",
-                             shape_kind(json_object_get(part, type)));
+                             field_kind(json_object_get(part, type)));
         return openai_say(text, s, f);
     }
     if (strcmp(type, "image_url") == 0) {
         const json_t *image = json_object_get(part, "image_url");
-        s = json_is_string(image) ? json_string_value(image) : shape_text(image, "url");
-        shape_path(param, "%s.image_url.url", where);
+        s = json_is_string(image) ? json_string_value(image) : field_text(image, "url");
+        field_path(param, "%s.image_url.url", where);
         return s ? openai_image(s, param, images, f)
                  : fault_set(f, ERR_USAGE, param, "is required");
     }
-    shape_path(param, "%s.type", where);
+    field_path(param, "%s.type", where);
     return fault_set(f, ERR_UNSUPPORTED, param, "found \"%.40s\"; accepted: text, image_url", type);
 }
 
 /* The text of a message's content, its images. */
 static int read_content(const json_t *content, const char *where, struct buf *text, json_t *images,
                         struct fault *f) {
-    char at[SHAPE_PATH];
+    char at[FIELD_PATH];
     buf_str(text, "");
     if (json_is_string(content)) buf_str(text, json_string_value(content));
     for (size_t i = 0; json_is_array(content) && i < json_array_size(content); i++) {
-        shape_path(at, "%s.content[%zu]", where, i);
+        field_path(at, "%s.content[%zu]", where, i);
         if (add_part(json_array_get(content, i), at, text, images, f) != 0) return -1;
     }
     return text->failed ? fault_nomem(f) : 0;
@@ -101,28 +101,28 @@ const char *openai_called(const json_t *messages, const char *id) {
         const json_t *calls = json_object_get(json_array_get(messages, i), "tool_calls");
         for (size_t k = 0; k < json_array_size(calls); k++) {
             const json_t *call = json_array_get(calls, k);
-            const char *have = shape_text(call, "id");
+            const char *have = field_text(call, "id");
             if (have && strcmp(have, id) == 0)
-                return shape_text(json_object_get(call, "function"), "name");
+                return field_text(json_object_get(call, "function"), "name");
         }
     }
     return NULL;
 }
 
 static int add_call(json_t *call, const char *where, json_t *calls, struct fault *f) {
-    char path[SHAPE_PATH], param[SHAPE_PATH];
-    shape_path(path, "%s.", where);
+    char path[FIELD_PATH], param[FIELD_PATH];
+    field_path(path, "%s.", where);
     if (!json_is_object(call))
-        return fault_set(f, ERR_USAGE, where, "found %s; an object is accepted", shape_kind(call));
-    if (shape_check(call, path, call_fields, f) != 0) return -1;
+        return fault_set(f, ERR_USAGE, where, "found %s; an object is accepted", field_kind(call));
+    if (field_check(call, path, call_fields, f) != 0) return -1;
     const json_t *fn = json_object_get(call, "function");
-    const char *name = shape_text(fn, "name"), *text = shape_text(fn, "arguments");
-    shape_path(param, "%s.function.%s", where, name ? "arguments" : "name");
+    const char *name = field_text(fn, "name"), *text = field_text(fn, "arguments");
+    field_path(param, "%s.function.%s", where, name ? "arguments" : "name");
     if (!name) return fault_set(f, ERR_USAGE, param, "is required");
     json_t *arguments = openai_arguments(text ? text : "", param, f);
     if (!arguments) return -1;
     return json_array_append_new(calls,
-                                 json_pack("{s:s*, s:{s:s, s:o}}", "id", shape_text(call, "id"),
+                                 json_pack("{s:s*, s:{s:s, s:o}}", "id", field_text(call, "id"),
                                            "function", "name", name, "arguments", arguments)) == 0
                ? 0
                : fault_nomem(f);
@@ -130,12 +130,12 @@ static int add_call(json_t *call, const char *where, json_t *calls, struct fault
 
 static int add_calls(json_t *message, const char *where, json_t *out, struct fault *f) {
     json_t *list = json_object_get(message, "tool_calls"), *calls;
-    char at[SHAPE_PATH];
+    char at[FIELD_PATH];
     if (json_array_size(list) == 0) return 0;
     calls = json_array();
     json_object_set_new(out, "tool_calls", calls);
     for (size_t i = 0; i < json_array_size(list); i++) {
-        shape_path(at, "%s.tool_calls[%zu]", where, i);
+        field_path(at, "%s.tool_calls[%zu]", where, i);
         if (add_call(json_array_get(list, i), at, calls, f) != 0) return -1;
     }
     return 0;
@@ -144,21 +144,21 @@ static int add_calls(json_t *message, const char *where, json_t *out, struct fau
 /* What a tool said, or what only an assistant has. */
 static int add_extras(json_t *message, const char *where, const char *role, const json_t *before,
                       json_t *out, struct fault *f) {
-    char param[SHAPE_PATH];
-    const char *id = shape_text(message, "tool_call_id"),
-               *thinking = shape_text(message, "reasoning");
-    if (!thinking) thinking = shape_text(message, "reasoning_content");
+    char param[FIELD_PATH];
+    const char *id = field_text(message, "tool_call_id"),
+               *thinking = field_text(message, "reasoning");
+    if (!thinking) thinking = field_text(message, "reasoning_content");
     if (strcmp(role, "tool") == 0) {
         const char *name = openai_called(before, id);
-        if (!name) name = shape_text(message, "name");
+        if (!name) name = field_text(message, "name");
         if (id) json_object_set_new(out, "tool_call_id", json_string(id));
         if (name) json_object_set_new(out, "tool_name", json_string(name));
         return 0;
     }
-    shape_path(param, "%s.tool_call_id", where);
+    field_path(param, "%s.tool_call_id", where);
     if (id) return fault_set(f, ERR_USAGE, param, "only a message of role tool has it");
     if (strcmp(role, "assistant") != 0) {
-        shape_path(param, "%s.tool_calls", where);
+        field_path(param, "%s.tool_calls", where);
         return json_object_get(message, "tool_calls")
                    ? fault_set(f, ERR_USAGE, param, "only a message of role assistant has them")
                    : 0;
@@ -170,25 +170,25 @@ static int add_extras(json_t *message, const char *where, const char *role, cons
 /* Participants of one role are told apart by their names before the text: no template has a place
  * for them. */
 static void name_participant(const json_t *message, const char *role, struct buf *text) {
-    const char *name = shape_text(message, "name");
+    const char *name = field_text(message, "name");
     if (name && strcmp(role, "tool") != 0) buf_printf(text, "%s: ", name);
 }
 
 static int add_message(json_t *message, size_t i, json_t *list, struct fault *f) {
-    char where[SHAPE_PATH], path[SHAPE_PATH];
+    char where[FIELD_PATH], path[FIELD_PATH];
     struct buf text = {0};
-    shape_path(where, "messages[%zu]", i);
-    shape_path(path, "messages[%zu].", i);
+    field_path(where, "messages[%zu]", i);
+    field_path(path, "messages[%zu].", i);
     if (!json_is_object(message))
         return fault_set(f, ERR_USAGE, where, "found %s; an object is accepted",
-                         shape_kind(message));
-    if (shape_check(message, path, message_fields, f) != 0) return -1;
-    const char *role = shape_text(message, "role");
+                         field_kind(message));
+    if (field_check(message, path, message_fields, f) != 0) return -1;
+    const char *role = field_text(message, "role");
     const json_t *content = json_object_get(message, "content");
     if (!content) content = json_object_get(message, "refusal");
     if (!content && !(strcmp(role, "assistant") == 0 && (json_object_get(message, "tool_calls") ||
                                                          json_object_get(message, "name")))) {
-        shape_path(path, "%s.content", where);
+        field_path(path, "%s.content", where);
         return fault_set(f, ERR_USAGE, path, "is required");
     }
     json_t *images = json_array(), *out = json_object();
@@ -221,7 +221,7 @@ int openai_messages(json_t *messages, json_t *gen, struct fault *f) {
 void openai_continue(json_t *gen) {
     const json_t *list = json_object_get(gen, "messages");
     const json_t *last = json_array_get(list, json_array_size(list) - 1);
-    const char *role = shape_text(last, "role");
+    const char *role = field_text(last, "role");
     if (role && strcmp(role, "assistant") == 0 && !json_object_get(last, "tool_calls"))
         json_object_set_new(gen, "continue", json_true());
 }
@@ -229,7 +229,7 @@ void openai_continue(json_t *gen) {
 int openai_ready(void *ctx, const struct ask_model *m, json_t *gen, struct err *e) {
     (void)ctx;
     json_t *list = json_object_get(gen, "messages");
-    const char *first = shape_text(json_array_get(list, 0), "role");
+    const char *first = field_text(json_array_get(list, 0), "role");
     const bool has_system = first && strcmp(first, "system") == 0;
     int rc = 0;
     size_t at = 0;

@@ -1,4 +1,4 @@
-/* The OpenAI dialect's ids, errors and sums. */
+/* The OpenAI dialect's ids and sums. */
 #include "server/openai.h"
 
 #include <stdio.h>
@@ -27,32 +27,6 @@ void openai_id(const char *prefix, char out[OPENAI_ID]) {
     out[n] = 0;
 }
 
-static const char *type_of(int status) {
-    return status == 404 ? "not_found_error" : status < 500 ? "invalid_request_error" : "api_error";
-}
-
-static void reply(struct request *r, int status, const char *message, const char *param,
-                  const char *code) {
-    reply_json(r, status,
-               json_pack("{s:{s:s, s:s, s:s?, s:s?}}", "error", "message", message, "type",
-                         type_of(status), "param", *param ? param : NULL, "code", code));
-}
-
-void openai_fault(struct request *r, const struct fault *f) {
-    reply(r, status_of(&f->err), f->err.msg, f->param, NULL);
-}
-
-void openai_fail(struct request *r, const struct err *e) {
-    if (stream_started(r))
-        stream_fail(r, e);
-    else if (e->code == ERR_LIMIT && ask_model(r) && strstr(e->msg, "context"))
-        reply(r, status_of(e), e->msg, "", "context_length_exceeded");
-    else if (e->code == ERR_NOMEM)
-        reply(r, status_of(e), e->msg, "", "insufficient_memory");
-    else
-        reply_err(r, e);
-}
-
 json_t *openai_usage(const struct gather *g) {
     const struct gen_stats *s = &g->stats;
     return json_pack("{s:i, s:i, s:i, s:{s:i}, s:{s:i}}", "prompt_tokens", s->n_prompt,
@@ -72,7 +46,7 @@ json_t *openai_calls(const json_t *calls, int first, struct err *e) {
         const json_t *call = json_array_get(calls, i), *fn = json_object_get(call, "function");
         struct buf text = {0};
         const json_t *arguments = json_object_get(fn, "arguments");
-        const char *id = shape_text(call, "id"), *name = shape_text(fn, "name");
+        const char *id = field_text(call, "id"), *name = field_text(fn, "name");
         const bool good =
             (arguments ? json_append("tool call", arguments, &text, e) : 0) == 0 &&
             json_array_append_new(out, json_pack("{s:i, s:s, s:s, s:{s:s, s:s}}", "index",

@@ -26,9 +26,9 @@ static json_int_t fold_seed(json_int_t seed) {
 static int set_bias(const json_t *map, json_t *options, struct fault *f) {
     const char *id;
     json_t *v, *out = json_object();
-    char param[SHAPE_PATH];
+    char param[FIELD_PATH];
     json_object_foreach((json_t *)map, id, v) {
-        shape_path(param, "logit_bias.%.40s", id);
+        field_path(param, "logit_bias.%.40s", id);
         char *end;
         const long n = strtol(id, &end, 10);
         const double x = json_number_value(v);
@@ -37,7 +37,7 @@ static int set_bias(const json_t *map, json_t *options, struct fault *f) {
             json_decref(out);
             return fault_set(f, ERR_USAGE, param,
                              "found %s; a token id with a number from -100 to 100 is accepted",
-                             shape_kind(v));
+                             field_kind(v));
         }
         if (x <= -100)
             json_object_set_new(out, id, json_false());
@@ -55,7 +55,7 @@ static int set_stop(json_t *stop, json_t *options, struct fault *f) {
         json_decref(list);
         return fault_set(f, ERR_USAGE, "stop",
                          "found %s; texts of at least one character are accepted",
-                         json_is_string(s) ? "an empty text" : shape_kind(s));
+                         json_is_string(s) ? "an empty text" : field_kind(s));
     }
     if (json_array_size(list) == 0) {
         json_decref(list);
@@ -84,14 +84,14 @@ static int fill_options(const json_t *body, const char *max_key, json_t *options
     for (size_t i = 0; i < sizeof same / sizeof *same; i++)
         if ((v = json_object_get(body, same[i].field))) json_object_set(options, same[i].option, v);
     if ((v = json_object_get(body, "seed")) &&
-        set(options, "seed", json_integer(fold_seed(shape_integer(v))), f) != 0)
+        set(options, "seed", json_integer(fold_seed(field_integer(v))), f) != 0)
         return -1;
     if ((v = json_object_get(body, max_key))) { /* -1, as many clients say: no limit */
-        if (shape_integer(v) == 0)
+        if (field_integer(v) == 0)
             return fault_set(f, ERR_USAGE, max_key,
                              "found 0; -1 (no limit) or 1 to 1000000000 "
                              "is accepted");
-        json_object_set_new(options, "num_predict", json_integer(shape_integer(v)));
+        json_object_set_new(options, "num_predict", json_integer(field_integer(v)));
     }
     if ((v = json_object_get(body, "stop")) && set_stop(v, options, f) != 0) return -1;
     if ((v = json_object_get(body, "logit_bias"))) return set_bias(v, options, f);
@@ -99,8 +99,8 @@ static int fill_options(const json_t *body, const char *max_key, json_t *options
 }
 
 static int set_user(const struct request *r, const json_t *body, json_t *gen, struct fault *f) {
-    const char *user = shape_text(body, "user");
-    if (!user) user = shape_text(body, "safety_identifier");
+    const char *user = field_text(body, "user");
+    if (!user) user = field_text(body, "safety_identifier");
     return set(gen, "user", request_turn(r, user), f);
 }
 
@@ -117,7 +117,7 @@ int openai_options(const struct request *r, const json_t *body, const char *max_
     if (!json_object_get(options, "shift")) json_object_set_new(options, "shift", json_false());
     const int rc = fill_options(body, max_key, options, f);
     if (set(gen, "options", options, f) != 0 || rc != 0) return -1;
-    if (set(gen, "truncate", json_boolean(shape_true(body, "truncate")), f) != 0) return -1;
+    if (set(gen, "truncate", json_boolean(field_true(body, "truncate")), f) != 0) return -1;
     return set_user(r, body, gen, f);
 }
 
@@ -132,8 +132,8 @@ static bool is_tool_name(const char *s) {
 
 int openai_add_tool(json_t *list, const char *where, const char *name, const char *description,
                     const json_t *schema, struct fault *f) {
-    char param[SHAPE_PATH];
-    shape_path(param, "%sname", where);
+    char param[FIELD_PATH];
+    field_path(param, "%sname", where);
     if (!name || !is_tool_name(name))
         return fault_set(f, ERR_USAGE, param,
                          "found \"%.60s\"; 1 to 128 letters, digits, _ - . are accepted",
@@ -152,40 +152,40 @@ int openai_add_tool(json_t *list, const char *where, const char *name, const cha
 }
 
 #define FUNCTION_FIELDS                                                                            \
-    {.name = "name", .types = SHAPE_TEXT, .required = true},                                       \
-        {.name = "description", .types = SHAPE_TEXT},                                              \
-        {.name = "parameters", .types = SHAPE_OBJECT}, {                                           \
-        .name = "strict", .types = SHAPE_BOOL                                                      \
+    {.name = "name", .types = FIELD_TEXT, .required = true},                                       \
+        {.name = "description", .types = FIELD_TEXT},                                              \
+        {.name = "parameters", .types = FIELD_OBJECT}, {                                           \
+        .name = "strict", .types = FIELD_BOOL                                                      \
     }
 
-static const struct shape function_fields[] = {FUNCTION_FIELDS, {0}};
-static const struct shape nested_fields[] = {
-    {.name = "type", .types = SHAPE_TEXT, .required = true},
-    {.name = "function", .types = SHAPE_OBJECT, .required = true},
+static const struct field function_fields[] = {FUNCTION_FIELDS, {0}};
+static const struct field nested_fields[] = {
+    {.name = "type", .types = FIELD_TEXT, .required = true},
+    {.name = "function", .types = FIELD_OBJECT, .required = true},
     {0}};
-static const struct shape flat_fields[] = {
-    {.name = "type", .types = SHAPE_TEXT, .required = true}, FUNCTION_FIELDS, {0}};
-static const struct shape namespace_fields[] = {
-    {.name = "type", .types = SHAPE_TEXT, .required = true},
-    {.name = "name", .types = SHAPE_TEXT, .required = true},
-    {.name = "description", .types = SHAPE_TEXT},
-    {.name = "tools", .types = SHAPE_ARRAY, .required = true},
+static const struct field flat_fields[] = {
+    {.name = "type", .types = FIELD_TEXT, .required = true}, FUNCTION_FIELDS, {0}};
+static const struct field namespace_fields[] = {
+    {.name = "type", .types = FIELD_TEXT, .required = true},
+    {.name = "name", .types = FIELD_TEXT, .required = true},
+    {.name = "description", .types = FIELD_TEXT},
+    {.name = "tools", .types = FIELD_ARRAY, .required = true},
     {0}};
 
 /* {"type": "namespace", "name", "tools": [functions]}: the model sees NAME.FUNCTION of each. */
 static int add_namespace(json_t *space, const char *where, json_t *list, struct fault *f) {
-    char at[SHAPE_PATH], name[OPENAI_TOOL_NAME];
-    if (shape_check(space, where, namespace_fields, f) != 0) return -1;
+    char at[FIELD_PATH], name[OPENAI_TOOL_NAME];
+    if (field_check(space, where, namespace_fields, f) != 0) return -1;
     const json_t *tools = json_object_get(space, "tools");
     for (size_t i = 0; i < json_array_size(tools); i++) {
         json_t *tool = json_array_get(tools, i);
-        const char *type = shape_text(tool, "type");
-        shape_path(at, "%stools[%zu].", where, i);
+        const char *type = field_text(tool, "type");
+        field_path(at, "%stools[%zu].", where, i);
         if (!type || strcmp(type, "function") != 0)
             return fault_set(f, ERR_UNSUPPORTED, at, "functions are accepted in a namespace");
-        if (shape_check(tool, at, flat_fields, f) != 0) return -1;
-        openai_join_name(name, shape_text(space, "name"), shape_text(tool, "name"));
-        if (openai_add_tool(list, at, name, shape_text(tool, "description"),
+        if (field_check(tool, at, flat_fields, f) != 0) return -1;
+        openai_join_name(name, field_text(space, "name"), field_text(tool, "name"));
+        if (openai_add_tool(list, at, name, field_text(tool, "description"),
                             json_object_get(tool, "parameters"), f) != 0)
             return -1;
     }
@@ -193,25 +193,25 @@ static int add_namespace(json_t *space, const char *where, json_t *list, struct 
 }
 
 static int add_tool(json_t *tool, size_t i, bool flat, json_t *list, struct fault *f) {
-    char where[SHAPE_PATH], param[SHAPE_PATH];
-    shape_path(where, "tools[%zu]", i);
+    char where[FIELD_PATH], param[FIELD_PATH];
+    field_path(where, "tools[%zu]", i);
     if (!json_is_object(tool))
-        return fault_set(f, ERR_USAGE, where, "found %s; an object is accepted", shape_kind(tool));
-    const char *type = shape_text(tool, "type");
-    shape_path(where, "tools[%zu].", i);
-    shape_path(param, "%stype", where);
+        return fault_set(f, ERR_USAGE, where, "found %s; an object is accepted", field_kind(tool));
+    const char *type = field_text(tool, "type");
+    field_path(where, "tools[%zu].", i);
+    field_path(param, "%stype", where);
     if (flat && type && strcmp(type, "namespace") == 0) return add_namespace(tool, where, list, f);
     if (type && strcmp(type, "function") != 0)
         return fault_set(f, ERR_UNSUPPORTED, param,
                          "found \"%.40s\"; \"function\" is what this server can call", type);
-    if (shape_check(tool, where, flat ? flat_fields : nested_fields, f) != 0) return -1;
+    if (field_check(tool, where, flat ? flat_fields : nested_fields, f) != 0) return -1;
     json_t *fn = tool;
     if (!flat) {
         fn = json_object_get(tool, "function");
-        shape_path(where, "tools[%zu].function.", i);
-        if (shape_check(fn, where, function_fields, f) != 0) return -1;
+        field_path(where, "tools[%zu].function.", i);
+        if (field_check(fn, where, function_fields, f) != 0) return -1;
     }
-    return openai_add_tool(list, where, shape_text(fn, "name"), shape_text(fn, "description"),
+    return openai_add_tool(list, where, field_text(fn, "name"), field_text(fn, "description"),
                            json_object_get(fn, "parameters"), f);
 }
 
@@ -223,7 +223,7 @@ const char *openai_split_name(const json_t *tools, const char *name, const char 
     *rest = name;
     for (size_t i = 0; i < json_array_size(tools); i++) {
         const json_t *t = json_array_get(tools, i);
-        const char *type = shape_text(t, "type"), *space = shape_text(t, "name");
+        const char *type = field_text(t, "type"), *space = field_text(t, "name");
         const size_t n = space ? strlen(space) : 0;
         if (!type || strcmp(type, "namespace") != 0 || strncmp(name, space ? space : "", n) != 0 ||
             name[n] != '.')
@@ -237,7 +237,7 @@ const char *openai_split_name(const json_t *tools, const char *name, const char 
 static json_t *find_tool(const json_t *tools, const char *name) {
     for (size_t i = 0; name && i < json_array_size(tools); i++) {
         json_t *t = json_array_get(tools, i);
-        const char *have = shape_text(json_object_get(t, "function"), "name");
+        const char *have = field_text(json_object_get(t, "function"), "name");
         if (have && strcmp(have, name) == 0) return t;
     }
     return NULL;
@@ -245,10 +245,10 @@ static json_t *find_tool(const json_t *tools, const char *name) {
 
 /* The name in {"type": "function", "function": {"name"}} or, flat, {"type": "function", "name"}. */
 static const char *chosen_name(const json_t *choice) {
-    const char *type = shape_text(choice, "type");
+    const char *type = field_text(choice, "type");
     if (!type || strcmp(type, "function") != 0) return NULL;
-    const char *name = shape_text(json_object_get(choice, "function"), "name");
-    return name ? name : shape_text(choice, "name");
+    const char *name = field_text(json_object_get(choice, "function"), "name");
+    return name ? name : field_text(choice, "name");
 }
 
 /* {"type": "allowed_tools", "mode": "auto" or "required", "tools": [...]}: the others leave. */
@@ -256,9 +256,9 @@ static int allow_tools(const json_t *choice, json_t *gen, struct fault *f) {
     const json_t *inner = json_object_get(choice, "allowed_tools");
     if (!inner) inner = choice;
     const json_t *names = json_object_get(inner, "tools");
-    const char *mode = shape_text(inner, "mode");
+    const char *mode = field_text(inner, "mode");
     json_t *kept = json_array();
-    if (!json_is_array(names) || !mode || !shape_among(mode, "auto required")) {
+    if (!json_is_array(names) || !mode || !field_among(mode, "auto required")) {
         json_decref(kept);
         return fault_set(f, ERR_USAGE, "tool_choice",
                          "allowed_tools needs \"mode\" (auto or required) and \"tools\"");
@@ -281,14 +281,14 @@ static int set_tool_choice(const json_t *choice, json_t *gen, struct fault *f) {
     const json_t *tools = json_object_get(gen, "tools");
     if (json_is_string(choice)) {
         const char *word = json_string_value(choice);
-        if (!shape_among(word, "auto none required"))
+        if (!field_among(word, "auto none required"))
             return fault_set(f, ERR_USAGE, "tool_choice",
                              "found \"%.40s\"; accepted: auto, none, required or a tool", word);
         if (!tools && strcmp(word, "required") == 0)
             return fault_set(f, ERR_USAGE, "tool_choice", "\"required\" without tools");
         return tools ? set(gen, "tool_choice", json_string(word), f) : 0;
     }
-    const char *type = shape_text(choice, "type");
+    const char *type = field_text(choice, "type");
     if (type && strcmp(type, "allowed_tools") == 0) return allow_tools(choice, gen, f);
     const char *name = chosen_name(choice);
     if (!name)
@@ -316,37 +316,37 @@ int openai_tools(const json_t *body, bool flat, json_t *gen, struct fault *f) {
 
 /* ---- format, thinking ---- */
 
-static const struct shape schema_fields[] = {
-    {.name = "type", .types = SHAPE_TEXT},        {.name = "name", .types = SHAPE_TEXT},
-    {.name = "schema", .types = SHAPE_OBJECT},    {.name = "strict", .types = SHAPE_BOOL},
-    {.name = "description", .types = SHAPE_TEXT}, {0}};
+static const struct field schema_fields[] = {
+    {.name = "type", .types = FIELD_TEXT},        {.name = "name", .types = FIELD_TEXT},
+    {.name = "schema", .types = FIELD_OBJECT},    {.name = "strict", .types = FIELD_BOOL},
+    {.name = "description", .types = FIELD_TEXT}, {0}};
 
 static int set_schema(json_t *format, const char *where, bool flat, json_t *gen, struct fault *f) {
-    char path[SHAPE_PATH], param[SHAPE_PATH];
+    char path[FIELD_PATH], param[FIELD_PATH];
     json_t *inner = flat ? format : json_object_get(format, "json_schema");
-    shape_path(path, flat ? "%s." : "%s.json_schema.", where);
-    shape_path(param, "%.*s", (int)strlen(path) - 1, path);
+    field_path(path, flat ? "%s." : "%s.json_schema.", where);
+    field_path(param, "%.*s", (int)strlen(path) - 1, path);
     if (!json_is_object(inner))
         return fault_set(f, ERR_USAGE, param, "found %s; an object with \"schema\" is accepted",
-                         shape_kind(inner));
-    if (shape_check(inner, path, schema_fields, f) != 0) return -1;
+                         field_kind(inner));
+    if (field_check(inner, path, schema_fields, f) != 0) return -1;
     json_t *schema = json_object_get(inner, "schema");
-    shape_path(param, "%sschema", path);
+    field_path(param, "%sschema", path);
     if (!schema) return fault_set(f, ERR_USAGE, param, "a JSON schema is required");
     return set(gen, "format", json_incref(schema), f);
 }
 
 int openai_format(json_t *format, const char *where, bool flat, json_t *gen, struct fault *f) {
-    const char *type = shape_text(format, "type");
-    char param[SHAPE_PATH];
-    shape_path(param, "%s.type", where);
+    const char *type = field_text(format, "type");
+    char param[FIELD_PATH];
+    field_path(param, "%s.type", where);
     if (!type) return fault_set(f, ERR_USAGE, param, "is required");
     if (strcmp(type, "json_schema") == 0) return set_schema(format, where, flat, gen, f);
     if (strcmp(type, "text") == 0) return 0;
     if (strcmp(type, "json_object") == 0) return set(gen, "format", json_string("json"), f);
     /* Ours: {"type": "gbnf", "gbnf": TEXT}, {"type": "regex", "regex": TEXT}. */
     json_t *text = json_object_get(format, type);
-    if (shape_among(type, "gbnf regex") && json_is_string(text))
+    if (field_among(type, "gbnf regex") && json_is_string(text))
         return set(gen, "format", json_pack("{s:O}", type, text), f);
     return fault_set(f, ERR_USAGE, param,
                      "found \"%.40s\"; accepted: text, json_object, json_schema (and gbnf, regex, "

@@ -27,25 +27,25 @@ struct text {
     bool stream, usage, logprobs;
 };
 
-static const struct shape text_fields[] = {
-    {.name = "model", .types = SHAPE_TEXT, .required = true},
-    {.name = "prompt", .types = SHAPE_TEXT | SHAPE_ARRAY, .required = true},
+const struct field openai_text_fields[] = {
+    {.name = "model", .types = FIELD_TEXT, .required = true},
+    {.name = "prompt", .types = FIELD_TEXT | FIELD_ARRAY, .required = true},
     OPENAI_SAMPLING_FIELDS,
     OPENAI_EXTENSION_FIELDS,
     OPENAI_ACCOUNT_FIELDS,
-    {.name = "max_tokens", .types = SHAPE_INT, .min = -1, .max = 1e9},
-    {.name = "suffix", .types = SHAPE_TEXT},
-    {.name = "echo", .types = SHAPE_BOOL},
-    {.name = "best_of", .types = SHAPE_INT, .min = 1, .max = OPENAI_MAX_CHOICES},
-    {.name = "logprobs", .types = SHAPE_INT, .min = 0, .max = 20},
-    {.name = "stream", .types = SHAPE_BOOL},
-    {.name = "stream_options", .types = SHAPE_OBJECT},
-    {.name = "response_format", .types = SHAPE_OBJECT}, /* ours */
-    {.name = "raw", .types = SHAPE_BOOL},               /* ours */
+    {.name = "max_tokens", .types = FIELD_INT, .min = -1, .max = 1e9},
+    {.name = "suffix", .types = FIELD_TEXT},
+    {.name = "echo", .types = FIELD_BOOL},
+    {.name = "best_of", .types = FIELD_INT, .min = 1, .max = OPENAI_MAX_CHOICES},
+    {.name = "logprobs", .types = FIELD_INT, .min = 0, .max = 20},
+    {.name = "stream", .types = FIELD_BOOL},
+    {.name = "stream_options", .types = FIELD_OBJECT},
+    {.name = "response_format", .types = FIELD_OBJECT}, /* ours */
+    {.name = "raw", .types = FIELD_BOOL},               /* ours */
     {0}};
 
-static const struct shape stream_fields[] = {{.name = "include_usage", .types = SHAPE_BOOL},
-                                             {.name = "include_obfuscation", .types = SHAPE_BOOL},
+static const struct field stream_fields[] = {{.name = "include_usage", .types = FIELD_BOOL},
+                                             {.name = "include_obfuscation", .types = FIELD_BOOL},
                                              {0}};
 
 /* ---- the request ---- */
@@ -77,19 +77,19 @@ static json_t *read_prompts(json_t *p, struct fault *f) {
 static int read_choices(const json_t *body, struct text *t, json_t *gen, struct fault *f) {
     const json_t *n = json_object_get(body, "n"), *best = json_object_get(body, "best_of"),
                  *logprobs = json_object_get(body, "logprobs");
-    t->n = n ? (int)shape_integer(n) : 1;
-    if (best && shape_integer(best) != t->n)
+    t->n = n ? (int)field_integer(n) : 1;
+    if (best && field_integer(best) != t->n)
         return fault_set(f, ERR_UNSUPPORTED, "best_of",
                          "found another number than n; all answers that are made are returned");
-    if (shape_true(body, "echo") && !json_is_string(json_array_get(t->prompts, 0)))
+    if (field_true(body, "echo") && !json_is_string(json_array_get(t->prompts, 0)))
         return fault_set(f, ERR_UNSUPPORTED, "echo", "found with token ids; it goes with texts");
-    if (logprobs && shape_true(body, "echo"))
+    if (logprobs && field_true(body, "echo"))
         return fault_set(f, ERR_UNSUPPORTED, "logprobs",
                          "found with echo; the prompt's tokens are not scored");
     t->logprobs = logprobs != NULL;
     if (logprobs) {
         json_object_set_new(gen, "logprobs", json_true());
-        json_object_set_new(gen, "top_logprobs", json_integer(shape_integer(logprobs)));
+        json_object_set_new(gen, "top_logprobs", json_integer(field_integer(logprobs)));
     }
     json_object_set_new(gen, "n", json_integer(t->n));
     t->offset = calloc((size_t)t->n, sizeof *t->offset);
@@ -98,25 +98,24 @@ static int read_choices(const json_t *body, struct text *t, json_t *gen, struct 
 
 static int read_stream(const json_t *body, struct text *t, struct fault *f) {
     json_t *options = json_object_get(body, "stream_options");
-    t->stream = shape_true(body, "stream");
+    t->stream = field_true(body, "stream");
     if (t->stream && json_array_size(t->prompts) > 1)
         return fault_set(f, ERR_UNSUPPORTED, "stream",
                          "found with several prompts; one prompt is accepted with it");
     if (!options) return 0;
     if (!t->stream) return fault_set(f, ERR_USAGE, "stream_options", "needs \"stream\": true");
-    if (shape_check(options, "stream_options.", stream_fields, f) != 0) return -1;
-    t->usage = shape_true(options, "include_usage");
+    if (field_check(options, "stream_options.", stream_fields, f) != 0) return -1;
+    t->usage = field_true(options, "include_usage");
     return 0;
 }
 
 static int read_request(json_t *body, struct text *t, struct fault *f) {
     static const char *const same[] = {"suffix", "echo", "raw"};
-    if (shape_check(body, "", text_fields, f) != 0) return -1;
     json_t *format = json_object_get(body, "response_format"), *v;
     t->gen = json_pack("{s:s}", "op", "text");
     t->choices = json_array();
     t->keep_alive = json_object_get(body, "keep_alive");
-    t->model = strdup(shape_text(body, "model"));
+    t->model = strdup(field_text(body, "model"));
     if (!t->gen || !t->choices || !t->model) return fault_nomem(f);
     t->prompts = read_prompts(json_object_get(body, "prompt"), f);
     if (!t->prompts || read_stream(body, t, f) != 0 || read_choices(body, t, t->gen, f) != 0 ||
@@ -143,11 +142,11 @@ static json_t *old_logprobs(const json_t *list, int *offset) {
            *offsets = json_array();
     for (size_t i = 0; i < json_array_size(list); i++) {
         const json_t *t = json_array_get(list, i), *top = json_object_get(t, "top_logprobs");
-        const char *text = shape_text(t, "token");
+        const char *text = field_text(t, "token");
         json_t *map = json_object();
         for (size_t k = 0; k < json_array_size(top); k++) {
             const json_t *alt = json_array_get(top, k);
-            const char *word = shape_text(alt, "token");
+            const char *word = field_text(alt, "token");
             json_object_set(map, word ? word : "", json_object_get(alt, "logprob"));
         }
         json_array_append_new(tokens, json_string(text ? text : ""));
@@ -259,7 +258,7 @@ static void end(struct text *t, const struct gen_event *ev) {
     if (e.code == ERR_NONE && (t->stream ? t->g.failed : keep_choices(t) != 0))
         err_nomem(&e, "answer");
     if (e.code != ERR_NONE) {
-        openai_fail(t->r, &e);
+        reply_err(t->r, &e);
     } else if (t->stream) {
         end_stream(t);
     } else if (++t->at < json_array_size(t->prompts)) {
@@ -304,8 +303,8 @@ static void ask_prompt(struct text *t) {
 }
 
 void openai_text(struct request *r) {
-    struct fault f = {0};
-    json_t *body = request_json(r);
+    struct fault f;
+    json_t *body = api_body(r, &f);
     if (!body) return;
     struct text *t = calloc(1, sizeof *t);
     if (t) {
@@ -320,5 +319,5 @@ void openai_text(struct request *r) {
     } else {
         fault_nomem(&f);
     }
-    openai_fault(r, &f);
+    reply_err(r, &f.err);
 }

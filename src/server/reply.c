@@ -1,9 +1,12 @@
 /* Whole replies and errors in the three dialects: request.h. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/json.h"
+#include "server/ask.h"
 #include "server/front_priv.h"
+#include "server/param.h"
 
 void reply_header(struct request *r, const char *line) {
     buf_str(&r->headers, line);
@@ -75,16 +78,33 @@ static const char *anthropic_type(int status) {
     }
 }
 
-json_t *error_json(enum dialect d, int status, const char *message) {
-    switch (d) {
+/* Clients know a prompt that is too long, and a model without room, by its code. */
+static const char *openai_code(const struct request *r, const struct err *e) {
+    if (e->code == ERR_NOMEM) return "insufficient_memory";
+    const bool too_long = e->code == ERR_LIMIT && ask_model(r) && strstr(e->msg, "context");
+    return too_long ? "context_length_exceeded" : NULL;
+}
+
+json_t *error_json(const struct request *r, int status, const struct err *e) {
+    char param[ERR_FIELD];
+    switch (r->dialect) {
     case DIALECT_OPENAI:
-        return json_pack("{s:{s:s, s:s, s:n, s:n}}", "error", "message", message, "type",
-                         openai_type(status), "param", "code");
+        param_of(r->json, e->field, param);
+        return json_pack("{s:{s:s, s:s, s:s?, s:s?}}", "error", "message", e->msg, "type",
+                         openai_type(status), "param", *param ? param : NULL, "code",
+                         openai_code(r, e));
     case DIALECT_ANTHROPIC:
         return json_pack("{s:s, s:{s:s, s:s}}", "type", "error", "error", "type",
-                         anthropic_type(status), "message", message);
-    default: return json_pack("{s:s}", "error", message);
+                         anthropic_type(status), "message", e->msg);
+    default: return json_pack("{s:s}", "error", e->msg);
     }
+}
+
+static void reply_with(struct request *r, int status, const struct err *e) {
+    if (stream_started(r))
+        stream_fail(r, e);
+    else
+        reply_json(r, status, error_json(r, status, e));
 }
 
 void reply_error(struct request *r, int status, const char *fmt, ...) {
@@ -93,10 +113,7 @@ void reply_error(struct request *r, int status, const char *fmt, ...) {
     va_start(ap, fmt);
     err_vset(&e, ERR_NONE, fmt, ap);
     va_end(ap);
-    if (stream_started(r))
-        stream_fail(r, &e);
-    else
-        reply_json(r, status, error_json(r->dialect, status, e.msg));
+    reply_with(r, status, &e);
 }
 
 int status_of(const struct err *e) {
@@ -114,5 +131,5 @@ int status_of(const struct err *e) {
 }
 
 void reply_err(struct request *r, const struct err *e) {
-    reply_error(r, status_of(e), "%s", e->msg);
+    reply_with(r, status_of(e), e);
 }

@@ -154,8 +154,8 @@ static void grow_item(struct response *x, const struct gen_event *ev) {
 
 static json_t *call_item(const struct response *x, const json_t *call, const char *status,
                          const char *arguments) {
-    const char *id = shape_text(call, "id"),
-               *name = shape_text(json_object_get(call, "function"), "name"),
+    const char *id = field_text(call, "id"),
+               *name = field_text(json_object_get(call, "function"), "name"),
                *space =
                    openai_split_name(json_object_get(x->body, "tools"), name ? name : "", &name);
     return json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s*}", "id", x->item_id, "type",
@@ -171,7 +171,7 @@ static void add_call(struct response *x, const json_t *call) {
     if (!arguments || json_append("tool call", arguments, &text, NULL) != 0) x->g.failed = true;
     const char *s = text.p ? text.p : "{}";
     const int at = (int)json_array_size(x->output);
-    const char *name = shape_text(json_object_get(call, "function"), "name");
+    const char *name = field_text(json_object_get(call, "function"), "name");
     openai_split_name(json_object_get(x->body, "tools"), name ? name : "", &name);
     json_t *item = call_item(x, call, "in_progress", "");
     send_item(x, "response.output_item.added", item);
@@ -213,7 +213,7 @@ static void tell(struct response *x) {
     const bool cut = x->g.choice[0].why == GEN_LENGTH;
     if (x->g.failed) {
         err_nomem(&e, "answer");
-        openai_fail(x->r, &e);
+        reply_err(x->r, &e);
     } else if (x->stream) {
         send_response(x, cut ? "response.incomplete" : "response.completed");
         stream_end(x->r);
@@ -239,7 +239,7 @@ static void fail(struct response *x, const struct err *e) {
         send_response(x, "response.failed");
         stream_end(x->r);
     } else {
-        openai_fail(x->r, e);
+        reply_err(x->r, e);
     }
     responses_free(x);
 }

@@ -1,7 +1,7 @@
 /* The table of routes: what is answered, by whom, with which rights and limits. */
 #pragma once
 
-#include "server/request.h"
+#include "server/field.h"
 
 /* On a worker thread, with the whole body.  Owes r its end. */
 typedef void handler_fn(struct request *r);
@@ -36,6 +36,7 @@ struct route {
     int64_t max_body; /* bytes; 0: no body */
     handler_fn *handler;
     const struct body_sink *sink; /* NULL: the body is gathered */
+    const struct field *fields;   /* of its JSON body: field.h; NULL: it has none */
 };
 
 enum { BODY_MAX = 32 << 20 };

@@ -4,6 +4,7 @@
 #include "server/api.h"
 #include "server/route.h"
 
+extern const struct field store_show_fields[], store_create_fields[], store_transfer_fields[];
 void store_show(struct request *r);   /* api_show.c */
 void store_create(struct request *r); /* api_create.c */
 void store_pull(struct request *r);   /* api_pull.c */

@@ -120,7 +120,7 @@ void stream_end(struct request *r) {
 }
 
 void stream_fail(struct request *r, const struct err *e) {
-    json_t *j = error_json(r->dialect, status_of(e), e->msg);
+    json_t *j = error_json(r, status_of(e), e);
     if (j) stream_event(r, r->dialect == DIALECT_ANTHROPIC ? "error" : NULL, j);
     json_decref(j);
     stream_end(r);
