@@ -61,7 +61,9 @@ static size_t weigh(const json_t *v, int depth) {
 
 static enum local_lane lane_of(const struct task *t) {
     if (t->n_bytes > SMALL_BYTES) return LANE_LARGE;
-    return t->q.template.p || local_is_ruled(&t->q) ? LANE_MAKING : LANE_QUICK;
+    if (t->q.template.p) return LANE_TEMPLATE;
+    /* "json" is a grammar that takes nothing. */
+    return local_is_ruled(&t->q) && !json_is_string(t->q.format) ? LANE_GRAMMAR : LANE_QUICK;
 }
 
 /* FNV-1a: who has what in a lane is no secret, and turns are all that depends on it. */
@@ -177,7 +179,7 @@ static int start(struct local *g, struct err *e) {
     g->sched = sched_new(&so, e);
     if (!g->sched) return -1;
     for (int i = 0; i < N_LANE; i++)
-        if (!(g->lane[i] = lane_new(i != LANE_QUICK, e))) return -1;
+        if (!(g->lane[i] = lane_new(i == LANE_TEMPLATE || i == LANE_LARGE, e))) return -1;
     return 0;
 }
 

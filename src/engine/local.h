@@ -42,9 +42,10 @@ struct choice {
 
 /* Who reads a request. */
 enum local_lane {
-    LANE_QUICK,  /* little text, the model's own template */
-    LANE_MAKING, /* little text, but a template or a grammar that must be made first: up to 0.3 s */
-    LANE_LARGE,  /* much text: seconds */
+    LANE_QUICK,    /* little text, the model's own template */
+    LANE_GRAMMAR,  /* little text, but a grammar must be made first: up to 0.3 s */
+    LANE_TEMPLATE, /* little text, but the request's own template: up to 0.5 s */
+    LANE_LARGE,    /* much text: seconds */
     N_LANE,
 };
 
