@@ -422,9 +422,11 @@ static void test_pause(void **state) {
     talk_start(&t, g, "{'op':'text','raw':true,'prompt':'Hello',%s}", endless);
     talk_wait_events(&t, 3);
     set_paused(&t, true);
-    usleep(30000); /* what was under way has come */
-    const int n = talk_n_events(&t);
-    usleep(60000);
+    int n = -1;
+    for (int i = 0; i < 40 && talk_n_events(&t) != n; i++) { /* what was under way comes */
+        n = talk_n_events(&t);
+        usleep(60000);
+    }
     assert_int_equal(talk_n_events(&t), n);
     set_paused(&t, false);
     talk_wait_events(&t, n + 3);
