@@ -234,6 +234,12 @@ int64_t os_now_ns(void) {
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
+void os_be_nice(void) {
+#ifdef __linux__
+    (void)setpriority(PRIO_PROCESS, 0, 10); /* of this thread; at worst all stays as it was */
+#endif
+}
+
 #ifdef __linux__
 struct build_id {
     uint8_t *out;

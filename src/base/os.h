@@ -50,6 +50,11 @@ void os_unreserve(void *p, size_t n);
 /* Monotonic time. */
 int64_t os_now_ns(void);
 
+/* This thread, and those that it will start, leave the processor to others that want it: it gets
+ * about a tenth of a core beside one that computes.  Cannot be taken back.  Only where the priority
+ * is a thread's own (Linux). */
+void os_be_nice(void);
+
 /* The identity that the linker gave to the file this code is in (GNU build id): another build has
  * another one.  Returns its length, at most cap; 0 where there is none. */
 size_t os_build_id(uint8_t *out, size_t cap);

@@ -136,6 +136,16 @@ static void allow_if(struct filter *f, uint32_t nr, int arg, uint32_t mask, cons
     verdict(f, REFUSE);
 }
 
+/* A thread's own priority (which it can only lower): of PRIO_PROCESS the one that asks, 0. */
+static void allow_being_nice(struct filter *f) {
+    emit(f, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_setpriority, 0, 6));
+    load(f, offsetof(struct seccomp_data, args));
+    emit(f, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, PRIO_PROCESS, 0, 3));
+    load(f, offsetof(struct seccomp_data, args) + 8);
+    if_equal(f, 0, ALLOW);
+    verdict(f, REFUSE);
+}
+
 /* Reading a limit: the pointer to a new one is NULL. */
 static void allow_getting_limits(struct filter *f) {
     const size_t at = offsetof(struct seccomp_data, args) + 8 * (size_t)2;
@@ -228,6 +238,7 @@ static void allow_computing(struct filter *f, const struct sandbox_opts *o, bool
     allow_if(f, SYS_prctl, 0, ~0u, name, 1);
     allow_if(f, SYS_fcntl, 1, ~0u, fcntls, N_OF(fcntls));
     allow_getting_limits(f);
+    allow_being_nice(f);
     verdict(f, REFUSE);
 }
 

@@ -20,14 +20,25 @@
 #include "base/log.h"
 #include "base/os.h"
 #include "base/sha256.h"
+#include "engine/lane.h"
 #include "engine/wire.h"
 
 enum {
     FLUSH_BYTES = 256 << 10, /* are not kept until the step is over */
     IDLE_MS = 1000,          /* between two reports of an idle child's load */
     MAX_FILES = 3 * 1024,
+    SMALL_BYTES = 32 << 10, /* of a request: parsed at once */
+    MAX_PARSE = 256 << 20,  /* bytes of requests that wait to be parsed */
 };
 static const int64_t LOAD_NS = 200000000; /* between two reports of a busy one's */
+
+/* A large request is parsed on a thread of its own, so that small ones need not wait for it. */
+struct start {
+    struct lane_job job;
+    struct task *t;
+    size_t n;
+    char text[]; /* [n] */
+};
 
 struct task {
     struct child *child;
@@ -35,7 +46,9 @@ struct task {
     /* Under the child's lock: */
     struct gen_task *gen; /* once gen_start has returned, until `over` */
     bool over;            /* GEN_END has been told */
-    bool cancel;          /* is to be cancelled, as soon as gen is known */
+    bool started;         /* whoever started it is done with it */
+    bool orphan;          /* it is over and has lost its place: whoever starts it frees it */
+    bool cancel, pause;   /* is to be cancelled or paused, as soon as gen is known */
     struct err failed;    /* an event that could not be sent: the task ends with this */
 };
 
@@ -48,10 +61,13 @@ struct child {
     int n_passed;
     struct task **slot; /* [n_slot], of the main thread */
     int n_slot;
+    struct lane *parser; /* of large requests */
     pthread_mutex_t lock;
     struct buf out; /* under the lock, like what follows */
     struct gen_load load;
     int64_t load_ns; /* when that was sent */
+    size_t n_parse;  /* bytes of requests that wait to be parsed */
+    bool closing;    /* none of those is started any more */
     bool ended;      /* a task, since then */
     bool broken;     /* the front is gone */
 };
@@ -159,7 +175,11 @@ static struct task *new_task(struct child *c, uint64_t id, struct err *e) {
     pthread_mutex_lock(&c->lock); /* behind the last look at whoever was here */
     const bool busy = c->slot[i] && !c->slot[i]->over;
     if (!busy) {
-        free(c->slot[i]);
+        struct task *old = c->slot[i];
+        if (old && !old->started)
+            old->orphan = true;
+        else
+            free(old);
         c->slot[i] = t;
     }
     pthread_mutex_unlock(&c->lock);
@@ -172,36 +192,91 @@ nomem:
     return NULL;
 }
 
-static int end_unstarted(struct child *c, uint64_t id, const struct err *why, struct err *e) {
+/* t: NULL, or nobody else knows it. */
+static int end_unstarted(struct child *c, struct task *t, uint64_t id, const struct err *why,
+                         struct err *e) {
     const struct gen_event end = {.kind = GEN_END, .why = GEN_CANCELLED, .err = *why};
     pthread_mutex_lock(&c->lock);
+    if (t) t->over = t->started = true;
     const int rc = wire_put_event(&c->out, id, &end, e);
     flush(c);
     pthread_mutex_unlock(&c->lock);
     return rc;
 }
 
-static int start_task(struct child *c, const struct wire_frame *f, struct err *e) {
+/* Its request, JSON text, is started, or it ends with what is wrong with that. */
+static int start_text(struct task *t, struct str text, struct err *e) {
+    struct child *c = t->child;
+    const uint64_t id = t->id;
     struct gen_task *gen = NULL;
     struct err why = {0};
     json_error_t je;
-    json_t *request = json_loadb(f->body.p, f->body.n, JSON_ALLOW_NUL, &je);
+    json_t *request = json_loadb(text.p, text.n, JSON_ALLOW_NUL, &je);
     if (!request) err_set(&why, ERR_USAGE, "request: no JSON: %s", je.text);
-    struct task *t = request ? new_task(c, f->head.id, &why) : NULL;
-    const int rc = t ? gen_start(c->gen, request, hear, t, &gen, &why) : -1;
+    const int rc = request ? gen_start(c->gen, request, hear, t, &gen, &why) : -1;
     json_decref(request);
-    if (rc != 0) {
-        if (t) t->over = true; /* nobody else knows it */
-        return end_unstarted(c, f->head.id, &why, e);
-    }
+    if (rc != 0) return end_unstarted(c, t, id, &why, e);
     pthread_mutex_lock(&c->lock);
     if (!t->over) {
         t->gen = gen;
         if (t->cancel) gen_cancel(gen);
+        if (t->pause) gen_pause(gen);
     }
+    t->started = true;
+    if (t->orphan) free(t);
     flush(c); /* what came of it on this thread */
     pthread_mutex_unlock(&c->lock);
     return 0;
+}
+
+/* On the parser's thread. */
+static void start_large(struct lane_job *j) {
+    struct start *s = (struct start *)(void *)j;
+    struct task *t = s->t;
+    struct child *c = t->child;
+    struct err e, why;
+    pthread_mutex_lock(&c->lock);
+    const bool stop = t->cancel || c->closing;
+    pthread_mutex_unlock(&c->lock);
+    err_set(&why, ERR_CANCELLED, "cancelled");
+    const size_t n = s->n;
+    const int rc =
+        stop ? end_unstarted(c, t, t->id, &why, &e) : start_text(t, (struct str){s->text, n}, &e);
+    if (rc != 0) log_msg(LOG_ERROR, "%s", e.msg);
+    free(s);
+    pthread_mutex_lock(&c->lock);
+    c->n_parse -= n;
+    pthread_mutex_unlock(&c->lock);
+}
+
+/* Leaves it to the parser. */
+static int start_later(struct task *t, struct str text, struct err *e) {
+    struct child *c = t->child;
+    struct err why;
+    pthread_mutex_lock(&c->lock);
+    const size_t waits = c->n_parse;
+    const bool fits = waits + text.n <= MAX_PARSE || waits == 0;
+    if (fits) c->n_parse += text.n;
+    pthread_mutex_unlock(&c->lock);
+    struct start *s = fits ? malloc(sizeof *s + text.n) : NULL;
+    if (!s) {
+        if (fits)
+            err_nomem(&why, "request");
+        else
+            err_set(&why, ERR_BUSY, "requests of %zu bytes wait to be read already", waits);
+        return end_unstarted(c, t, t->id, &why, e);
+    }
+    *s = (struct start){.job = {.run = start_large}, .t = t, .n = text.n};
+    memcpy(s->text, text.p, text.n);
+    lane_add(c->parser, &s->job, 0, text.n);
+    return 0;
+}
+
+static int start_task(struct child *c, const struct wire_frame *f, struct err *e) {
+    struct err why = {0};
+    struct task *t = new_task(c, f->head.id, &why);
+    if (!t) return end_unstarted(c, NULL, f->head.id, &why, e);
+    return (f->body.n > SMALL_BYTES ? start_later : start_text)(t, f->body, e);
 }
 
 /* A task that is over is no mistake: its end is on the way. */
@@ -212,6 +287,9 @@ static void steer_task(struct child *c, const struct wire_frame *f) {
         if (f->head.kind == WIRE_CANCEL) gen_cancel(t->gen);
         if (f->head.kind == WIRE_PAUSE) gen_pause(t->gen);
         if (f->head.kind == WIRE_RESUME) gen_resume(t->gen);
+    } else if (t) { /* it waits for the parser */
+        t->cancel |= f->head.kind == WIRE_CANCEL;
+        t->pause = f->head.kind == WIRE_PAUSE;
     }
     pthread_mutex_unlock(&c->lock);
 }
@@ -411,7 +489,12 @@ int child_run(int fd, const struct child_opts *o, struct err *e) {
     if (!o->bare) ignore_signals(), raise_files();
     int rc = o->bare ? 0 : leave_with_parent(o->parent, e);
     if (rc == 0) rc = open_gen(&c, o, e);
+    if (rc == 0 && !(c.parser = lane_new(true, e))) rc = -1;
     if (rc == 0) rc = serve(&c, e);
+    pthread_mutex_lock(&c.lock);
+    c.closing = true;
+    pthread_mutex_unlock(&c.lock);
+    lane_free(c.parser);
     gen_close(c.gen);
     pthread_mutex_lock(&c.lock);
     flush(&c);

@@ -9,7 +9,14 @@
 #include "base/os.h"
 #include "engine/local.h"
 
-/* ---- the thread that reads requests ---- */
+enum {
+    SMALL_BYTES = 32 << 10, /* of a request: read within a few milliseconds */
+    NODE_BYTES = 100,       /* of a JSON value, beside its text */
+    MAX_DEPTH = 64,         /* of JSON that is weighed; below it nothing counts */
+    MAX_BYTES = 256 << 20,  /* of requests that wait to be read */
+};
+
+/* ---- reading requests ---- */
 
 /* The task's job goes to the scheduler, or it was cancelled meanwhile. */
 static void submit(struct local *g, struct task *t) {
@@ -22,29 +29,49 @@ static void submit(struct local *g, struct task *t) {
     if (stop) local_task_cancelled(t);
 }
 
-static void *read_requests(void *arg) {
-    struct local *g = arg;
+static void read_request(struct lane_job *j) {
+    struct task *t = (struct task *)(void *)((char *)j - offsetof(struct task, reading));
+    struct local *g = local_of(t->base.gen);
+    const size_t n_bytes = t->n_bytes;
     pthread_mutex_lock(&g->lock);
-    while (g->first || !g->closing) {
-        struct task *t = g->first;
-        if (!t) {
-            pthread_cond_wait(&g->change, &g->lock);
-            continue;
-        }
-        g->first = t->next;
-        if (!g->first) g->last = &g->first;
-        const bool stop = t->stop || g->closing;
-        pthread_mutex_unlock(&g->lock);
-        if (stop)
-            local_task_cancelled(t);
-        else if (local_task_prepare(g, t))
-            submit(g, t);
-        if (g->told) g->told(g->told_ctx);
-        pthread_mutex_lock(&g->lock);
-        g->n_request--;
-    }
+    const bool stop = t->stop || g->closing;
     pthread_mutex_unlock(&g->lock);
-    return NULL;
+    if (stop)
+        local_task_cancelled(t);
+    else if (local_task_prepare(g, t))
+        submit(g, t);
+    if (g->told) g->told(g->told_ctx);
+    pthread_mutex_lock(&g->lock);
+    g->n_request--;
+    g->n_bytes -= n_bytes;
+    pthread_mutex_unlock(&g->lock);
+}
+
+/* About the memory that a value takes. */
+static size_t weigh(const json_t *v, int depth) {
+    size_t n = NODE_BYTES + (json_is_string(v) ? json_string_length(v) : 0), i;
+    const char *key;
+    json_t *item;
+    if (depth == MAX_DEPTH) return n;
+    json_array_foreach((json_t *)(uintptr_t)v, i, item) n += weigh(item, depth + 1);
+    json_object_foreach((json_t *)(uintptr_t)v, key, item) n +=
+        strlen(key) + weigh(item, depth + 1);
+    return n;
+}
+
+static enum local_lane lane_of(const struct task *t) {
+    if (t->n_bytes > SMALL_BYTES) return LANE_LARGE;
+    if (t->q.template.p) return LANE_TEMPLATE;
+    /* "json" is a grammar that takes nothing. */
+    return local_is_ruled(&t->q) && !json_is_string(t->q.format) ? LANE_GRAMMAR : LANE_QUICK;
+}
+
+/* FNV-1a: who has what in a lane is no secret, and turns are all that depends on it. */
+static uint64_t user_of(const struct task *t) {
+    uint64_t h = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < t->q.user.n; i++)
+        h = (h ^ (uint8_t)t->q.user.p[i]) * 0x100000001b3u;
+    return h;
 }
 
 /* ---- the table ---- */
@@ -55,12 +82,18 @@ static int local_start(struct gen *gen, const json_t *request, gen_event_fn *fn,
     struct task *t = local_task_new(g, request, fn, ctx);
     if (!t) return err_nomem(e, "request");
     if (out) *out = &t->base;
+    t->reading.run = read_request;
+    t->n_bytes = weigh(request, 0);
+    t->lane = lane_of(t);
     pthread_mutex_lock(&g->lock);
-    *g->last = t;
-    g->last = &t->next;
+    if (t->lane == LANE_LARGE && g->n_bytes > 0 && g->n_bytes + t->n_bytes > MAX_BYTES)
+        err_set(&t->err, ERR_BUSY, "%d requests of %zu bytes wait to be read already", g->n_request,
+                g->n_bytes);
+    if (t->err.code) t->lane = LANE_QUICK; /* it takes nothing to say so */
     g->n_request++;
-    pthread_cond_signal(&g->change);
+    g->n_bytes += t->n_bytes;
     pthread_mutex_unlock(&g->lock);
+    lane_add(g->lane[t->lane], &t->reading, user_of(t), t->n_bytes);
     return 0;
 }
 
@@ -68,7 +101,7 @@ static void local_cancel(struct gen_task *task) {
     struct task *t = (struct task *)task;
     struct local *g = local_of(task->gen);
     pthread_mutex_lock(&g->lock);
-    t->stop = true;
+    __atomic_store_n(&t->stop, 1, __ATOMIC_RELAXED);
     if (t->submitted) sched_cancel(g->sched, &t->job);
     pthread_mutex_unlock(&g->lock);
 }
@@ -112,10 +145,10 @@ static struct gen_load local_load(const struct gen *gen) {
 static void local_close(struct gen *gen) {
     struct local *g = local_of(gen);
     pthread_mutex_lock(&g->lock);
-    g->closing = true;
-    pthread_cond_broadcast(&g->change);
+    __atomic_store_n(&g->closing, 1, __ATOMIC_RELAXED);
     pthread_mutex_unlock(&g->lock);
-    if (g->started) pthread_join(g->thread, NULL);
+    for (int i = 0; i < N_LANE; i++)
+        lane_free(g->lane[i]);
     sched_free(g->sched);
     session_free(g->draft);
     engine_close(g->draft_engine);
@@ -124,7 +157,7 @@ static void local_close(struct gen *gen) {
     ids_fini(&g->control);
     free(g->parser);
     pthread_mutex_destroy(&g->lock);
-    pthread_cond_destroy(&g->change);
+    pthread_mutex_destroy(&g->vocab_lock);
     free(g);
 }
 
@@ -145,9 +178,8 @@ static int start(struct local *g, struct err *e) {
                                   .told_ctx = g->told_ctx};
     g->sched = sched_new(&so, e);
     if (!g->sched) return -1;
-    if (pthread_create(&g->thread, NULL, read_requests, g) != 0)
-        return err_set(e, ERR_IO, "no thread can be started");
-    g->started = true;
+    for (int i = 0; i < N_LANE; i++)
+        if (!(g->lane[i] = lane_new(i == LANE_TEMPLATE || i == LANE_LARGE, e))) return -1;
     return 0;
 }
 
@@ -158,10 +190,9 @@ struct gen *gen_open_local(const char *path, const struct gen_opts *o, struct er
         return NULL;
     }
     g->base.impl = &local_impl;
-    g->last = &g->first;
     g->told = o->told, g->told_ctx = o->told_ctx;
     pthread_mutex_init(&g->lock, NULL);
-    pthread_cond_init(&g->change, NULL);
+    pthread_mutex_init(&g->vocab_lock, NULL);
     if (getrandom(g->secret, sizeof g->secret, 0) != (ssize_t)sizeof g->secret) {
         err_errno(e, "random bytes");
         goto fail;

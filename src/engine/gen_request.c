@@ -470,6 +470,13 @@ int gen_request_read(struct gen_request *q, const json_t *j, struct err *e) {
     return read_think(q, e);
 }
 
+void gen_request_forget_talk(struct gen_request *q) {
+    if (q->op == GEN_OP_CHAT) json_object_del(q->json, "messages");
+    if (q->op == GEN_OP_EMBED) json_object_del(q->json, "input");
+    if (q->op == GEN_OP_CHAT || q->op == GEN_OP_RERANK) json_object_del(q->json, "documents");
+    q->messages = q->documents = q->input = NULL;
+}
+
 void gen_request_fini(struct gen_request *q) {
     run_options_fini(&q->options);
     free(q->token);

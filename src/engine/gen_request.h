@@ -64,4 +64,6 @@ struct gen_request {
 
 /* ERR_USAGE, ERR_NOMEM; q may be given to gen_request_fini either way. */
 int gen_request_read(struct gen_request *q, const json_t *j, struct err *e);
+/* The prompt has been made: what only that needed is given back now, by whoever has the time. */
+void gen_request_forget_talk(struct gen_request *q);
 void gen_request_fini(struct gen_request *q);

@@ -1,20 +1,21 @@
 /* Inside gen_local: a task from its request to its events.
  *
- *   gen_local.c     the gen and its table; a thread that reads requests, one after the other
+ *   gen_local.c     the gen and its table; which lane (lane.h) reads a request
  *   local_open.c    opening within a memory limit
  *   local_prompt.c  request -> tokens, cut where they do not fit
  *   local_ops.c     operations that need no scheduler
  *   local_task.c    request -> job of the scheduler
  *   local_answer.c  what the scheduler tells of an answer -> thinking, text, calls; grammars
  *
- * Prompts are made on a thread of their own: a long text, a template or a grammar must not hold up
- * the sequences of others. */
+ * Prompts are made on threads of their own: a long text, a template or a grammar must not hold up
+ * the sequences of others, nor requests that are read in no time. */
 #pragma once
 
 #include <pthread.h>
 
 #include "engine/gen_priv.h"
 #include "engine/gen_request.h"
+#include "engine/lane.h"
 #include "engine/scheduler.h"
 #include "text/chat/answer.h"
 #include "text/grammar/grammar.h"
@@ -39,16 +40,28 @@ struct choice {
     bool ruled;                         /* the rules have begun to hold */
 };
 
+/* Who reads a request. */
+enum local_lane {
+    LANE_QUICK,    /* little text, the model's own template */
+    LANE_GRAMMAR,  /* little text, but a grammar must be made first: up to 0.3 s */
+    LANE_TEMPLATE, /* little text, but the request's own template: up to 0.5 s */
+    LANE_LARGE,    /* much text: seconds */
+    N_LANE,
+};
+
 struct task {
     struct gen_task base;
-    struct task *next; /* in the queue of requests */
+    struct lane_job reading;
+    enum local_lane lane;
+    size_t n_bytes; /* about what its request takes in memory */
     gen_event_fn *fn;
     void *ctx;
     struct gen_request q;
     struct err err; /* of the request, found while it was read */
     int64_t start_ns;
-    bool submitted; /* to the scheduler; under the gen's lock, like the rest */
-    bool stop, paused;
+    bool submitted;    /* to the scheduler; under the gen's lock, like the rest */
+    volatile int stop; /* atomic: work.h looks at it, too */
+    bool paused;
 
     struct sched_job job;
     struct gen_stats all;
@@ -82,16 +95,15 @@ struct local {
     void *told_ctx;
     uint8_t secret[16];                  /* tenants' scopes cannot be guessed */
     char *parser;                        /* owned: the built-in name, or NULL */
-    struct grammar_vocab *grammar_vocab; /* owned; made when the first grammar comes */
-    struct ids control;                  /* tokens that are hidden unless an answer's marks */
+    struct grammar_vocab *grammar_vocab; /* owned; made when the first grammar comes, under: */
+    pthread_mutex_t vocab_lock;
+    struct ids control; /* tokens that are hidden unless an answer's marks */
 
-    pthread_t thread;
-    bool started;
-    pthread_mutex_t lock;
-    pthread_cond_t change;
-    bool closing;
-    struct task *first, **last; /* requests that are to be read */
-    int n_request;              /* of them, with the one being read */
+    struct lane *lane[N_LANE];
+    pthread_mutex_t lock; /* of what follows */
+    volatile int closing; /* atomic: work.h looks at it, too */
+    int n_request;        /* that are to be read or being read */
+    size_t n_bytes;       /* of them */
 };
 
 static inline struct local *local_of(const struct gen *g) {

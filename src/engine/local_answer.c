@@ -40,6 +40,15 @@ bool local_is_ruled(const struct gen_request *q) {
     return q->format || must_call(q);
 }
 
+/* Once; it stays as it is, and is read without the lock by those who have been here. */
+static int make_vocab(struct local *g, struct err *e) {
+    pthread_mutex_lock(&g->vocab_lock);
+    if (!g->grammar_vocab)
+        g->grammar_vocab = grammar_vocab_new(engine_vocab(g->engine), engine_n_vocab(g->engine), e);
+    pthread_mutex_unlock(&g->vocab_lock);
+    return g->grammar_vocab ? 0 : -1;
+}
+
 /* With tools that may be called, the answer is a call or has the format. */
 static int make_grammars(struct local *g, struct task *t, const struct answer *a, struct err *e) {
     const struct gen_request *q = &t->q;
@@ -50,9 +59,7 @@ static int make_grammars(struct local *g, struct task *t, const struct answer *a
         t->grammar[1] = grammar_of_format(q->format, e);
         if (!t->grammar[1]) return err_field(e, "format");
     }
-    if (!g->grammar_vocab)
-        g->grammar_vocab = grammar_vocab_new(engine_vocab(g->engine), engine_n_vocab(g->engine), e);
-    if (!g->grammar_vocab) return -1;
+    if (make_vocab(g, e) != 0) return -1;
     t->mask = calloc((size_t)n_mask(g) * LOCAL_RULES, sizeof *t->mask);
     return t->mask ? 0 : err_nomem(e, "grammar");
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "engine/local.h"
+#include "base/work.h"
 #include "engine/prompt.h"
 
 static struct str text_of(const json_t *v) {
@@ -68,11 +69,13 @@ static size_t most_drop(const struct talk *c) {
     return n > c->n_system + 1 ? n - c->n_system - 1 : 0;
 }
 
+enum { CUT_TRIES = 8 }; /* a template that wants turns in order takes the second */
+
 /* Drop as few messages as must be: the last stays. */
 static int talk_cut(struct talk *c, size_t n_fit, struct ids *out, struct err *e) {
     const size_t most = most_drop(c);
     size_t lo = 0, hi = most;
-    while (hi > lo + 1) { /* lo: does not fit; hi: fits, or is all that can go */
+    while (hi > lo + 1 && !work_stopped()) { /* lo: does not fit; hi: fits, or is all that can go */
         const size_t mid = lo + (hi - lo) / 2;
         if (talk_render(c, mid, out, NULL) == 0 && out->n <= n_fit)
             hi = mid;
@@ -80,7 +83,7 @@ static int talk_cut(struct talk *c, size_t n_fit, struct ids *out, struct err *e
             lo = mid;
     }
     /* A template may refuse a conversation that begins with an answer. */
-    for (size_t drop = hi; drop < most; drop++)
+    for (size_t drop = hi; drop < most && drop < hi + CUT_TRIES && !work_stopped(); drop++)
         if (talk_render(c, drop, out, NULL) == 0 && out->n <= n_fit) return 0;
     return talk_render(c, most, out, e);
 }

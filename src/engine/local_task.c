@@ -5,6 +5,7 @@
 
 #include "base/os.h"
 #include "base/sha256.h"
+#include "base/work.h"
 #include "engine/local.h"
 
 struct task *local_task_of(struct sched_job *j) {
@@ -152,6 +153,7 @@ static int make_answers(struct local *g, struct task *t, struct err *e) {
     struct gen_request *q = &t->q;
     struct decode_request r = {0};
     if (local_prompt(g, t, e) != 0) return -1;
+    gen_request_forget_talk(q); /* the scheduler's thread would give it back otherwise */
     if (run_options_request(&q->options, engine_vocab(g->engine), &r, e) != 0) return -1;
     t->answer = calloc((size_t)q->n, sizeof *t->answer);
     t->choice = calloc((size_t)q->n, sizeof *t->choice);
@@ -170,7 +172,7 @@ static int make_answers(struct local *g, struct task *t, struct err *e) {
 }
 
 static int make_vectors(struct local *g, struct task *t, struct err *e) {
-    const struct gen_request *q = &t->q;
+    struct gen_request *q = &t->q;
     const int n_embd = g->base.info.n_embd;
     const bool rank = q->op == GEN_OP_RERANK;
     if (q->dimensions > n_embd) {
@@ -178,6 +180,7 @@ static int make_vectors(struct local *g, struct task *t, struct err *e) {
         return err_field(e, "dimensions");
     }
     if (local_inputs(g, t, e) != 0) return -1;
+    gen_request_forget_talk(q);
     t->vector = calloc((size_t)(rank ? t->n_input : 1) * (size_t)n_embd, sizeof *t->vector);
     if (!t->vector) return err_nomem(e, "vectors");
     t->job.text = t->text;
@@ -220,7 +223,13 @@ static int prepare(struct local *g, struct task *t, struct err *e) {
 
 int local_task_prepare(struct local *g, struct task *t) {
     struct err e = {0};
-    if (prepare(g, t, &e) != 0)
+    work_watch(&t->stop, &g->closing);
+    const int rc = prepare(g, t, &e);
+    const bool stopped = work_stopped();
+    work_watch(NULL, NULL); /* t may be gone soon */
+    if (rc != 0 && stopped)
+        local_task_cancelled(t);
+    else if (rc != 0)
         task_end(t, &e);
     else if (t->job.n == 0) /* answered at once, or nothing to embed */
         task_end(t, &(struct err){0});

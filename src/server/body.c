@@ -18,7 +18,12 @@ enum {
 static void submit(struct request *r, work_fn *fn) {
     const bool slow = r->route->sink || r->route->right == RIGHT_ADMIN;
     r->work = (struct work){.fn = fn, .arg = r};
-    workers_submit(r->server->workers, slow ? WORK_SLOW : WORK_QUICK, &r->work);
+    const bool large = r->body.n > SMALL || r->coding != CODING_NONE;
+    workers_submit(r->server->workers,
+                   slow    ? WORK_SLOW
+                   : large ? WORK_LARGE
+                           : WORK_QUICK,
+                   &r->work);
 }
 
 /* With the lock held: from now on the request is the handler's, or that of one error's reply. */

@@ -1,4 +1,4 @@
-/* Two queues under one mutex: workers.h. */
+/* A queue for each kind under one mutex: workers.h. */
 #include "server/workers.h"
 
 #include <pthread.h>
@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <time.h>
 
-enum { N_KIND = 2, IDLE_S = 20 };
+#include "base/cores.h"
+
+enum { N_KIND = 3, IDLE_S = 20 };
 
 struct pool {
     struct workers *all;
@@ -73,8 +75,14 @@ static bool add_thread(struct pool *p) {
     return ok;
 }
 
+/* Not all processors: those who decode have some left. */
+static int n_large(void) {
+    const int n = cores_here()->n_logical / 4;
+    return n < 1 ? 1 : n > 4 ? 4 : n;
+}
+
 struct workers *workers_new(struct err *e) {
-    static const int max[N_KIND] = {[WORK_QUICK] = 16, [WORK_SLOW] = 64};
+    const int max[N_KIND] = {[WORK_QUICK] = 16, [WORK_LARGE] = n_large(), [WORK_SLOW] = 64};
     struct workers *w = calloc(1, sizeof *w);
     if (!w) {
         err_nomem(e, "workers");

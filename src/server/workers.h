@@ -1,12 +1,13 @@
-/* Threads that run handlers.  Two kinds, so that pulls which take an hour leave room for requests
- * to models: each kind has its own queue and its own bound of threads, which come when they are
- * needed and go when they were idle for a while. */
+/* Threads that run handlers.  Kinds, so that pulls which take an hour, and bodies of megabytes,
+ * leave room for small requests to models: each kind has its own queue and its own bound of
+ * threads, which come when they are needed and go when they were idle for a while. */
 #pragma once
 
 #include "base/err.h"
 
 enum work_kind {
     WORK_QUICK, /* parses, submits, answers */
+    WORK_LARGE, /* the same of large bodies: a part of the processors at most */
     WORK_SLOW,  /* disks and networks: the routes that change the store */
 };
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/utf8.h"
+#include "base/work.h"
 #include "text/bytemap.h"
 #include "text/heap.h"
 #include "text/tables.h"
@@ -96,7 +97,7 @@ static void merge_long(struct bpe *b, int32_t n) {
     b->heap.n = 0;
     for (int32_t i = 0; i + 1 < n; i++)
         queue(b, i);
-    while (b->heap.n > 0) {
+    while (b->heap.n > 0 && !work_stopped()) {
         const struct heap_item it = heap_pop(&b->heap);
         struct node *l = &node[(uint32_t)it.key];
         if (l->id != it.a || l->next < 0 || node[l->next].id != it.b) continue; /* stale */
@@ -212,7 +213,7 @@ int bpe_encode(const struct vocab *v, struct str text, struct ids *out, struct e
     const struct str clean = prepare(&b, text);
     pretok_split(v->pretok, clean, &cuts, &tmp);
     size_t lo = 0;
-    for (size_t i = 0; i < cuts.n; i++) {
+    for (size_t i = 0; i < cuts.n && !work_stopped(); i++) {
         encode_word(&b, (struct str){clean.p + lo, cuts.end[i] - lo});
         lo = cuts.end[i];
     }

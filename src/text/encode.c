@@ -1,6 +1,7 @@
 /* tok_encode: special tokens first, then each stretch of text by the model's own tokenizer, then
  * what the model wants around a sequence. */
 #include "text/tables.h"
+#include "base/work.h"
 
 static int encode_fragment(const struct vocab *v, struct str text, bool after_special,
                            struct ids *out, struct err *e) {
@@ -24,6 +25,7 @@ static int encode_parts(const struct vocab *v, struct str text, const struct rea
     bool after_special = true;
     int rc = 0;
     partition(v, text, how, &parts);
+    if (work_stopped()) rc = work_given_up(e); /* before a stretch of megabytes */
     for (size_t i = 0; i < parts.n && rc == 0; i++) {
         const struct fragment *f = &parts.v[i];
         if (f->id >= 0) {
@@ -33,6 +35,7 @@ static int encode_parts(const struct vocab *v, struct str text, const struct rea
             rc = encode_fragment(v, stretch, after_special, out, e);
         }
         after_special = f->id >= 0;
+        if (rc == 0 && work_stopped()) rc = work_given_up(e);
     }
     if (rc == 0 && (parts.failed || out->failed)) rc = err_nomem(e, "tokenizer");
     fragments_fini(&parts);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 #include "base/f16.h"
+#include "base/work.h"
 #include "text/heap.h"
 #include "text/tables.h"
 
@@ -93,7 +94,7 @@ static void encode_word(struct spm *s, size_t lo, size_t hi, struct ids *out) {
     s->heap.n = 0;
     for (int32_t i = 0; i + 1 < n; i++)
         queue(s, i);
-    while (s->heap.n > 0) {
+    while (s->heap.n > 0 && !work_stopped()) {
         const struct heap_item it = heap_pop(&s->heap);
         const int32_t left = (int32_t)(uint32_t)it.key;
         struct span *l = &s->span[left], *r = &s->span[it.b];
@@ -117,7 +118,7 @@ static void encode_words(struct spm *s, struct ids *out) {
     const struct str t = s->text;
     size_t lo = 0;
     bool in_word = false;
-    for (size_t i = 0; i < t.n;) {
+    for (size_t i = 0; i < t.n && !work_stopped();) {
         const bool mark = is_mark(t, i);
         if (mark && in_word) {
             encode_word(s, lo, i, out);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #include "base/utf8.h"
+#include "base/work.h"
 #include "text/tables.h"
 
 /* A character that no token covers costs this much more than the worst token. */
@@ -115,7 +116,7 @@ static void search(const struct vocab *v, struct str text, struct best *best) {
     for (size_t i = 0; i <= text.n; i++)
         best[i] = (struct best){-DBL_MAX, 0, v->special.unk};
     best[0].score = 0;
-    for (size_t i = 0; i < text.n;) {
+    for (size_t i = 0; i < text.n && !work_stopped();) {
         uint32_t cp;
         const size_t len = (size_t)utf8_decode(text.p + i, text.n - i, &cp);
         bool covered = false;
@@ -157,7 +158,7 @@ int unigram_encode(const struct vocab *v, struct str text, struct ids *out, stru
     struct best *best = fits ? malloc((norm.n + 1) * sizeof *best) : NULL;
     if (best && norm.n > 0) {
         search(v, buf_view(&norm), best);
-        backtrack(v, best, norm.n, out);
+        if (!work_stopped()) backtrack(v, best, norm.n, out);
     }
     const bool failed = !best || out->failed;
     free(best);

@@ -5,6 +5,7 @@
  * fall off: of a decomposed character only the base is kept, and marks on their own are left out.
  */
 #include "base/utf8.h"
+#include "base/work.h"
 #include "text/tables.h"
 #include "text/uclass.h"
 
@@ -38,7 +39,7 @@ static bool stands_alone(uint32_t cp) {
 int wordpiece_encode(const struct vocab *v, struct str text, struct ids *out, struct err *e) {
     struct buf word = {0};
     buf_append(&word, BLANK_MARK, 3);
-    for (size_t i = 0; i < text.n && !word.failed;) {
+    for (size_t i = 0; i < text.n && !word.failed && !work_stopped();) {
         uint32_t cp;
         i += (size_t)utf8_decode(text.p + i, text.n - i, &cp);
         if (v->strip_accents) cp = uclass_base(cp);

@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "text/chat/gotmpl_priv.h"
+#include "base/work.h"
 
 /* How a list of nodes ended. */
 enum flow { FLOW_FAIL = -1, FLOW_ON, FLOW_BREAK, FLOW_CONTINUE };
@@ -31,6 +32,7 @@ static int64_t cpu_ns(void) {
 static int step(struct gt_run *r) {
     if (++r->steps > GT_MAX_STEPS)
         return gt_refuse_limit(r, "it takes more than", GT_MAX_STEPS, "steps");
+    if (work_stopped()) return work_given_up(r->e);
     if (r->steps % 64 == 1 && cpu_ns() - r->start_ns > (int64_t)GT_MAX_CPU_MS * 1000000)
         return gt_refuse_limit(r, "it takes longer than", GT_MAX_CPU_MS, "ms");
     return 0;

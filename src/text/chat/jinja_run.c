@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/os.h"
+#include "base/work.h"
 #include "text/chat/jinja_priv.h"
 
 enum { BLOCK_BYTES = 64 << 10 };
@@ -33,6 +34,8 @@ bool jr_step(struct jrun *r, size_t n) {
     r->steps += 1 + (long)(n >> 8);
     if (r->steps > r->o.max_steps)
         jr_fail(r, ERR_LIMIT, "more than the %ld steps that a template may take", r->o.max_steps);
+    else if (work_stopped())
+        jr_fail(r, ERR_CANCELLED, "cancelled");
     else if (before >> 8 != r->steps >> 8 && cpu_ns() > r->end_ns)
         jr_fail(r, ERR_LIMIT, "more than the %d ms that a template may take", r->o.max_cpu_ms);
     return !r->failed;

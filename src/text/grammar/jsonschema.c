@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "base/hash.h"
+#include "base/work.h"
 #include "text/grammar/schema_priv.h"
 
 /* Blanks are bounded, or a model may stall in them.  Integers fit in 64 bits. */
@@ -37,6 +38,7 @@ int schema_unsupported(struct gen *g, const char *what) {
 
 int schema_work(struct gen *g, size_t steps) {
     g->work += (int64_t)(steps < LANG_MAX_WORK ? steps : LANG_MAX_WORK);
+    if (work_stopped()) return work_given_up(g->e);
     if (g->work <= LANG_MAX_WORK) return 0;
     return err_set(g->e, ERR_LIMIT, "schema: takes too long to translate; accepted: %d steps",
                    LANG_MAX_WORK);
