@@ -89,7 +89,7 @@ SRC_TREES = $(wildcard src include tests bench examples fuzz tools)
 C_SRC = $(shell find $(SRC_TREES) -name "*.[ch]" ! -name "*_data.c" | sort)
 HEADERS = $(shell find $(wildcard src include) -name "*.h" | sort)
 
-.PHONY: FORCE all lib tests test store-campaign server-campaign command-campaign pull-campaign push-campaign check asan tsan neon bench compare fuzz format install uninstall clean help
+.PHONY: FORCE all lib tests test store-campaign server-campaign command-campaign pull-campaign push-campaign container-campaign check asan tsan neon bench compare fuzz format install uninstall clean help
 
 all: $B/cria lib ##       build/cria, build/libcria.a, build/libcria.so (the default)
 
@@ -234,8 +234,9 @@ asan: ##      all tests under AddressSanitizer and UBSan
 store-campaign: $B/tests/test_store_faults ##    kill -9, full disks and races of the store, many rounds
 	@CRIA_CAMPAIGN=1 $B/tests/test_store_faults
 
-server-campaign: all $B/tests/test_crowd $B/tests/test_server_faults $B/tools/mkmodel ##   crowds, leaving clients, kills, drains, memory
+server-campaign: all $B/tests/test_crowd $B/tests/test_drip $B/tests/test_server_faults $B/tools/mkmodel ##   crowds, leaving clients, kills, drains, memory
 	@CRIA_CAMPAIGN=1 $B/tests/test_crowd
+	@CRIA_CAMPAIGN=1 CRIA=$B/cria $B/tests/test_drip
 	@CRIA=$B/cria CRIA_CAMPAIGN=1 $B/tests/test_server_faults
 
 command-campaign: all ##    commands killed, disks that fill, a store that is read-only
@@ -246,6 +247,9 @@ pull-campaign: all ##    pulls that are killed, and 2 GB beside curl (docker-reg
 
 push-campaign: all ##    2 GB to docker-registry beside curl, in turns
 	@B=$B tests/pull_campaign push
+
+container-campaign: all ##    image, compose files and systemd units for real (root, Docker, debootstrap, nspawn)
+	@B=$B tests/container_campaign
 
 TSAN_TESTS := $(filter $(addprefix test_,ask base api child constrain engine% gen life linear model models prefix% registry responses \
 	scheduler serve% server stream team), \
