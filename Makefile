@@ -240,8 +240,10 @@ asan: asan-build ##      all tests under AddressSanitizer and UBSan
 store-campaign: $B/tests/test_store_faults ##    kill -9, full disks and races of the store, many rounds
 	@CRIA_CAMPAIGN=1 $B/tests/test_store_faults
 
-server-campaign: all $B/tests/test_crowd $B/tests/test_server_faults $B/tools/mkmodel ##   crowds, leaving clients, kills, drains, memory, wrk
+server-campaign: all $B/tests/test_crowd $B/tests/test_drip $B/tests/test_fair $B/tests/test_server_faults $B/tools/mkmodel ##   crowds, drips, fairness, leaving clients, kills, drains, memory, wrk
 	@CRIA_CAMPAIGN=1 $B/tests/test_crowd
+	@CRIA_CAMPAIGN=1 CRIA=$B/cria $B/tests/test_drip
+	@CRIA_CAMPAIGN=1 CRIA=$B/cria $B/tests/test_fair
 	@CRIA=$B/cria CRIA_CAMPAIGN=1 $B/tests/test_server_faults
 	@B=$B tests/wrk_campaign
 
@@ -258,6 +260,9 @@ pull-campaign: all ##    pulls that are killed, and 2 GB beside curl (docker-reg
 
 push-campaign: all ##    2 GB to docker-registry beside curl, in turns
 	@B=$B tests/pull_campaign push
+
+container-campaign: all ##    image, compose files and systemd units for real (root, Docker, debootstrap, nspawn)
+	@B=$B tests/container_campaign
 
 TSAN_TESTS := $(filter $(addprefix test_,ask base api child constrain engine% gen life linear model models prefix% registry responses \
 	scheduler serve% server stream team), \

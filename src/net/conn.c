@@ -20,8 +20,27 @@ static void set_timer(struct conn *c, int ms) {
     evtimer_add(c->timer, &tv);
 }
 
+/* ---- those that shake hands, by age ---- */
+
+static void join_shakers(struct conn *c) {
+    struct net_server *s = c->server;
+    if (s->n_shake == NET_SHAKE_MAX) conn_free(s->oldest);
+    c->older = s->youngest;
+    *(c->older ? &c->older->younger : &s->oldest) = c;
+    s->youngest = c;
+    s->n_shake++;
+}
+
+static void leave_shakers(struct conn *c) {
+    struct net_server *s = c->server;
+    *(c->older ? &c->older->younger : &s->oldest) = c->younger;
+    *(c->younger ? &c->younger->older : &s->youngest) = c->older;
+    s->n_shake--;
+}
+
 static void enter(struct conn *c, enum conn_state state) {
     const struct net_server_opts *o = &c->server->o;
+    if (c->state == CONN_SHAKE && state != CONN_SHAKE) leave_shakers(c);
     const int ms[] = {o->head_ms, o->idle_ms, o->head_ms, o->body_ms, o->write_ms, 2000};
     c->state = state;
     c->n_window = 0;
@@ -58,6 +77,7 @@ static void lose_req(struct conn *c) {
 void conn_free(struct conn *c) {
     struct net_server *s = c->server;
     lose_req(c);
+    if (c->state == CONN_SHAKE) leave_shakers(c);
     *(c->prev ? &c->prev->next : &s->conns) = c->next;
     if (c->next) c->next->prev = c->prev;
     event_free(c->timer);
@@ -421,6 +441,8 @@ void conn_new(struct listener *l, int fd, const struct sockaddr *a) {
     if (++s->n_conn >= s->o.n_conn_max) listeners_enable(s, false);
     bufferevent_setcb(bev, on_read, on_write, on_event, c);
     evbuffer_add_cb(bufferevent_get_output(bev), on_output, c);
+    c->state = CONN_IDLE;
+    if (ssl) join_shakers(c);
     enter(c, ssl ? CONN_SHAKE : CONN_IDLE);
     bufferevent_enable(bev, EV_READ);
     if (!ssl) bufferevent_disable(bev, EV_WRITE); /* send_output */

@@ -52,12 +52,15 @@ struct net_server_opts {
     net_done_fn *done;
     const char *tls_cert, *tls_key; /* PEM files: TLS on all listeners but Unix sockets */
     int n_conn_max;                 /* 12,000; more wait in the kernel's queue */
-    int n_peer_max; /* of one address; more are closed; 0: as many as there may be */
-    int idle_ms;    /* 75,000 between requests */
-    int head_ms;    /* 10,000 from a head's first byte to its end, and for a TLS handshake */
-    int body_ms;    /* 30,000: in each such window a body brings 1 KiB or its end */
-    int total_ms;   /* 300,000 for a body, and a second more for each 64 KiB that came */
-    int write_ms;   /* 30,000 without the client taking a byte of what waits */
+    /* Connections of one address (IPv6: of a /64); more are closed.  0: as many as there may be;
+     * -1: a quarter of n_conn_max, but as many as there may be over loopback and Unix sockets,
+     * where a proxy brings everybody's. */
+    int n_peer_max;
+    int idle_ms;  /* 75,000 between requests */
+    int head_ms;  /* 10,000 from a head's first byte to its end, and for a TLS handshake */
+    int body_ms;  /* 30,000: in each such window a body brings 1 KiB or its end */
+    int total_ms; /* 300,000 for a body, and a second more for each 64 KiB that came */
+    int write_ms; /* 30,000 without the client taking a byte of what waits */
 };
 
 enum { NET_LISTEN_MAX = 16 };

@@ -14,13 +14,18 @@
 
 enum { NET_QUEUE_MAX = 65536, NET_OUT_MAX = 16384, NET_INPUT_MAX = 65536 };
 
+/* TLS handshakes at once; the oldest gives way to a new one.  Each may take 144 KiB (the longest
+ * hello that OpenSSL reads), so that all of them stay below 80 MiB. */
+enum { NET_SHAKE_MAX = 512 };
+
 enum conn_state { CONN_SHAKE, CONN_IDLE, CONN_HEAD, CONN_BODY, CONN_REPLY, CONN_CLOSING };
 
 /* Who is connected, shared by the connections of one address; net thread. */
 struct peer {
     struct peer *next;
+    struct peer *net; /* of an IPv6 address: its /64; or NULL */
     int n_conn;
-    char name[]; /* an address, or "unix:" and a user */
+    char name[]; /* an address, a /64, or "unix:" and a user */
 };
 
 /* Fields below `lock` are under it; the rest is the net thread's. */
@@ -44,7 +49,8 @@ struct net_req {
 
 struct conn {
     struct net_server *server;
-    struct conn *prev, *next; /* server->conns */
+    struct conn *prev, *next;     /* server->conns */
+    struct conn *younger, *older; /* server->youngest, in CONN_SHAKE */
     struct bufferevent *bev;
     struct event *timer;
     struct net_req *req; /* owned until the application has it */
@@ -76,6 +82,8 @@ struct net_server {
     int n_listener;
     struct event *wake, *pause, *grace;
     struct conn *conns;
+    struct conn *youngest, *oldest; /* of those that shake hands */
+    int n_shake;
     struct peer *peers[256];
     int n_conn, n_req, port, wake_fd;
     atomic_long n_malformed;

@@ -1,9 +1,14 @@
 /* TLS by OpenSSL under libevent's bufferevents.  1.2 and newer; no renegotiation, no compression;
- * HTTP/1.1 is what is spoken whatever else a client offers (ALPN). */
+ * HTTP/1.1 is what is spoken whatever else a client offers (ALPN).
+ *
+ * A record that is no data (1.3: a new key) costs one read: OpenSSL would otherwise go on reading
+ * inside of SSL_read for as long as such records come, and nobody else would be served. */
 #include <event2/bufferevent_ssl.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
+#include <stdint.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "net/server_priv.h"
 
@@ -25,6 +30,20 @@ static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *n
     return SSL_TLSEXT_ERR_NOACK;
 }
 
+/* New keys that a connection may ask for; RFC 8446 (5.5) needs one after 2^24 records. */
+enum { KEY_UPDATES_MAX = 100 };
+
+/* Sees each message of the protocol.  Too many new keys: what is read next is the end. */
+static void on_message(int written, int version, int type, const void *p, size_t n, SSL *ssl,
+                       void *arg) {
+    (void)version, (void)arg;
+    if (written || type != SSL3_RT_HANDSHAKE || n == 0) return;
+    if (*(const unsigned char *)p != SSL3_MT_KEY_UPDATE) return;
+    const uintptr_t seen = (uintptr_t)SSL_get_app_data(ssl) + 1;
+    SSL_set_app_data(ssl, (void *)seen);
+    if (seen > KEY_UPDATES_MAX) shutdown(SSL_get_fd(ssl), SHUT_RDWR);
+}
+
 struct ssl_ctx_st *tls_new(const char *cert, const char *key, struct err *e) {
     if (!key) {
         err_set(e, ERR_USAGE, "%s: a certificate needs its private key, too", cert);
@@ -40,6 +59,8 @@ struct ssl_ctx_st *tls_new(const char *cert, const char *key, struct err *e) {
     SSL_CTX_set_options(t, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION |
                                SSL_OP_CIPHER_SERVER_PREFERENCE);
     SSL_CTX_set_mode(t, SSL_MODE_RELEASE_BUFFERS); /* 34 KiB less for an idle connection */
+    SSL_CTX_clear_mode(t, SSL_MODE_AUTO_RETRY);
+    SSL_CTX_set_msg_callback(t, on_message);
     SSL_CTX_set_alpn_select_cb(t, choose_protocol, NULL);
     int rc = 0;
     if (SSL_CTX_use_certificate_chain_file(t, cert) != 1)

@@ -197,6 +197,8 @@ struct server *server_open(const struct server_opts *o, struct err *e) {
     if (read_settings(s, &s->settings, e) != 0) goto fail;
     if (!(s->log = log_open(STDERR_FILENO, log_is_json(&s->settings), e))) goto fail;
     s->log_bodies = s->settings.log_prompts;
+    if (geteuid() == 0)
+        log_line(s->log, LOG_WARN, "running as root; a user without rights will do");
     if (read_keys(s, &s->settings, &s->keys, e) != 0) goto fail;
     if (!(s->store = store_open(o->store, e))) goto fail;
     if (!(s->metrics = metrics_new(e)) || !(s->workers = workers_new(e))) goto fail;

@@ -32,7 +32,7 @@ const struct setting settings_table[] = {
     {"TLS_KEY", SETTING_IS_TEXT, AT(tls_key), "", "its private key, PEM", 0, 0},
     {"GRACE", SETTING_IS_TIME, AT(grace_ns), "30s", "for answers under way when the server is told to stop", 0, 0},
     {"MAX_CONNECTIONS", SETTING_IS_INT, AT(max_connections), "12000", "at once", 1, 1000000},
-    {"MAX_PEER_CONNECTIONS", SETTING_IS_INT, AT(max_peer_connections), "0", "of one address; 0: as many as there may be", 0, 1000000},
+    {"MAX_PEER_CONNECTIONS", SETTING_IS_INT, AT(max_peer_connections), "-1", "of one address (IPv6: /64); 0: no limit; -1: a quarter of them, no limit on this machine", -1, 1000000},
     {"CONFIG", SETTING_IS_TEXT, AT(config), "", "file with more of these, read again on SIGHUP: lines NAME=VALUE", 0, 0},
     {"RESPONSES", SETTING_IS_TEXT, AT(responses), "", "folder of /v1/responses that are kept; default: ~/.cria", 0, 0},
     {"RESPONSES_COUNT", SETTING_IS_INT, AT(responses_count), "10000", "of them; the oldest leave; 0: none is kept", 0, 100000000},
