@@ -32,7 +32,8 @@ static void name_of(int fd, const struct sockaddr *a, struct name *out) {
         uint8_t net[16] = {0};
         memcpy(net, ip, 8);
         inet_ntop(AF_INET6, net, out->net, INET6_ADDRSTRLEN);
-        strcat(out->net, "/64");
+        const size_t n = strlen(out->net);
+        memcpy(out->net + n, "/64", sizeof "/64");
     } else if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &u, &n_u) == 0) {
         snprintf(out->text, sizeof out->text, "unix:%lu", (unsigned long)u.uid);
     }
