@@ -40,10 +40,10 @@ void api_tell_ignored(struct request *r, const struct fault *f) {
 
 json_t *api_body(struct request *r, struct fault *f) {
     struct fault own;
-    json_t *o = request_json(r);
     if (!f) f = &own;
     *f = (struct fault){.dialect = r->dialect};
-    if (!o) return NULL;
+    json_t *o = request_json(r);
+    if (!o) return NULL; /* it has its answer, and may be gone */
     if (field_check(o, "", r->route->fields, f) == 0) {
         api_tell_ignored(r, f);
         return o;
