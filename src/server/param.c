@@ -48,9 +48,21 @@ static bool take_option(const json_t *body, const char *field, char out[ERR_FIEL
     return *out;
 }
 
+/* "tools[i].function.parameters" where functions are not nested is "tools[i].parameters". */
+static bool take_flat_tool(const json_t *body, const char *field, char out[ERR_FIELD]) {
+    unsigned i;
+    char rest[32];
+    if (sscanf(field, "tools[%u].function.%31s", &i, rest) != 2) return false;
+    const json_t *tool = json_array_get(json_object_get(body, "tools"), i);
+    if (!tool || json_object_get(tool, "function")) return false;
+    snprintf(out, ERR_FIELD, "tools[%u].%s", i, rest);
+    return true;
+}
+
 void param_of(const json_t *body, const char *field, char out[ERR_FIELD]) {
     const bool option = strncmp(field, "options.", 8) == 0;
     if (option && take_option(body, field, out)) return;
+    if (take_flat_tool(body, field, out)) return;
     for (size_t i = 0; i < sizeof other_name / sizeof *other_name; i++)
         if (strcmp(field, other_name[i].engine) == 0 && !was_sent(body, field)) {
             if (take_sent(body, other_name[i].sent, out) || !other_name[i].both) return;
