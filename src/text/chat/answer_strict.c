@@ -15,10 +15,11 @@
 /* What all forms share.  Some families number their calls, before or behind the arguments. */
 static const char shared[] =
     "kc ::= ws \":\" ws\nkcomma ::= ws \",\" ws\nkany ::= [\\x00-\\U0010ffff]*\n"
+    "kend ::= \"<|\" (\"call\" | \"end\" | \"return\" | \"start\" | \"channel\") \"|>\"\n"
     "kid ::= [a-zA-Z0-9_.:-]{0,64}\n"
     "kpre ::= ((\"\\\"type\\\"\" kc \"\\\"function\\\"\" | (\"\\\"id\\\"\" | "
-    "\"\\\"tool_call_id\\\"\") kc string) kcomma){0,2}\n"
-    "kpost ::= (kcomma \"\\\"id\\\"\" kc string)?\n"
+    "\"\\\"tool_call_id\\\"\") kc \"\\\"\" kid \"\\\"\") kcomma){0,2}\n"
+    "kpost ::= (kcomma \"\\\"id\\\"\" kc \"\\\"\" kid \"\\\"\")?\n"
     "kobj ::= \"{\" ws kpre (kcall | \"\\\"function\\\"\" kc \"{\" ws kcall ws \"}\") kpost ws "
     "\"}\"\n"
     "kitem ::= kobj | kkeyed\n"
@@ -109,7 +110,7 @@ static void bodies(const struct answer_style *s, const json_t *tools, struct buf
     }
     if (s->bare) buf_str(&root, " | \"b:\" kjson kany");
     for (size_t i = 0; s->harmony && i < n; i++)
-        buf_printf(&root, " | kname%zu \":\" ws kargs%zu ws", i, i);
+        buf_printf(&root, " | kname%zu \":\" ws kargs%zu ws (kend kany)?", i, i);
     buf_printf(out, "root ::=%s\n", root.p ? root.p + 2 : " \"\"");
     out->failed |= root.failed;
     buf_fini(&root);
