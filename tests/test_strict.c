@@ -1,5 +1,6 @@
 /* Strict tools: once a model that may call begins a call, its arguments follow the schema; all else
  * stays free.  A random model that begins calls by chance: the mark of a call is one letter. */
+#include "api_rig.h"
 #include "support.h"
 
 #include <stdlib.h>
@@ -35,8 +36,8 @@ static struct gen *open_gen(void) {
     return g;
 }
 
-/* Token 101 is the mark, 10 a line's end, of which there would be many in a call.  paint({colour:
- * red or blue, n: 0..9}) and look({}): one or both are strict. */
+/* Token 101 is the mark, 10 and 13 a line's end, of which there would be many in a call.
+ * paint({colour: red or blue, n: 0..9}) and look({}): one or both are strict. */
 #define REQUEST                                                                                    \
     "{'op':'chat','messages':[{'role':'user','content':'Hi'}],'tools':[{'type':'function',"        \
     "'function':{'name':'paint','strict':%s,'parameters':{'type':'object','properties':{"          \
@@ -44,7 +45,7 @@ static struct gen *open_gen(void) {
     "'required':['colour','n'],'additionalProperties':false}}},{'type':'function','function':{"    \
     "'name':'look','strict':true,'parameters':{'type':'object','properties':{},"                   \
     "'additionalProperties':false}}}],'options':{'temperature':1.5,'seed':%d,"                     \
-    "'num_predict':600,'ignore_eos':true,'logit_bias':{'101':4,'10':-100}%s}%s}"
+    "'num_predict':300,'ignore_eos':true,'logit_bias':{'101':4,'10':-100,'13':-100}%s}%s}"
 
 static bool is_valid(const json_t *call) {
     const json_t *f = json_object_get(call, "function"), *args = json_object_get(f, "arguments");
@@ -179,6 +180,94 @@ static void refused(void **state) {
     gen_close(g);
 }
 
+/* ---- through the server ---- */
+
+#define CALLER                                                                                     \
+    ",\"template\":\"{{ range .Tools }}{{ . }}{{ end }}{{ range .Messages }}[{{ .Role }}]"         \
+    "{{ .Content }}{{ if .ToolCalls }}e{{ range .ToolCalls }}{\\\"name\\\": "                      \
+    "\\\"{{ .Function.Name }}\\\", \\\"arguments\\\": {{ .Function.Arguments }}}{{ end }}"         \
+    "{{ end }}{{ end }}\""
+
+/* OpenAI's clients ask for it with "strict" beside name and parameters. */
+static void openai_calls(struct serve *s) {
+    int n_call = 0;
+    for (int seed = 1; seed <= 3; seed++) {
+        json_t *choice, *call,
+            *j = ask_json(
+                s, "POST", "/v1/chat/completions", 200,
+                "{\"model\":\"caller\",\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"}],"
+                "\"tools\":[{"
+                "\"type\":\"function\",\"function\":{\"name\":\"paint\",\"strict\":true,"
+                "\"parameters\":{"
+                "\"type\":\"object\",\"properties\":{\"colour\":{\"enum\":[\"red\",\"blue\"]},"
+                "\"n\":{"
+                "\"type\":\"integer\",\"minimum\":0,\"maximum\":9}},\"required\":[\"colour\",\"n\"]"
+                ","
+                "\"additionalProperties\":false}}}],\"temperature\":1.5,\"seed\":%d,\"n\":4,"
+                "\"ignore_eos\":true,"
+                "\"max_tokens\":300,\"logit_bias\":{\"101\":4,\"10\":-100,\"13\":-100}}",
+                seed * 100);
+        size_t i, k;
+        json_array_foreach(json_object_get(j, "choices"), i, choice) {
+            json_t *calls = json_object_get(json_object_get(choice, "message"), "tool_calls");
+            json_array_foreach(calls, k, call) {
+                json_t *f = json_object_get(call, "function");
+                const char *text = json_string_value(json_object_get(f, "arguments"));
+                json_object_set_new(f, "arguments", json_loads(text, 0, NULL));
+                if (!is_valid(call)) fail_msg("%s", text);
+                n_call++;
+            }
+        }
+        json_decref(j);
+    }
+    assert_true(n_call > 0);
+}
+
+/* The field is named as the dialect has it. */
+static void openai_refusals(struct serve *s) {
+    static const struct {
+        const char *path, *body, *param;
+    } wrong[] = {
+        {"/v1/chat/completions",
+         "\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[{\"type\":\"function\","
+         "\"function\":{\"name\":\"f\",\"strict\":true,\"parameters\":{\"not\":{}}}}]",
+         "tools[0].function.parameters"},
+        {"/v1/responses",
+         "\"input\":\"x\",\"tools\":[{\"type\":\"function\",\"name\":\"f\",\"strict\":true,"
+         "\"parameters\":{\"not\":{}}}]",
+         "tools[0].parameters"},
+        {"/v1/messages",
+         "\"max_tokens\":4,\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[{"
+         "\"name\":"
+         "\"f\",\"strict\":true,\"input_schema\":{\"not\":{}}}]",
+         NULL},
+        {"/api/chat",
+         "\"messages\":[{\"role\":\"user\",\"content\":\"x\"}],\"tools\":[{\"type\":\"function\","
+         "\"function\":{\"name\":\"f\",\"strict\":true,\"parameters\":{\"not\":{}}}}]",
+         NULL},
+    };
+    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+        json_t *j =
+            ask_json(s, "POST", wrong[i].path, 400, "{\"model\":\"caller\",%s}", wrong[i].body);
+        json_t *e = json_object_get(j, "error");
+        const char *said = json_string_value(json_is_object(e) ? json_object_get(e, "message") : e);
+        if (!said || !strstr(said, "\"not\"")) fail_msg("%s: %s", wrong[i].path, said);
+        if (wrong[i].param)
+            assert_string_equal(json_string_value(json_object_get(e, "param")), wrong[i].param);
+        json_decref(j);
+    }
+}
+
+static void through_the_server(void **state) {
+    (void)state;
+    static struct serve serve;
+    serve_start(&serve, NULL, NULL);
+    api_make(&serve, "caller", "llama32", CALLER);
+    openai_calls(&serve);
+    openai_refusals(&serve);
+    serve_stop(&serve);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(strict_calls_are_valid),
@@ -186,6 +275,7 @@ int main(void) {
         cmocka_unit_test(answers_repeat),
         cmocka_unit_test(cancelled),
         cmocka_unit_test(refused),
+        cmocka_unit_test(through_the_server),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
