@@ -46,8 +46,40 @@ static const char call_turn[] =
     "[{'role':'user','content':'Weather?'},{'role':'assistant','content':'','tool_calls':[{'id':"
     "'call12345','function':{'name':'get_weather','arguments':{'city':'Paris'}}}]}]";
 
+/* A family's own way of calls is what the grammar of strict tools takes: byte by byte, from the
+ * mark to the end.  Families whose calls are no JSON have none. */
+static bool strict_takes(const struct chat_template *t, const struct answer_opts *o,
+                         const char *turn) {
+    struct err e = {0};
+    struct buf text = {0}, body = {0};
+    struct log l = {.kind = -1};
+    json_t *strict = json_of("['get_weather']");
+    struct answer *a = answer_new(t, o, &e);
+    const int held = answer_strict_grammar(a, o->tools, strict, &text, &e);
+    if (held < 0) fail_msg("%s", e.msg);
+    struct grammar *g = grammar_parse(buf_view(&text), &e);
+    if (!g) fail_msg("%s in\n%s", e.msg, text.p);
+    int n_held = 0;
+    for (const char *p = turn; held && *p; p++) {
+        assert_int_equal(answer_push(a, (struct str){p, 1}, on_piece, &l), 0);
+        buf_reset(&body);
+        if (!answer_strict_body(a, &body)) continue;
+        struct acceptor *c = accept_new(g, &e);
+        assert_non_null(c);
+        if (accept_text(c, buf_view(&body), false, &e) != 1) fail_msg("%s: %s", turn, body.p);
+        accept_free(c);
+        n_held++;
+    }
+    answer_free(a);
+    grammar_free(g);
+    json_decref(strict);
+    buf_fini(&text), buf_fini(&body), buf_fini(&l.out);
+    if (held && n_held < 10) fail_msg("%s: held for %d bytes", turn, n_held);
+    return held;
+}
+
 struct round {
-    int n_read, n_template;
+    int n_read, n_template, n_strict;
     char last[200];
 };
 
@@ -66,6 +98,7 @@ static void read_back(void *ctx, int line, json_t *c) {
         char *turn = last_turn(t, call_turn, tools, &e);
         struct answer *a = answer_new(t, &o, &e);
         r->n_template++;
+        if (turn && a) r->n_strict += strict_takes(t, &o, turn);
         if (turn && a) {
             assert_int_equal(answer_push(a, str_of(turn), on_piece, &l), 0);
             assert_int_equal(answer_finish(a, on_piece, &l), 0);
@@ -88,7 +121,9 @@ static void templates_read_back(void **state) {
     struct round r = {0};
     each_jsonl(golden("chat/chat.jsonl"), read_back, &r);
     print_message("%d of %d templates\n", r.n_read, r.n_template);
+    print_message("%d hold strict tools\n", r.n_strict);
     assert_true(r.n_read >= (golden_is_full() ? 30 : 3));
+    assert_true(r.n_strict >= (golden_is_full() ? 15 : 1));
 }
 
 /* So is what the built-in renderers write. */

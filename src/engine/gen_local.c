@@ -63,7 +63,8 @@ static enum local_lane lane_of(const struct task *t) {
     if (t->n_bytes > SMALL_BYTES) return LANE_LARGE;
     if (t->q.template.p) return LANE_TEMPLATE;
     /* "json" is a grammar that takes nothing. */
-    return local_is_ruled(&t->q) && !json_is_string(t->q.format) ? LANE_GRAMMAR : LANE_QUICK;
+    const bool rules = local_is_ruled(&t->q) || json_array_size(t->q.strict) > 0;
+    return rules && !json_is_string(t->q.format) ? LANE_GRAMMAR : LANE_QUICK;
 }
 
 /* FNV-1a: who has what in a lane is no secret, and turns are all that depends on it. */

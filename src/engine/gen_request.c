@@ -318,6 +318,26 @@ static int check_talk(const struct gen_request *q, struct err *e) {
     return refuse(e, ERR_USAGE, "continue", "the last message is not the assistant's");
 }
 
+/* Tools that say "strict", apart from their descriptions: templates would show the word. */
+static int read_strict(struct gen_request *q, struct err *e) {
+    json_t *names = NULL, *v;
+    size_t i;
+    json_array_foreach(q->tools, i, v) {
+        json_t *f = json_object_get(v, "function");
+        const bool strict = json_is_true(json_object_get(f, "strict"));
+        json_object_del(f, "strict");
+        if (!strict) continue;
+        if (!names) names = json_array();
+        if (json_array_append(names, json_object_get(f, "name")) != 0) {
+            json_decref(names);
+            return err_nomem(e, "tools");
+        }
+    }
+    if (names && json_object_set_new(q->json, "strict", names) != 0) return err_nomem(e, "tools");
+    q->strict = names;
+    return 0;
+}
+
 static bool has_tool(const struct gen_request *q, struct str name) {
     size_t i;
     json_t *v;
@@ -465,7 +485,7 @@ int gen_request_read(struct gen_request *q, const json_t *j, struct err *e) {
     if (read_options(q, e) != 0) return -1; /* before "shift", which has the last word */
     if (read_keys(q, e) != 0 || read_tokens(q, e) != 0 || read_format(q, e) != 0) return -1;
     if (check(q, e) != 0) return -1;
-    if (read_tool_choice(q, e) != 0) return -1;
+    if (read_strict(q, e) != 0 || read_tool_choice(q, e) != 0) return -1;
     if (q->top_logprobs > 0) q->logprobs = true;
     return read_think(q, e);
 }

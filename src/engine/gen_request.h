@@ -34,6 +34,7 @@ struct gen_request {
     json_t *json; /* owned: a copy of the request; all JSON and text below is borrowed from it */
 
     const json_t *messages, *tools, *documents, *vars; /* or NULL; checked */
+    const json_t *strict; /* names of tools whose arguments follow their schemas, or NULL */
     enum gen_choice tool_choice;
     struct str tool_name; /* of GEN_CHOICE_NAMED */
     enum gen_think think;

@@ -5,6 +5,7 @@
  *   local_prompt.c  request -> tokens, cut where they do not fit
  *   local_ops.c     operations that need no scheduler
  *   local_task.c    request -> job of the scheduler
+ *   local_strict.c  calls of strict tools, which a grammar holds once the model begins one
  *   local_answer.c  what the scheduler tells of an answer -> thinking, text, calls; grammars
  *
  * Prompts are made on threads of their own: a long text, a template or a grammar must not hold up
@@ -38,6 +39,7 @@ struct choice {
     int n_call;
     struct acceptor *rule[LOCAL_RULES]; /* owned; NULL: none, or it does not fit any more */
     bool ruled;                         /* the rules have begun to hold */
+    struct strict *strict;              /* owned, or NULL: local_strict.c */
 };
 
 /* Who reads a request. */
@@ -75,6 +77,7 @@ struct task {
     struct choice *choice;                /* [q.n], owned */
     uint32_t *shown;                      /* owned, or NULL: decode_request.shown */
     struct grammar *grammar[LOCAL_RULES]; /* owned, or NULL */
+    struct grammar *strict;               /* owned, or NULL: of calls the model begins */
     uint32_t *mask;                       /* [LOCAL_RULES][n_mask], owned, of whoever chooses */
 
     /* Texts to embed; of a rerank the query first. */
@@ -139,10 +142,23 @@ json_t *local_rank(const float *vector, int n, int n_embd); /* row 0 is the quer
 /* Parsers and grammars of t's choices, after the prompt is known; sets what they need in r. */
 int local_answers(struct local *g, struct task *t, struct decode_request *r, struct err *e);
 void local_choice_fini(struct choice *c);
+/* The parser of choice c's answer, or NULL without e->code where all is text. */
+struct answer *local_parser(struct local *g, struct task *t, struct err *e);
 
 int local_event(struct sched_job *j, int choice, const struct decode_event *ev,
                 const struct decode_stats *st);
 void local_finish(struct sched_job *j, int choice, const struct decode_stats *st);
+
+/* ---- local_strict.c ---- */
+
+/* The grammar of t's strict tools into t->strict; stays NULL where none can hold. */
+int local_strict_grammar(struct task *t, const struct answer *a, struct err *e);
+/* What follows choice c's answer to hold its calls to t->strict.  local_strict_free it. */
+struct strict *local_strict_new(struct local *g, struct task *t, struct err *e);
+void local_strict_free(struct strict *w);
+/* decode_request.choose of a choice with c->strict. */
+int local_strict_choose(struct choice *c, struct sampler *s, const float *logits, int32_t *id,
+                        struct err *e);
 
 /* ---- local_task.c ---- */
 

@@ -53,8 +53,9 @@ static int make_vocab(struct local *g, struct err *e) {
 static int make_grammars(struct local *g, struct task *t, const struct answer *a, struct err *e) {
     const struct gen_request *q = &t->q;
     const bool may_call = json_array_size(q->tools) > 0 && q->tool_choice != GEN_CHOICE_NONE;
-    if (!local_is_ruled(q)) return 0;
-    if (may_call && call_grammar(t, a, e) != 0) return -1;
+    if (may_call && q->strict && a && local_strict_grammar(t, a, e) != 0) return -1;
+    if (!local_is_ruled(q) && !t->strict) return 0;
+    if (may_call && local_is_ruled(q) && call_grammar(t, a, e) != 0) return -1;
     if (q->format && !must_call(q)) {
         t->grammar[1] = grammar_of_format(q->format, e);
         if (!t->grammar[1]) return err_field(e, "format");
@@ -95,6 +96,7 @@ static int choose(void *ctx, struct sampler *s, const float *logits, int32_t *id
     struct choice *c = ctx;
     const struct local *g = local_of(c->t->base.gen);
     int rc = 1;
+    if (c->strict) return local_strict_choose(c, s, logits, id, e);
     if (!c->ruled) c->ruled = !c->answer || answer_in_text(c->answer);
     if (!c->ruled) {
         *id = sampler_choose(s, logits);
@@ -130,27 +132,28 @@ static int show_marks(struct local *g, struct task *t, const struct answer *a, s
     return 0;
 }
 
-static int make_parser(struct local *g, struct task *t, struct choice *c, struct err *e) {
+struct answer *local_parser(struct local *g, struct task *t, struct err *e) {
     const struct gen_request *q = &t->q;
     struct err none;
     const struct chat_template *tm = local_template(g, t, &none);
     const bool calls = json_array_size(q->tools) > 0 && q->tool_choice != GEN_CHOICE_NONE;
-    if (!has_parser(q) || (!tm && !g->parser)) return 0;
+    e->code = ERR_NONE;
+    if (!has_parser(q) || (!tm && !g->parser)) return NULL;
     const struct answer_opts o = {.tools = calls ? q->tools : NULL,
                                   .thinking = q->think != GEN_THINK_OFF,
                                   .in_thinking = t->in_thinking,
                                   .ruled = local_is_ruled(q),
                                   .must_call = must_call(q),
                                   .parser = g->parser};
-    c->answer = answer_new(tm, &o, e);
-    return c->answer ? 0 : -1;
+    return answer_new(tm, &o, e);
 }
 
 int local_answers(struct local *g, struct task *t, struct decode_request *r, struct err *e) {
     for (int i = 0; i < t->q.n; i++) {
         struct choice *c = &t->choice[i];
         c->t = t, c->index = i;
-        if (make_parser(g, t, c, e) != 0) return -1;
+        c->answer = local_parser(g, t, e);
+        if (!c->answer && e->code) return -1;
         if (i > 0) continue;
         if (c->answer && show_marks(g, t, c->answer, e) != 0) return -1;
         if (make_grammars(g, t, c->answer, e) != 0) return -1;
@@ -158,6 +161,8 @@ int local_answers(struct local *g, struct task *t, struct decode_request *r, str
     for (int i = 0; i < t->q.n; i++)
         for (int k = 0; k < LOCAL_RULES; k++)
             if (t->grammar[k] && !(t->choice[i].rule[k] = accept_new(t->grammar[k], e))) return -1;
+    for (int i = 0; t->strict && i < t->q.n; i++)
+        if (!(t->choice[i].strict = local_strict_new(g, t, e))) return -1;
     r->shown = t->shown;
     if (t->mask) r->choose = choose;
     return 0;
@@ -166,6 +171,7 @@ int local_answers(struct local *g, struct task *t, struct decode_request *r, str
 void local_choice_fini(struct choice *c) {
     json_decref(c->logprobs);
     answer_free(c->answer);
+    local_strict_free(c->strict);
     for (int k = 0; k < LOCAL_RULES; k++)
         accept_free(c->rule[k]);
 }

@@ -29,6 +29,7 @@ static void task_free(struct task *t) {
         grammar_free(t->grammar[i]);
     if (t->own_template) chat_template_free(t->own_template);
     free(t->shown);
+    grammar_free(t->strict);
     free(t->mask);
     for (int i = 0; t->input && i < t->n_input; i++)
         ids_fini(&t->input[i]);

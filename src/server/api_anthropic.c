@@ -128,7 +128,8 @@ static int read_tools(json_t *tools, json_t *gen, struct fault *f) {
                              "found \"%.40s\"; \"custom\" is what this server can call", type);
         if (field_check(tool, where, tool_fields, f) != 0 ||
             openai_add_tool(list, where, field_text(tool, "name"), field_text(tool, "description"),
-                            json_object_get(tool, "input_schema"), f) != 0)
+                            json_object_get(tool, "input_schema"), field_true(tool, "strict"),
+                            f) != 0)
             return -1;
     }
     return 0;

@@ -72,7 +72,8 @@ static void end(struct work *w, const struct gen_event *ev) {
     if (late && last.err.code == ERR_CANCELLED)
         err_set(&last.err, ERR_TIMEOUT, "the answer took longer than a request may take");
     if (last.err.code != ERR_NONE && w->has_model) loaded_hide_paths(w->want.at, &last.err);
-    last.err.field[strcspn(last.err.field, "[")] = 0; /* its list is not the client's: ready() */
+    if (strncmp(last.err.field, "tools[", 6) != 0)        /* param.c */
+        last.err.field[strcspn(last.err.field, "[")] = 0; /* a list not the client's: ready() */
     request_note_work(w->r, &last.stats, w->known.load_ns);
     hand_on(w, &last);
     work_unref(w);

@@ -67,9 +67,10 @@ void openai_tell_truncated(struct request *r, const struct gen_stats *s);
  * max_key: the field that limits the answer's tokens. */
 int openai_options(const struct request *r, const json_t *body, const char *max_key, json_t *gen,
                    struct fault *f);
-/* Add a tool in gen's form to list (borrowed parts): name, description or NULL, schema or NULL. */
+/* Add a tool in gen's form to list (borrowed parts): name, description or NULL, schema or NULL;
+ * strict: its calls are held to the schema. */
 int openai_add_tool(json_t *list, const char *where, const char *name, const char *description,
-                    const json_t *schema, struct fault *f);
+                    const json_t *schema, bool strict, struct fault *f);
 /* How a function of a namespace (responses) is named to the model, "SPACE.NAME"; space may be NULL:
  * NAME. */
 void openai_join_name(char out[OPENAI_TOOL_NAME], const char *space, const char *name);

@@ -131,7 +131,7 @@ static bool is_tool_name(const char *s) {
 }
 
 int openai_add_tool(json_t *list, const char *where, const char *name, const char *description,
-                    const json_t *schema, struct fault *f) {
+                    const json_t *schema, bool strict, struct fault *f) {
     char param[FIELD_PATH];
     field_path(param, "%sname", where);
     if (!name || !is_tool_name(name))
@@ -142,6 +142,7 @@ int openai_add_tool(json_t *list, const char *where, const char *name, const cha
     json_t *parameters =
         schema ? json_deep_copy(schema) : json_pack("{s:s, s:{}}", "type", "object", "properties");
     if (!fn || json_object_set_new(fn, "parameters", parameters) != 0 ||
+        (strict && json_object_set_new(fn, "strict", json_true()) != 0) ||
         json_array_append_new(list, json_pack("{s:s, s:O}", "type", "function", "function", fn)) !=
             0) {
         json_decref(fn);
@@ -186,7 +187,8 @@ static int add_namespace(json_t *space, const char *where, json_t *list, struct 
         if (field_check(tool, at, flat_fields, f) != 0) return -1;
         openai_join_name(name, field_text(space, "name"), field_text(tool, "name"));
         if (openai_add_tool(list, at, name, field_text(tool, "description"),
-                            json_object_get(tool, "parameters"), f) != 0)
+                            json_object_get(tool, "parameters"), field_true(tool, "strict"),
+                            f) != 0)
             return -1;
     }
     return 0;
@@ -212,7 +214,7 @@ static int add_tool(json_t *tool, size_t i, bool flat, json_t *list, struct faul
         if (field_check(fn, where, function_fields, f) != 0) return -1;
     }
     return openai_add_tool(list, where, field_text(fn, "name"), field_text(fn, "description"),
-                           json_object_get(fn, "parameters"), f);
+                           json_object_get(fn, "parameters"), field_true(fn, "strict"), f);
 }
 
 void openai_join_name(char out[OPENAI_TOOL_NAME], const char *space, const char *name) {

@@ -225,6 +225,7 @@ static bool at_call(struct answer *a, bool last) {
     const struct str body = {a->held.p + a->body, end - a->body};
     json_t *calls = answer_parse(a, a->form, body);
     if (!calls) return fail_call(a);
+    a->n_body++;
     answer_tell_calls(a, calls);
     json_decref(calls);
     answer_consume(a, end);

@@ -59,3 +59,17 @@ bool answer_in_text(const struct answer *a);
  * one named, arguments by their schemas, in the marks of this model: tool_choice required. */
 int answer_call_grammar(const struct answer *a, const json_t *tools, const char *name,
                         bool parallel, struct buf *out, struct err *e);
+
+/* ---- Strict tools: calls that the model begins by itself ---- */
+
+/* Append the GBNF of what may stand behind the mark of a call: arguments of the tools in `strict`
+ * (a list of names) by their schemas, of others any object.  1; 0: calls of this family are no
+ * JSON, nothing can hold them; -1: ERR_UNSUPPORTED names the keyword, and in e->field the tool. */
+int answer_strict_grammar(const struct answer *a, const json_t *tools, const json_t *strict,
+                          struct buf *out, struct err *e);
+/* A call is under way, to be held to that grammar: append what its acceptor has to read. */
+bool answer_strict_body(const struct answer *a, struct buf *out);
+/* Calls, or lists of them, that were read to their end. */
+int answer_n_body(const struct answer *a);
+/* Another that reads on from here by itself, in the same thread; answer_free it. */
+struct answer *answer_copy(const struct answer *from, struct err *e);

@@ -65,8 +65,7 @@ static int named_end(struct answer *a, const struct call_form *f, struct str s, 
 
 /* ---- JSON ---- */
 
-/* The key that a call without marks begins with; other objects are answers. */
-static int bare_key(struct str s, size_t at) {
+int answer_bare_key(struct str s, size_t at) {
     static const char *const keys[] = {"\"name\"",      "\"type\"",       "\"function\"",
                                        "\"arguments\"", "\"parameters\"", "\"id\"",
                                        "\"tool_name\""};
@@ -87,7 +86,7 @@ static int json_end(struct answer *a, struct str s, size_t *end) {
     if (s.p[at] != '{' && s.p[at] != '[')
         return a->form->named_json ? named_end(a, a->form, s, end) : -1;
     if (!*a->form->open) {
-        const int known = bare_key(s, at);
+        const int known = answer_bare_key(s, at);
         if (known <= 0) return known;
     }
     return answer_json_end(&a->json, s, at, end);

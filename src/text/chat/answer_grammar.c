@@ -22,7 +22,7 @@ struct maker {
 
 /* ---- Pieces of GBNF ---- */
 
-static void literal(struct buf *b, struct str s) {
+void answer_gbnf_text(struct buf *b, struct str s) {
     if (s.n == 0) return;
     buf_str(b, " \"");
     for (size_t i = 0; i < s.n; i++) {
@@ -40,15 +40,14 @@ static void literal(struct buf *b, struct str s) {
 }
 
 static void word(struct buf *b, const char *z) {
-    literal(b, str_of(z));
+    answer_gbnf_text(b, str_of(z));
 }
 
 static struct str text_of(const json_t *j) {
     return json_is_string(j) ? (struct str){json_string_value(j), json_string_length(j)} : STR("");
 }
 
-/* A text as JSON has it. */
-static void json_word(struct buf *b, const json_t *text) {
+void answer_gbnf_json(struct buf *b, const json_t *text) {
     char *z = json_dumps(text, JSON_ENCODE_ANY);
     if (z) word(b, z);
     free(z);
@@ -56,9 +55,7 @@ static void json_word(struct buf *b, const json_t *text) {
 
 /* ---- Schemas ---- */
 
-/* The schema of a tool's arguments: an object, with no keys besides those it names unless it says
- * that there are others. */
-static json_t *schema_of(const json_t *tool) {
+json_t *answer_args_schema(const json_t *tool) {
     const json_t *p = json_object_get(tool, "parameters");
     json_t *s = json_is_object(p) ? json_copy((json_t *)p) : json_object();
     if (!json_object_get(s, "type") && !json_object_get(s, "$ref"))
@@ -99,7 +96,7 @@ static void text_value(struct buf *b, const json_t *property, const char *quote)
         json_array_foreach(list, i, v) {
             if (i) buf_str(b, " |");
             if (text_of(v).n > 0)
-                literal(b, text_of(v));
+                answer_gbnf_text(b, text_of(v));
             else
                 buf_str(b, " \"\"");
         }
@@ -158,7 +155,7 @@ static int joined_params(struct maker *m, const struct param_form *f, int tool,
 static int one_call(struct maker *m, int i, const json_t *tool) {
     const struct answer_style *s = &m->a->style;
     const json_t *name = json_object_get(tool, "name");
-    json_t *schema = schema_of(tool);
+    json_t *schema = answer_args_schema(tool);
     int rc = 0, rule = 0;
     const bool whole = !m->w->mid || answer_args_are_json(s);
     const struct param_form f = answer_param_form(s);
@@ -172,12 +169,12 @@ static int one_call(struct maker *m, int i, const json_t *tool) {
         buf_str(m->out, " \"{\\\"\"");
         word(m->out, s->title ? s->title : "name");
         buf_str(m->out, " \"\\\": \"");
-        json_word(m->out, name);
+        answer_gbnf_json(m->out, name);
         buf_str(m->out, " \", \\\"\"");
         word(m->out, s->args ? s->args : "arguments");
         buf_printf(m->out, " \"\\\": \" r%d \"}\"", rule);
     } else {
-        literal(m->out, text_of(name));
+        answer_gbnf_text(m->out, text_of(name));
         word(m->out, m->w->mid);
         if (whole)
             buf_printf(m->out, " r%d", rule);

@@ -91,6 +91,7 @@ static void end_call(struct answer *a, size_t n) {
     const struct str body = {a->held.p, n};
     json_t *calls = json_array(), *args = answer_read_json(body);
     const struct str name = {json_string_value(a->callee), json_string_length(a->callee)};
+    a->n_body++;
     if (answer_add_call(a->tools, calls, name, args))
         answer_tell_calls(a, calls);
     else

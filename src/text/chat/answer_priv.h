@@ -3,6 +3,7 @@
  *   answer.c  marks -> parts: START -> THINK -> TEXT <-> CALL -> AFTER
  *   answer_end.c   where the body of a call ends
  *   answer_body.c, answer_words.c, answer_literal.c   from a body to names and arguments
+ *   answer_grammar.c, answer_strict.c   what calls may be, as grammars
  *   answer_harmony.c   the channels of gpt-oss instead of answer.c's marks */
 #pragma once
 
@@ -47,8 +48,8 @@ struct answer {
     struct json_scan json;
     char last; /* the last byte that was told or consumed; '\n' at the start */
     bool drop_blank;
-    int n_failed, n_call;
-    uint64_t seed; /* of the ids of calls */
+    int n_failed, n_call, n_body; /* n_body: of calls that were read to their end */
+    uint64_t seed;                /* of the ids of calls */
     /* harmony */
     bool in_header, headed;
     enum answer_kind channel;
@@ -95,6 +96,17 @@ json_t *answer_literal(struct str *s, const char *quote, int depth);
 const json_t *answer_tool(const json_t *tools, struct str name);
 /* Append {"name", "arguments"}; false when there is no such tool, or args, taken, are none. */
 bool answer_add_call(const json_t *tools, json_t *out, struct str name, json_t *args);
+
+/* ---- Grammars ---- */
+
+/* Append a GBNF literal: of a text, of a text as JSON has it. */
+void answer_gbnf_text(struct buf *b, struct str s);
+void answer_gbnf_json(struct buf *b, const json_t *text);
+/* The schema of a tool's arguments: an object, with no keys besides those it names unless it says
+ * that there are others.  Owned by the caller. */
+json_t *answer_args_schema(const json_t *tool);
+/* Does the object at `at` begin with the key of a call without marks?  1; 0: not known yet; -1. */
+int answer_bare_key(struct str s, size_t at);
 
 /* ---- Harmony ---- */
 

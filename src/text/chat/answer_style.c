@@ -85,6 +85,7 @@ static const struct row rows[] = {
       .form = {JSON_FORM("<|tool_call|>", NULL), JSON_FORM("<tool_call>", "</tool_call>")}}},
     {{"<|tools_prefix|>"},
      {.name = "apertus",
+      .keyed = true,
       .form = {JSON_FORM("<|tools_prefix|>", "<|tools_suffix|>")},
       .think_open = "<|inner_prefix|>",
       .think_close = "<|inner_suffix|>"}},

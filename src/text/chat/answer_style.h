@@ -38,6 +38,7 @@ struct answer_style {
     const char *starts; /* the prompt ends with this part of the answer's first mark, or NULL */
     bool bare;          /* a call may be plain JSON at the beginning of the answer */
     bool harmony;       /* channels: answer_harmony.c */
+    bool keyed;         /* a call may be {name: arguments} */
     const char *args;   /* the key of arguments that the family writes; NULL: "arguments" */
     const char *title;  /* the key of the name; NULL: "name" */
 };

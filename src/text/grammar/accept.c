@@ -76,6 +76,17 @@ int accept_byte(struct acceptor *a, uint8_t b, struct err *e) {
     return rc;
 }
 
+int accept_text(struct acceptor *a, struct str text, bool stay, struct err *e) {
+    struct dfa *d = a->dfa;
+    pthread_mutex_lock(&d->lock);
+    dfa_begin(d);
+    int32_t to = a->state;
+    const int rc = read_text(d, &to, text, e);
+    if (rc == 1 && !stay) a->state = to;
+    pthread_mutex_unlock(&d->lock);
+    return rc;
+}
+
 bool accept_done(const struct acceptor *a) {
     pthread_mutex_lock(&a->dfa->lock);
     const bool done = a->dfa->state[a->state].done;

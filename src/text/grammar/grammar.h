@@ -109,6 +109,8 @@ int accept_allows(struct acceptor *a, const struct grammar_vocab *gv, int32_t id
 /* Read a token: as accept_byte, for all its bytes or none.  An end token where the answer may end:
  * 1, and nothing changes. */
 int accept_token(struct acceptor *a, const struct grammar_vocab *gv, int32_t id, struct err *e);
+/* As accept_byte, for all bytes of a text or none; stay: nothing changes. */
+int accept_text(struct acceptor *a, struct str text, bool stay, struct err *e);
 /* accept_mask remembers it, or few bytes may come. */
 bool accept_mask_is_cheap(struct acceptor *a, const struct grammar_vocab *gv);
 
