@@ -6,6 +6,7 @@
  * Net thread and worker pass the bytes through r->body under r->lock.  No byte is looked at on the
  * net thread. */
 #include "base/os.h"
+#include "base/work.h"
 #include "server/front_priv.h"
 
 enum {
@@ -46,11 +47,26 @@ static bool decode(struct request *r) {
     return false;
 }
 
-static void handle(void *arg) {
-    struct request *r = arg;
+static void handle_body(struct request *r) {
+    struct err e;
+    if (work_stopped()) {
+        work_given_up(&e);
+        reply_err(r, &e);
+        return;
+    }
     if (r->coding != CODING_NONE && r->body.n && !decode(r)) return;
     if (r->server->log_bodies) log_put_body(r->server->log, r->id, request_body(r));
     r->route->handler(r);
+}
+
+/* Reading is given up when the client leaves.  What changes the store is not. */
+static void handle(void *arg) {
+    struct request *r = arg;
+    request_ref(r);
+    if (r->route->right == RIGHT_USE) work_watch(&r->gone, NULL);
+    handle_body(r);
+    work_watch(NULL, NULL);
+    request_unref(r);
 }
 
 /* ---- sinks, on a worker ---- */
@@ -191,7 +207,7 @@ void body_gone(struct request *r) {
     pthread_mutex_lock(&r->lock);
     const enum stage stage = r->stage;
     const bool feeding = r->sink_open && stage == STAGE_BODY;
-    if (stage != STAGE_SHOWN) r->gone = true;
+    if (stage != STAGE_SHOWN) request_set_gone(r);
     if (feeding)
         r->stage = STAGE_WORK;
     else if (stage == STAGE_BODY)

@@ -166,6 +166,14 @@ bool request_gone(const struct request *r) {
     return gone;
 }
 
+const volatile int *request_left(const struct request *r) {
+    return &r->gone;
+}
+
+void request_set_gone(struct request *r) {
+    __atomic_store_n(&r->gone, 1, __ATOMIC_RELAXED);
+}
+
 void request_attach(struct request *r, struct gen_task *task) {
     pthread_mutex_lock(&r->task_lock);
     pthread_mutex_lock(&r->lock);
