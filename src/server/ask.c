@@ -199,6 +199,8 @@ static int start(struct work *w, const struct loaded *l, struct err *e) {
     atomic_fetch_add(&w->n_ref, 1);
     const int rc = gen_start(l->gen, w->a.gen, on_event, w, &task, e);
     work_watch(NULL, NULL);
+    json_decref(w->a.gen); /* here: who tells the end has others to tell */
+    w->a.gen = NULL;
     if (rc == 0) attach(w, task);
     work_unref(w);
     return rc;

@@ -13,13 +13,12 @@ enum {
     PIECE = 256 << 10,      /* what a sink's write is worth calling for */
     AHEAD_MAX = 1 << 20,    /* waiting for a slow sink: the sender waits, too */
     GATHERED_MAX = 1 << 30, /* of all requests together */
-    SMALL = 64 << 10,       /* has room always: few large ones must not shut all others out */
 };
 
 static void submit(struct request *r, work_fn *fn) {
     const bool slow = r->route->sink || r->route->right == RIGHT_ADMIN;
     r->work = (struct work){.fn = fn, .arg = r};
-    const bool large = r->body.n > SMALL || r->coding != CODING_NONE;
+    const bool large = r->body.n > BODY_SMALL || r->coding != CODING_NONE;
     workers_submit(r->server->workers,
                    slow    ? WORK_SLOW
                    : large ? WORK_LARGE
@@ -160,7 +159,9 @@ static bool has_room(struct request *r, size_t n) {
     if (r->route->sink) return true; /* never more than AHEAD_MAX; the net knows the limit */
     if (r->n_body > r->route->max_body)
         body_refuse(r, 413, "the request body is larger than this route takes");
-    else if (r->n_body > SMALL && atomic_load(&r->server->n_gathered) + (long long)n > GATHERED_MAX)
+    /* Small ones have room always: few large ones must not shut all others out. */
+    else if (r->n_body > BODY_SMALL &&
+             atomic_load(&r->server->n_gathered) + (long long)n > GATHERED_MAX)
         body_refuse(r, 503, "too many requests with large bodies at once");
     else
         return true;

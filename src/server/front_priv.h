@@ -22,6 +22,7 @@
 #include "server/workers.h"
 
 enum {
+    BODY_SMALL = 64 << 10, /* read, and freed, at once */
     ID_HEX = 16,
     USER_MAX = 64,
     JSON_VALUES_MAX = 1 << 19, /* of a body: 100 bytes each at most, so 50 MiB */
