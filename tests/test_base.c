@@ -16,6 +16,7 @@
 #include "base/sha256.h"
 #include "base/team.h"
 #include "base/utf8.h"
+#include "base/work.h"
 
 static void err_is_one_printable_line(void **s) {
     (void)s;
@@ -253,6 +254,33 @@ static void texts_are_written_as_json(void **state) {
     }
 }
 
+/* By a flag that is set before; without one all is as jansson does it. */
+static void json_is_given_up(void **state) {
+    (void)state;
+    const volatile int stop = 1;
+    const struct str text = STR("{\"a\": [1, \"\\u0000\"]}");
+    struct buf b = {0};
+    struct err e = {0};
+    json_error_t je;
+    json_t *j = json_read(text, JSON_ALLOW_NUL, &je),
+           *same = json_loadb(text.p, text.n, JSON_ALLOW_NUL, &je);
+    assert_true(j && json_equal(j, same));
+    assert_null(json_read(STR(""), 0, &je));
+    work_watch(&stop, NULL);
+    assert_null(json_read(text, 0, &je));
+    assert_null(json_read_object("here", text, 10, &e));
+    assert_int_equal(e.code, ERR_CANCELLED);
+    e = (struct err){0};
+    assert_int_equal(json_append("here", j, &b, &e), -1);
+    assert_int_equal(e.code, ERR_CANCELLED);
+    work_watch(NULL, NULL);
+    buf_reset(&b);
+    assert_int_equal(json_append("here", j, &b, &e), 0);
+    assert_string_equal(b.p, "{\"a\":[1,\"\\u0000\"]}");
+    buf_fini(&b);
+    json_decref(j), json_decref(same);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(err_is_one_printable_line),
@@ -265,6 +293,7 @@ int main(void) {
         cmocka_unit_test(sizes_are_parsed),
         cmocka_unit_test(build_id_is_there),
         cmocka_unit_test(texts_are_written_as_json),
+        cmocka_unit_test(json_is_given_up),
         cmocka_unit_test(every_type_has_a_geometry),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

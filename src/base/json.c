@@ -2,6 +2,9 @@
 #include "base/json.h"
 
 #include <stdlib.h>
+#include <string.h>
+
+#include "base/work.h"
 
 enum { MAX_DEPTH = 128 };
 
@@ -28,10 +31,29 @@ int json_check(const char *where, struct str s, size_t max_values, struct err *e
     return 0;
 }
 
+/* The next bytes of a text; none when the work is given up. */
+static size_t next_bytes(void *to, size_t room, void *from) {
+    struct str *s = from;
+    if (work_stopped()) return (size_t)-1;
+    const size_t n = s->n < room ? s->n : room;
+    memcpy(to, s->p, n);
+    *s = (struct str){s->p + n, s->n - n};
+    return n;
+}
+
+json_t *json_read(struct str bytes, size_t flags, json_error_t *je) {
+    if (bytes.n == 0) bytes.p = "";
+    return json_load_callback(next_bytes, &bytes, flags, je);
+}
+
 json_t *json_read_object(const char *where, struct str bytes, size_t max_values, struct err *e) {
     json_error_t je;
     if (json_check(where, bytes, max_values, e) != 0) return NULL;
-    json_t *j = json_loadb(bytes.n ? bytes.p : "", bytes.n, JSON_REJECT_DUPLICATES, &je);
+    json_t *j = json_read(bytes, JSON_REJECT_DUPLICATES, &je);
+    if (!j && work_stopped()) {
+        work_given_up(e);
+        return NULL;
+    }
     if (!j) {
         err_set(e, ERR_FORMAT, "%s: no JSON: %s (line %d)", where, je.text, je.line);
         return NULL;
@@ -76,10 +98,11 @@ void json_append_text(struct buf *out, struct str text) {
 
 static int append(const char *p, size_t n, void *to) {
     buf_append(to, p, n);
-    return 0;
+    return work_stopped() ? -1 : 0;
 }
 
 int json_append(const char *where, const json_t *j, struct buf *out, struct err *e) {
     const int rc = json_dump_callback(j, append, out, JSON_COMPACT);
+    if (rc != 0 && work_stopped()) return work_given_up(e);
     return rc != 0 || out->failed ? err_nomem(e, where) : 0;
 }

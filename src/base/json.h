@@ -8,8 +8,12 @@
 #include "base/err.h"
 
 /* The object in these bytes; json_decref it.  NULL with ERR_FORMAT (no JSON, no object, deeper than
- * 128, keys that come twice) or ERR_LIMIT (more than max_values values).  where begins messages. */
+ * 128, keys that come twice), ERR_LIMIT (more than max_values values) or ERR_CANCELLED
+ * (work_stopped()).  where begins messages. */
 json_t *json_read_object(const char *where, struct str bytes, size_t max_values, struct err *e);
+
+/* jansson's json_loadb, but given up when work_stopped(): NULL. */
+json_t *json_read(struct str bytes, size_t flags, json_error_t *je);
 
 /* Are these bytes within json_read_object's depth and max_values?  Whether they are JSON is not
  * looked at. */
@@ -19,5 +23,6 @@ int json_check(const char *where, struct str bytes, size_t max_values, struct er
  * lines that come once a token, for which objects would cost more than what they hold. */
 void json_append_text(struct buf *out, struct str text);
 
-/* Append j without blanks, its keys in the order they were set, to out. */
+/* Append j without blanks, its keys in the order they were set, to out.  Given up, with
+ * ERR_CANCELLED, when work_stopped(). */
 int json_append(const char *where, const json_t *j, struct buf *out, struct err *e);

@@ -17,9 +17,11 @@
 #endif
 
 #include "base/cores.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/os.h"
 #include "base/sha256.h"
+#include "base/work.h"
 #include "engine/lane.h"
 #include "engine/wire.h"
 
@@ -48,7 +50,8 @@ struct task {
     bool over;            /* GEN_END has been told */
     bool started;         /* whoever started it is done with it */
     bool orphan;          /* it is over and has lost its place: whoever starts it frees it */
-    bool cancel, pause;   /* is to be cancelled or paused, as soon as gen is known */
+    volatile int cancel;  /* is to be cancelled, or: as soon as gen is known; atomic, for work.h */
+    bool pause;           /* the same */
     struct err failed;    /* an event that could not be sent: the task ends with this */
 };
 
@@ -65,11 +68,11 @@ struct child {
     pthread_mutex_t lock;
     struct buf out; /* under the lock, like what follows */
     struct gen_load load;
-    int64_t load_ns; /* when that was sent */
-    size_t n_parse;  /* bytes of requests that wait to be parsed */
-    bool closing;    /* none of those is started any more */
-    bool ended;      /* a task, since then */
-    bool broken;     /* the front is gone */
+    int64_t load_ns;      /* when that was sent */
+    size_t n_parse;       /* bytes of requests that wait to be parsed */
+    volatile int closing; /* none of those is started any more; atomic, for work.h */
+    bool ended;           /* a task, since then */
+    bool broken;          /* the front is gone */
 };
 
 /* ---- sending ---- */
@@ -112,6 +115,11 @@ static void put_load(struct child *c, int64_t now) {
     wire_put_load(&c->out, &l, NULL);
 }
 
+/* Under the lock, too: who looks without it may see it later. */
+static void set(volatile int *flag, bool on) {
+    __atomic_store_n(flag, on, __ATOMIC_RELAXED);
+}
+
 /* ---- events, on the gen's threads ---- */
 
 /* What cannot be sent ends its task: the front gets nothing but whole events. */
@@ -124,7 +132,7 @@ static void put_event(struct task *t, const struct gen_event *ev) {
     } else if (!t->failed.code && wire_put_event(&c->out, t->id, ev, &t->failed) != 0) {
         c->out.failed = false;
         if (t->gen) gen_cancel(t->gen);
-        t->cancel = !t->gen;
+        set(&t->cancel, !t->gen);
     }
 }
 
@@ -211,9 +219,13 @@ static int start_text(struct task *t, struct str text, struct err *e) {
     struct gen_task *gen = NULL;
     struct err why = {0};
     json_error_t je;
-    json_t *request = json_loadb(text.p, text.n, JSON_ALLOW_NUL, &je);
-    if (!request) err_set(&why, ERR_USAGE, "request: no JSON: %s", je.text);
+    json_t *request = json_read(text, JSON_ALLOW_NUL, &je);
+    if (!request && work_stopped())
+        work_given_up(&why);
+    else if (!request)
+        err_set(&why, ERR_USAGE, "request: no JSON: %s", je.text);
     const int rc = request ? gen_start(c->gen, request, hear, t, &gen, &why) : -1;
+    work_watch(NULL, NULL); /* t may be gone soon */
     json_decref(request);
     if (rc != 0) return end_unstarted(c, t, id, &why, e);
     pthread_mutex_lock(&c->lock);
@@ -240,8 +252,10 @@ static void start_large(struct lane_job *j) {
     pthread_mutex_unlock(&c->lock);
     err_set(&why, ERR_CANCELLED, "cancelled");
     const size_t n = s->n;
+    work_watch(&t->cancel, &c->closing);
     const int rc =
         stop ? end_unstarted(c, t, t->id, &why, &e) : start_text(t, (struct str){s->text, n}, &e);
+    work_watch(NULL, NULL);
     if (rc != 0) log_msg(LOG_ERROR, "%s", e.msg);
     free(s);
     pthread_mutex_lock(&c->lock);
@@ -288,7 +302,7 @@ static void steer_task(struct child *c, const struct wire_frame *f) {
         if (f->head.kind == WIRE_PAUSE) gen_pause(t->gen);
         if (f->head.kind == WIRE_RESUME) gen_resume(t->gen);
     } else if (t) { /* it waits for the parser */
-        t->cancel |= f->head.kind == WIRE_CANCEL;
+        if (f->head.kind == WIRE_CANCEL) set(&t->cancel, true);
         t->pause = f->head.kind == WIRE_PAUSE;
     }
     pthread_mutex_unlock(&c->lock);
@@ -492,7 +506,7 @@ int child_run(int fd, const struct child_opts *o, struct err *e) {
     if (rc == 0 && !(c.parser = lane_new(true, e))) rc = -1;
     if (rc == 0) rc = serve(&c, e);
     pthread_mutex_lock(&c.lock);
-    c.closing = true;
+    set(&c.closing, true);
     pthread_mutex_unlock(&c.lock);
     lane_free(c.parser);
     gen_close(c.gen);

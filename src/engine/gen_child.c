@@ -23,6 +23,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/json.h"
 #include "base/log.h"
 #include "base/os.h"
 #include "engine/child_proc.h"
@@ -175,10 +176,9 @@ static void remove_task(struct gen_child *g, const struct task *t) {
 static int child_start(struct gen *gen, const json_t *request, gen_event_fn *fn, void *ctx,
                        struct gen_task **out, struct err *e) {
     struct gen_child *g = child_of(gen);
-    struct buf frame = {0};
+    struct buf frame = {0}, text = {0};
     struct task *t = task_new(g, request, fn, ctx);
-    char *text = json_dumps(request, JSON_COMPACT);
-    int rc = t && text ? 0 : err_nomem(e, g->name);
+    int rc = t ? json_append(g->name, request, &text, e) : err_nomem(e, g->name);
     pthread_mutex_lock(&g->lock);
     if (rc == 0 && (g->state != READY || g->closing)) {
         if (e) *e = g->why;
@@ -188,14 +188,14 @@ static int child_start(struct gen *gen, const json_t *request, gen_event_fn *fn,
     if (rc == 0) rc = add_task(g, t, e);
     if (rc == 0) {
         if (out) *out = &t->base; /* before an event can come */
-        rc = wire_put_frame(&frame, WIRE_START, t->id, str_of(text), e);
+        rc = wire_put_frame(&frame, WIRE_START, t->id, buf_view(&text), e);
         if (rc == 0) rc = queue(g, &frame, e);
         if (rc != 0) remove_task(g, t);
     }
     pthread_mutex_unlock(&g->lock);
     if (rc != 0 && t) task_free(t);
     buf_fini(&frame);
-    free(text);
+    buf_fini(&text);
     return rc;
 }
 

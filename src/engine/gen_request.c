@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "base/work.h"
 
 static const char *const op_name[] = {"chat",     "text",       "embed", "rerank",
                                       "tokenize", "detokenize", "render"};
@@ -278,6 +279,7 @@ static int check_message(size_t i, const json_t *m, struct err *e) {
     };
     static const char *const roles[] = {"system", "user", "assistant", "tool"};
     char where[48];
+    if (work_stopped()) return work_given_up(e);
     snprintf(where, sizeof where, "messages[%zu]", i);
     if (check_fields(where, m, FIELDS(fields), e) != 0) return -1;
     const char *role = json_string_value(json_object_get(m, "role"));

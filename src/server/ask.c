@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/os.h"
+#include "base/work.h"
 #include "server/ask_options.h"
 #include "server/request_priv.h"
 
@@ -198,9 +199,20 @@ static int start(struct work *w, const struct loaded *l, struct err *e) {
     struct gen_task *task = NULL;
     atomic_fetch_add(&w->n_ref, 1);
     const int rc = gen_start(l->gen, w->a.gen, on_event, w, &task, e);
+    work_watch(NULL, NULL);
+    json_decref(w->a.gen); /* here: who tells the end has others to tell */
+    w->a.gen = NULL;
     if (rc == 0) attach(w, task);
     work_unref(w);
     return rc;
+}
+
+/* The same.  This thread may come from another request's work: models_done. */
+static int begin(struct work *w, const struct loaded *l, struct err *e) {
+    work_watch(request_left(w->r), NULL);
+    if (complete(w, l, e) == 0) return start(w, l, e);
+    work_watch(NULL, NULL);
+    return -1;
 }
 
 static void granted(struct want *want, const struct err *failed) {
@@ -220,7 +232,7 @@ static void granted(struct want *want, const struct err *failed) {
         end_with(w, &e);
     } else if (w->a.load_only) {
         end_with(w, NULL);
-    } else if (complete(w, l, &e) != 0 || start(w, l, &e) != 0) {
+    } else if (begin(w, l, &e) != 0) {
         end_with(w, &e);
     }
 }

@@ -6,19 +6,19 @@
  * Net thread and worker pass the bytes through r->body under r->lock.  No byte is looked at on the
  * net thread. */
 #include "base/os.h"
+#include "base/work.h"
 #include "server/front_priv.h"
 
 enum {
     PIECE = 256 << 10,      /* what a sink's write is worth calling for */
     AHEAD_MAX = 1 << 20,    /* waiting for a slow sink: the sender waits, too */
     GATHERED_MAX = 1 << 30, /* of all requests together */
-    SMALL = 64 << 10,       /* has room always: few large ones must not shut all others out */
 };
 
 static void submit(struct request *r, work_fn *fn) {
     const bool slow = r->route->sink || r->route->right == RIGHT_ADMIN;
     r->work = (struct work){.fn = fn, .arg = r};
-    const bool large = r->body.n > SMALL || r->coding != CODING_NONE;
+    const bool large = r->body.n > BODY_SMALL || r->coding != CODING_NONE;
     workers_submit(r->server->workers,
                    slow    ? WORK_SLOW
                    : large ? WORK_LARGE
@@ -46,11 +46,26 @@ static bool decode(struct request *r) {
     return false;
 }
 
-static void handle(void *arg) {
-    struct request *r = arg;
+static void handle_body(struct request *r) {
+    struct err e;
+    if (work_stopped()) {
+        work_given_up(&e);
+        reply_err(r, &e);
+        return;
+    }
     if (r->coding != CODING_NONE && r->body.n && !decode(r)) return;
     if (r->server->log_bodies) log_put_body(r->server->log, r->id, request_body(r));
     r->route->handler(r);
+}
+
+/* Reading is given up when the client leaves.  What changes the store is not. */
+static void handle(void *arg) {
+    struct request *r = arg;
+    request_ref(r);
+    if (r->route->right == RIGHT_USE) work_watch(&r->gone, NULL);
+    handle_body(r);
+    work_watch(NULL, NULL);
+    request_unref(r);
 }
 
 /* ---- sinks, on a worker ---- */
@@ -144,7 +159,9 @@ static bool has_room(struct request *r, size_t n) {
     if (r->route->sink) return true; /* never more than AHEAD_MAX; the net knows the limit */
     if (r->n_body > r->route->max_body)
         body_refuse(r, 413, "the request body is larger than this route takes");
-    else if (r->n_body > SMALL && atomic_load(&r->server->n_gathered) + (long long)n > GATHERED_MAX)
+    /* Small ones have room always: few large ones must not shut all others out. */
+    else if (r->n_body > BODY_SMALL &&
+             atomic_load(&r->server->n_gathered) + (long long)n > GATHERED_MAX)
         body_refuse(r, 503, "too many requests with large bodies at once");
     else
         return true;
@@ -191,7 +208,7 @@ void body_gone(struct request *r) {
     pthread_mutex_lock(&r->lock);
     const enum stage stage = r->stage;
     const bool feeding = r->sink_open && stage == STAGE_BODY;
-    if (stage != STAGE_SHOWN) r->gone = true;
+    if (stage != STAGE_SHOWN) request_set_gone(r);
     if (feeding)
         r->stage = STAGE_WORK;
     else if (stage == STAGE_BODY)

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/work.h"
+
 /* ---- faults ---- */
 
 int fault_set(struct fault *f, enum err_code code, const char *param, const char *fmt, ...) {
@@ -230,6 +232,7 @@ int field_check(json_t *o, const char *where, const struct field *table, struct 
     const char *name;
     void *next;
     json_t *v;
+    if (work_stopped()) return work_given_up(&f->err);
     json_object_foreach_safe(o, next, name, v) {
         const struct field *d = find(table, name);
         if (!d && is_other_name(table, name)) continue;

@@ -22,6 +22,7 @@
 #include "server/workers.h"
 
 enum {
+    BODY_SMALL = 64 << 10, /* read, and freed, at once */
     ID_HEX = 16,
     USER_MAX = 64,
     JSON_VALUES_MAX = 1 << 19, /* of a body: 100 bytes each at most, so 50 MiB */
@@ -79,7 +80,8 @@ struct request {
     enum stage stage;
     bool body_last, body_paused;     /* all of it is here; net_req_pause holds */
     bool refused;                    /* answered by the front: what still comes is dropped */
-    bool gone;                       /* the client has left, or its stream was cut */
+    volatile int gone;               /* the client has left, or its stream was cut; atomic: work.h
+                                      * looks at it, too */
     bool started, ending, cut, over; /* over: request_finish was called for */
     int status;
     enum stream_form form;
@@ -93,6 +95,8 @@ struct request {
 
 /* ---- request.c ---- */
 struct request *request_new(struct server *s, struct net_req *net);
+/* With the lock held: the client has left, or is treated so. */
+void request_set_gone(struct request *r);
 /* All was said: log, metrics, and the request goes back to the net.  Drops one reference. */
 void request_finish(struct request *r, bool complete);
 /* Whole, with the server's headers; what is not in `headers` already. */

@@ -114,8 +114,8 @@ void request_ref(struct request *r) {
     atomic_fetch_add(&r->n_ref, 1);
 }
 
-void request_unref(struct request *r) {
-    if (atomic_fetch_sub(&r->n_ref, 1) != 1) return;
+static void request_free(void *arg) {
+    struct request *r = arg;
     atomic_fetch_sub(&r->server->n_gathered, (long long)(r->body.n + r->n_json));
     json_decref(r->json);
     buf_fini(&r->headers);
@@ -126,6 +126,18 @@ void request_unref(struct request *r) {
     free(r->model);
     free(r->path);
     free(r);
+}
+
+/* The last is the net thread or a model's reader, mostly: 100,000 messages would hold it up for 30
+ * ms. */
+void request_unref(struct request *r) {
+    if (atomic_fetch_sub(&r->n_ref, 1) != 1) return;
+    if (r->n_json <= BODY_SMALL) {
+        request_free(r);
+        return;
+    }
+    r->work = (struct work){.fn = request_free, .arg = r};
+    workers_submit(r->server->workers, WORK_LARGE, &r->work);
 }
 
 void request_finish(struct request *r, bool complete) {
@@ -164,6 +176,14 @@ bool request_gone(const struct request *r) {
     const bool gone = r->gone;
     pthread_mutex_unlock(lock);
     return gone;
+}
+
+const volatile int *request_left(const struct request *r) {
+    return &r->gone;
+}
+
+void request_set_gone(struct request *r) {
+    __atomic_store_n(&r->gone, 1, __ATOMIC_RELAXED);
 }
 
 void request_attach(struct request *r, struct gen_task *task) {

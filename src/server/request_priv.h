@@ -23,6 +23,9 @@ void request_attach(struct request *r, struct gen_task *task);
 typedef void request_gone_fn(void *ctx);
 void request_on_gone(struct request *r, request_gone_fn *fn, void *ctx);
 
+/* Not 0 once the client has left, for work_watch; as long as r. */
+const volatile int *request_left(const struct request *r);
+
 /* Counted references to the memory of r, for whoever may come late; the end is still owed by one
  * only, and after it nothing but request_gone, request_on_gone(NULL), request_attach(NULL) and
  * request_unref may be called. */

@@ -261,10 +261,11 @@ void server_reload(struct server *s) {
 
 void server_close(struct server *s) {
     if (!s) return;
-    workers_free(s->workers);
+    if (s->workers) workers_stop(s->workers);
     if (s->models) models_close(s->models);
     responses_shared_close();
     net_server_close(s->net);
+    workers_free(s->workers);
     store_close(s->store);
     metrics_free(s->metrics);
     keys_free(s->keys);

@@ -74,7 +74,8 @@ void stream_text(struct request *r, struct str raw) {
         if (cut) {
             buf_fini(&r->pending);
             r->pending = (struct buf){0};
-            r->gone = r->cut = true;
+            request_set_gone(r);
+            r->cut = true;
         }
     }
     r->n_sent += (int64_t)raw.n;
@@ -91,7 +92,8 @@ void stream_line(struct request *r, const struct buf *b) {
         return;
     }
     pthread_mutex_lock(&r->lock);
-    r->gone = r->cut = true;
+    request_set_gone(r);
+    r->cut = true;
     pthread_mutex_unlock(&r->lock);
     tell_gone(r);
 }
@@ -148,7 +150,7 @@ void stream_room(struct request *r) {
 
 void stream_gone(struct request *r) {
     pthread_mutex_lock(&r->lock);
-    r->gone = true;
+    request_set_gone(r);
     buf_fini(&r->pending);
     r->pending = (struct buf){0};
     const bool end = r->ending && !r->over;

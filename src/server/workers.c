@@ -113,6 +113,11 @@ void workers_submit(struct workers *w, enum work_kind kind, struct work *job) {
     struct pool *p = &w->pool[kind];
     job->next = NULL;
     pthread_mutex_lock(&w->lock);
+    if (w->stop) {
+        pthread_mutex_unlock(&w->lock);
+        job->fn(job->arg);
+        return;
+    }
     *p->last = job;
     p->last = &job->next;
     p->n_queued++;
@@ -121,8 +126,7 @@ void workers_submit(struct workers *w, enum work_kind kind, struct work *job) {
     pthread_mutex_unlock(&w->lock);
 }
 
-void workers_free(struct workers *w) {
-    if (!w) return;
+void workers_stop(struct workers *w) {
     pthread_mutex_lock(&w->lock);
     w->stop = true;
     for (int i = 0; i < N_KIND; i++) {
@@ -131,6 +135,11 @@ void workers_free(struct workers *w) {
             pthread_cond_wait(&w->gone, &w->lock);
     }
     pthread_mutex_unlock(&w->lock);
+}
+
+void workers_free(struct workers *w) {
+    if (!w) return;
+    workers_stop(w);
     for (int i = 0; i < N_KIND; i++)
         pthread_cond_destroy(&w->pool[i].more);
     pthread_cond_destroy(&w->gone);

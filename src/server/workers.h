@@ -23,7 +23,9 @@ struct work {
 struct workers;
 
 struct workers *workers_new(struct err *e);
-/* Any thread; never blocks, never fails. */
+/* Any thread; never blocks, never fails.  Once stopped it runs the job itself. */
 void workers_submit(struct workers *w, enum work_kind kind, struct work *job);
-/* Lets what was submitted end.  Accepts NULL. */
+/* Lets what was submitted end. */
+void workers_stop(struct workers *w);
+/* Nobody submits any more.  Accepts NULL. */
 void workers_free(struct workers *w);
