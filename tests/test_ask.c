@@ -62,6 +62,11 @@ void reply_err(struct request *r, const struct err *e) {
     r->refused = *e;
     atomic_store(&r->ended, 2);
 }
+const volatile int *request_left(const struct request *r) {
+    (void)r;
+    static const volatile int stays;
+    return &stays;
+}
 void request_ref(struct request *r) {
     atomic_fetch_add(&r->n_ref, 1);
 }
