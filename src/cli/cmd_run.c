@@ -178,11 +178,11 @@ int cmd_run(int argc, char **argv, struct err *e) {
     struct chat c = {0};
     if (cli_parse(argc, argv, cmd_run_options(), args, &n_args, e) != 0) return -1;
     if (cli_check_args("run", n_args, 1, CLI_MAX_ARGS, "MODEL [PROMPT...]", e) != 0) return -1;
-    chat_init(&c);
-    c.verbose = flags.verbose;
     struct remote *r = NULL;
     int rc = cli_is_file(args[0]) ? 0 : remote_find(only_here(), &r, e);
     if (rc != 0) return rc;
+    chat_init(&c);
+    c.verbose = flags.verbose;
     remote_close(r);
     if (r) {
         rc = run_there(&c, args, n_args, e);
