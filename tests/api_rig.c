@@ -97,6 +97,17 @@ void api_huge_and_deep(const struct serve *s, const char *path) {
     free(deep), free(huge), free(name);
 }
 
+json_t *api_quoted(const char *quoted) {
+    char text[2000];
+    json_error_t je;
+    snprintf(text, sizeof text, "%s", quoted);
+    for (char *p = text; *p; p++)
+        if (*p == '\'') *p = '"';
+    json_t *j = json_loads(text, JSON_DECODE_ANY, &je);
+    if (!j) fail_msg("%s: %s", text, je.text);
+    return j;
+}
+
 const char *text_of(const json_t *o, const char *key) {
     const char *text = json_string_value(json_object_get(o, key));
     return text ? text : "";

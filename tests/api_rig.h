@@ -25,5 +25,8 @@ char *api_long(const char *before, size_t n, const char *after);
 /* POST there: too deep and a name too long are 400, more bytes than a body may have 413. */
 void api_huge_and_deep(const struct serve *s, const char *path);
 
+/* The JSON that is written with single quotes: "{'model': 'x'}"; the caller owns it. */
+json_t *api_quoted(const char *quoted);
+
 /* The string of that key; "" where there is none. */
 const char *text_of(const json_t *o, const char *key);

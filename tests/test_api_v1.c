@@ -53,17 +53,6 @@ static const struct post {
 };
 enum { N_POST = sizeof posts / sizeof *posts };
 
-static json_t *parse(const char *quoted) {
-    char text[2000];
-    json_error_t je;
-    snprintf(text, sizeof text, "%s", quoted);
-    for (char *p = text; *p; p++)
-        if (*p == '\'') *p = '"';
-    json_t *j = json_loads(text, JSON_DECODE_ANY, &je);
-    if (!j) fail_msg("%s: %s", text, je.text);
-    return j;
-}
-
 /* ---- asking ---- */
 
 /* The error must have its dialect's form; its message, its param (or "") in a static buffer. */
@@ -121,8 +110,8 @@ static void post_json(const struct post *p, json_t *take, int status, const char
 
 /* The good request with one field more, or another. */
 static json_t *with(const struct post *p, const char *field, const char *value) {
-    json_t *j = parse(p->good);
-    json_object_set_new(j, field, parse(value));
+    json_t *j = api_quoted(p->good);
+    json_object_set_new(j, field, api_quoted(value));
     return j;
 }
 
@@ -131,7 +120,7 @@ static json_t *with(const struct post *p, const char *field, const char *value) 
 static void good(void **state) {
     (void)state;
     for (int i = 0; i < N_POST; i++)
-        post_json(&posts[i], parse(posts[i].good), 200, NULL);
+        post_json(&posts[i], api_quoted(posts[i].good), 200, NULL);
 }
 
 static void missing_field(void **state) {
@@ -141,7 +130,7 @@ static void missing_field(void **state) {
         snprintf(fields, sizeof fields, "%s", posts[i].required);
         for (char *f = strtok_r(fields, " ", &save); f; f = strtok_r(NULL, " ", &save)) {
             char want[100];
-            json_t *j = parse(posts[i].good);
+            json_t *j = api_quoted(posts[i].good);
             json_object_del(j, f);
             snprintf(want, sizeof want, "%s is required", f);
             post_json(&posts[i], j, 400, want);
@@ -375,7 +364,7 @@ static void large_lists(void **state) {
     assert_true(a.status == 200 || a.status == 400);
     answer_fini(&a);
     free(text);
-    json_t *j = parse(posts[0].good), *bias = json_object(), *inputs = json_array();
+    json_t *j = api_quoted(posts[0].good), *bias = json_object(), *inputs = json_array();
     for (int i = 0; i < 100000; i++) {
         char id[20];
         snprintf(id, sizeof id, "%d", i);
@@ -384,7 +373,7 @@ static void large_lists(void **state) {
     }
     json_object_set_new(j, "logit_bias", bias);
     post_json(&posts[0], j, 400, NULL);
-    j = parse(posts[2].good);
+    j = api_quoted(posts[2].good);
     json_object_set_new(j, "input", inputs);
     post_json(&posts[2], j, 400, "2048");
 }
@@ -576,7 +565,7 @@ static void no_memory(void **state) {
     for (int i = 0; i < N_POST; i++) {
         if (strcmp(posts[i].path, "/v1/embeddings") == 0) continue;
         json_t *options = json_pack("{s:{s:i}}", "options", "num_ctx", 131072);
-        json_t *j = parse(posts[i].good);
+        json_t *j = api_quoted(posts[i].good);
         json_object_update(j, options);
         char *text = json_dumps(j, 0);
         ask(&s, &a, "POST", posts[i].path, NULL, text);

@@ -62,17 +62,6 @@ static const struct good {
 };
 enum { N_GOOD = sizeof goods / sizeof *goods };
 
-static json_t *parse(const char *quoted) {
-    char text[1000];
-    json_error_t je;
-    snprintf(text, sizeof text, "%s", quoted);
-    for (char *p = text; *p; p++)
-        if (*p == '\'') *p = '"';
-    json_t *j = json_loads(text, JSON_DECODE_ANY, &je);
-    if (!j) fail_msg("%s: %s", text, je.text);
-    return j;
-}
-
 static const struct good *good_of(const struct route *r) {
     for (int i = 0; i < N_GOOD; i++)
         if (strcmp(goods[i].path, r->path) == 0) return &goods[i];
@@ -131,7 +120,7 @@ static struct said post(const struct route *r, json_t *take) {
 
 /* The good request with another value. */
 static json_t *with(const struct route *r, const char *field, json_t *take) {
-    json_t *j = parse(good_of(r)->body);
+    json_t *j = api_quoted(good_of(r)->body);
     json_object_set_new(j, field, take);
     return j;
 }
@@ -157,7 +146,7 @@ static void good(void **state) {
     const struct route *r;
     for (int i = 0; (r = with_fields(i)); i++) {
         const struct good *g = good_of(r);
-        const struct said s = g->status ? post(r, parse(g->body)) : (struct said){0};
+        const struct said s = g->status ? post(r, api_quoted(g->body)) : (struct said){0};
         if (s.status != g->status) fail_msg("%s: %d %s", r->path, s.status, s.message);
         assert_string_equal(s.ignored, "");
     }
@@ -198,9 +187,9 @@ static void wrong_type(void **state) {
         for (const struct field *d = r->fields; d->name; d++)
             for (size_t k = 0; k < sizeof of_type / sizeof *of_type; k++) {
                 if (d->types & of_type[k].type) continue;
-                refused(r, d->name, parse(of_type[k].value));
+                refused(r, d->name, api_quoted(of_type[k].value));
                 if (d->also && d->types) {
-                    json_t *j = with(r, d->also, parse(of_type[k].value));
+                    json_t *j = with(r, d->also, api_quoted(of_type[k].value));
                     json_object_del(j, d->name);
                     assert_int_equal(post(r, j).status, 400);
                 }
@@ -232,7 +221,7 @@ static void null_field(void **state) {
     for (int i = 0; (r = with_fields(i)); i++)
         for (const struct field *d = r->fields; d->name; d++) {
             if (!good_of(r)->status || d->required || !d->types) continue;
-            json_t *j = parse(good_of(r)->body);
+            json_t *j = api_quoted(good_of(r)->body);
             if (json_object_get(j, d->name) || strcmp(r->path, "/api/copy") == 0) {
                 json_decref(j);
                 continue;
@@ -250,7 +239,7 @@ static void unknown_field(void **state) {
     for (int i = 0; (r = with_fields(i)); i++) {
         const bool native = r->dialect == DIALECT_OLLAMA;
         if (native && !good_of(r)->status) continue;
-        const struct said s = post(r, with(r, "colour", parse("'red'")));
+        const struct said s = post(r, with(r, "colour", api_quoted("'red'")));
         if (s.status != (native ? good_of(r)->status : 400))
             fail_msg("%s: %d %s", r->path, s.status, s.message);
         assert_string_equal(s.ignored, native ? "colour" : "");
@@ -291,7 +280,7 @@ static void other_names(void **state) {
     const struct route *r;
     for (int i = 0; (r = with_fields(i)); i++)
         for (const struct field *d = r->fields; d->name; d++) {
-            json_t *j = parse(good_of(r)->body), *v = json_object_get(j, d->name);
+            json_t *j = api_quoted(good_of(r)->body), *v = json_object_get(j, d->name);
             if (d->also && v && good_of(r)->status) {
                 json_object_set(j, d->also, v);
                 json_object_set_new(j, d->name, json_string(""));
@@ -367,7 +356,7 @@ static void param_of_engine(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         const struct route *r = route_find(HTTP_POST, cases[i].path).route;
-        json_t *j = with(r, cases[i].field, parse(cases[i].value));
+        json_t *j = with(r, cases[i].field, api_quoted(cases[i].value));
         char *text = json_dumps(j, JSON_COMPACT);
         struct answer a;
         ask(&S, &a, "POST", r->path, NULL, text);
@@ -407,7 +396,7 @@ static void names_of_clients(void **state) {
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         char out[ERR_FIELD];
-        json_t *body = parse(cases[i][0]);
+        json_t *body = api_quoted(cases[i][0]);
         param_of(body, cases[i][1], out);
         if (strcmp(out, cases[i][2]) != 0) fail_msg("%s %s: %s", cases[i][0], cases[i][1], out);
         json_decref(body);
