@@ -77,7 +77,10 @@ int err_exit_code(const struct err *e) {
     case ERR_NONE: return 0;
     case ERR_USAGE: return 2;
     case ERR_NOT_FOUND: return 3;
-    case ERR_LIMIT: return 5;
+    case ERR_LIMIT:
+    case ERR_FORBIDDEN:
+    case ERR_DENIED:
+    case ERR_RATE: return 5;
     case ERR_CANCELLED: return 130;
     default: return 1;
     }

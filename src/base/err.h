@@ -16,6 +16,9 @@ enum err_code {
     ERR_CANCELLED, /* exit code 130 */
     ERR_BUSY,      /* not now: a queue is full, another holds what is needed; HTTP 503 */
     ERR_TIMEOUT,   /* it took longer than it may; HTTP 504 */
+    ERR_FORBIDDEN, /* not while this machine is isolated; exit code 5, HTTP 403 */
+    ERR_DENIED,    /* who asks may not do that; exit code 5, HTTP 403 */
+    ERR_RATE,      /* not so much in so short a time; exit code 5, HTTP 429 */
 };
 
 enum { ERR_FIELD = 96 };

@@ -101,8 +101,16 @@ static int append(const char *p, size_t n, void *to) {
     return work_stopped() ? -1 : 0;
 }
 
-int json_append(const char *where, const json_t *j, struct buf *out, struct err *e) {
-    const int rc = json_dump_callback(j, append, out, JSON_COMPACT);
+static int dump(const char *where, const json_t *j, size_t flags, struct buf *out, struct err *e) {
+    const int rc = json_dump_callback(j, append, out, JSON_COMPACT | flags);
     if (rc != 0 && work_stopped()) return work_given_up(e);
     return rc != 0 || out->failed ? err_nomem(e, where) : 0;
+}
+
+int json_append(const char *where, const json_t *j, struct buf *out, struct err *e) {
+    return dump(where, j, 0, out, e);
+}
+
+int json_append_figures(const char *where, const json_t *j, struct buf *out, struct err *e) {
+    return dump(where, j, JSON_REAL_PRECISION(9), out, e);
 }

@@ -26,3 +26,6 @@ void json_append_text(struct buf *out, struct str text);
 /* Append j without blanks, its keys in the order they were set, to out.  Given up, with
  * ERR_CANCELLED, when work_stopped(). */
 int json_append(const char *where, const json_t *j, struct buf *out, struct err *e);
+
+/* The same for figures: reals with at most nine digits, 0.2 as 0.2. */
+int json_append_figures(const char *where, const json_t *j, struct buf *out, struct err *e);

@@ -4,6 +4,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,29 +104,31 @@ int os_open_regular(const char *path, struct err *e) {
     return open_regular(path, &st, e);
 }
 
+int os_map_fd(struct os_map *m, int fd, size_t n, const char *name, struct err *e) {
+    *m = (struct os_map){.fd = fd};
+    /* Shared, not private: the same pages as the page cache, nothing counted twice. */
+    void *p = mmap(NULL, n, PROT_READ, MAP_SHARED, fd, 0);
+    if (p == MAP_FAILED) {
+        err_errno(e, name);
+        os_map_close(m);
+        return -1;
+    }
+    m->data = p;
+    m->size = n;
+    return 0;
+}
+
 int os_map_open(struct os_map *m, const char *path, struct err *e) {
     struct stat st;
     *m = (struct os_map){.fd = open_regular(path, &st, e)};
     if (m->fd < 0) return -1;
-    if (st.st_size == 0) {
+    if (st.st_size > 0 && (uint64_t)st.st_size <= SIZE_MAX / 2)
+        return os_map_fd(m, m->fd, (size_t)st.st_size, path, e);
+    if (st.st_size == 0)
         err_set(e, ERR_FORMAT, "%s: the file is empty", path);
-        goto fail;
-    }
-    if ((uint64_t)st.st_size > SIZE_MAX / 2) {
+    else
         err_set(e, ERR_LIMIT, "%s: %lld bytes do not fit this machine's address space", path,
                 (long long)st.st_size);
-        goto fail;
-    }
-    /* Shared, not private: the same pages as the page cache, nothing counted twice. */
-    void *p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, m->fd, 0);
-    if (p == MAP_FAILED) {
-        err_errno(e, path);
-        goto fail;
-    }
-    m->data = p;
-    m->size = (size_t)st.st_size;
-    return 0;
-fail:
     os_map_close(m);
     return -1;
 }
@@ -181,6 +187,18 @@ static int write_all(int fd, const char *p, size_t n) {
     return 0;
 }
 
+ssize_t os_read_at(int fd, void *to, size_t n, uint64_t at) {
+    size_t got = 0;
+    while (got < n) {
+        const ssize_t k = pread(fd, (char *)to + got, n - got, (off_t)(at + got));
+        if (k < 0 && errno == EINTR) continue;
+        if (k < 0) return -1;
+        if (k == 0) break;
+        got += (size_t)k;
+    }
+    return (ssize_t)got;
+}
+
 int os_sync_folder(const char *path) {
     char dir[PATH_MAX];
     snprintf(dir, sizeof dir, "%s", path);
@@ -212,6 +230,13 @@ int os_write_file(const char *path, const void *bytes, size_t n, struct err *e) 
         unlink(tmp);
     }
     return rc;
+}
+
+int os_make_private(const char *path, struct err *e) {
+    const int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) return err_errno(e, path);
+    close(fd);
+    return 0;
 }
 
 void *os_reserve(size_t n) {
@@ -305,6 +330,30 @@ size_t os_peak_rss_bytes(void) {
 #endif
 }
 
+/* Kept open: in a sandbox nothing can be opened. */
+static int statm = -1;
+
+static void open_statm(void) {
+    statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+}
+
+size_t os_rss_bytes(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    char text[64] = "";
+    pthread_once(&once, open_statm);
+    if (statm < 0 || pread(statm, text, sizeof text - 1, 0) <= 0) return 0;
+    const char *p = strchr(text, ' ');
+    return p ? (size_t)strtoull(p, NULL, 10) * (size_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
+void os_give_memory_back(int block_bytes) {
+#ifdef __GLIBC__
+    mallopt(M_MMAP_THRESHOLD, block_bytes);
+#else
+    (void)block_bytes;
+#endif
+}
+
 size_t os_memory_bytes(void) {
     size_t limit = (size_t)sysconf(_SC_PHYS_PAGES) * (size_t)sysconf(_SC_PAGESIZE);
     static const char *const files[] = {"/sys/fs/cgroup/memory.max",
@@ -355,5 +404,35 @@ bool os_parse_bytes(const char *text, uint64_t *out) {
     if ((*end | 32) == 'b') end++;
     if (*end || !(v <= 0x1p62)) return false;
     *out = (uint64_t)v;
+    return true;
+}
+
+bool os_parse_time(const char *text, int64_t *ns) {
+    static const struct {
+        const char *unit;
+        double ns;
+    } units[] = {{"ns", 1}, {"us", 1e3}, {"ms", 1e6}, {"s", 1e9}, {"m", 60e9}, {"h", 3600e9}};
+    enum { N_UNIT = sizeof units / sizeof *units };
+    const char *p = text + (*text == '-' || *text == '+');
+    double all = 0;
+    bool any = false;
+    while (*p) {
+        char *end;
+        const size_t n_number = strspn(p, "0123456789.");
+        const double v = n_number ? strtod(p, &end) : -1;
+        if (n_number == 0 || end != p + n_number) return false;
+        const size_t n_unit = strspn(end, "numsh");
+        size_t i = 0;
+        while (i < N_UNIT &&
+               (strlen(units[i].unit) != n_unit || memcmp(units[i].unit, end, n_unit)))
+            i++;
+        const bool bare = n_unit == 0 && *end == 0 && !any; /* seconds */
+        if (i == N_UNIT && !bare) return false;
+        all += v * (bare ? 1e9 : units[i].ns);
+        any = true;
+        p = end + n_unit;
+    }
+    if (!any || all > 9e18) return false;
+    *ns = (int64_t)(*text == '-' ? -all : all);
     return true;
 }
