@@ -62,6 +62,31 @@ TEST(layer_norm) {
     }
 }
 
+TEST(norm_back) {
+    EACH_LENGTH(n, 9000) {
+        struct guarded *mark = t->memory;
+        float *x = normal(t, n), *w = normal(t, n), *dy = normal(t, n), *dx = normal(t, n);
+        for (int pass = 0; pass < 8; pass++) { /* kind, weights, add */
+            const bool layer = pass & 1, add = pass & 4;
+            const float *pw = pass & 2 ? w : NULL;
+            float *a = copy_of(t, dx, n), *b = copy_of(t, dx, n), *c = copy_of(t, dy, n);
+            float sa[2], sb[2];
+            /* Near a constant row 1/sd makes much of rounding; n = 1 gives 0 or 1/sqrt(eps). */
+            const float eps = n < 8 ? 0.1f : 1e-5f;
+            (layer ? t->ref->vec.layer_back : t->ref->vec.rms_back)(n, x, pw, eps, dy, a, add, sa);
+            (layer ? t->cand->vec.layer_back : t->cand->vec.rms_back)(n, x, pw, eps, dy, b, add,
+                                                                      sb);
+            CHECK_NEAR(a, b, n, 1e-5, "pass %d, n = %d", pass, n);
+            CHECK_NEAR(sa, sb, 2, 1e-6, "mean and r, pass %d, n = %d", pass, n);
+            if (add) continue;
+            (layer ? t->cand->vec.layer_back : t->cand->vec.rms_back)(n, x, pw, eps, c, c, false,
+                                                                      sb);
+            CHECK_SAME(b, c, n, "in place, pass %d, n = %d", pass, n);
+        }
+        guarded_free(t, mark);
+    }
+}
+
 TEST(row_sums) {
     EACH_LENGTH(n, 2000) {
         struct guarded *mark = t->memory;
@@ -75,6 +100,8 @@ TEST(row_sums) {
         t->ref->vec.cap(n, a, 4.0f, 30.0f);
         t->cand->vec.cap(n, b, 4.0f, 30.0f);
         CHECK_NEAR(a, b, n, 1e-6, "cap %d", n);
+        const float d0 = t->ref->vec.dot(n, x, y), d1 = t->cand->vec.dot(n, x, y);
+        CHECK_NEAR(&d0, &d1, 1, 1e-6 * sqrt(n), "dot %d", n);
         guarded_free(t, mark);
     }
 }
@@ -120,6 +147,36 @@ TEST(glu) {
             t->ref->vec.glu[act](n, gate, up, a);
             t->cand->vec.glu[act](n, gate, up, b);
             CHECK_NEAR(a, b, n, 2e-6, "glu %d, n = %d", act, n);
+        }
+        guarded_free(t, mark);
+    }
+}
+
+TEST(act_back) {
+    EACH_LENGTH(n, 5000) {
+        struct guarded *mark = t->memory;
+        float *x = guarded_f32(t, n), *up = normal(t, n), *dy = normal(t, n);
+        float *a = guarded_f32(t, n), *b = guarded_f32(t, n), *a2 = guarded_f32(t, n),
+              *b2 = guarded_f32(t, n);
+        fill_span(t, x, n);
+        for (int i = 0; i < n; i += 3)
+            up[i] *= 5.0f; /* beyond the clamp of SWIGLU_OAI */
+        for (int act = 0; act < N_ACT; act++) {
+            t->ref->vec.act_back[act](n, x, dy, a);
+            t->cand->vec.act_back[act](n, x, dy, b);
+            CHECK_NEAR(a, b, n, 2e-6, "act %d, n = %d", act, n);
+            memcpy(a2, dy, n * sizeof *a);
+            t->cand->vec.act_back[act](n, x, a2, a2);
+            CHECK_SAME(b, a2, n, "in place, act %d, n = %d", act, n);
+
+            t->ref->vec.glu_back[act](n, x, up, dy, a, a2);
+            t->cand->vec.glu_back[act](n, x, up, dy, b, b2);
+            CHECK_NEAR(a, b, n, 4e-6, "gate of %d, n = %d", act, n);
+            CHECK_NEAR(a2, b2, n, 4e-6, "up of %d, n = %d", act, n);
+            memcpy(a, x, n * sizeof *a), memcpy(a2, up, n * sizeof *a);
+            t->cand->vec.glu_back[act](n, a, a2, dy, a, a2);
+            CHECK_SAME(b, a, n, "in place, gate of %d, n = %d", act, n);
+            CHECK_SAME(b2, a2, n, "in place, up of %d, n = %d", act, n);
         }
         guarded_free(t, mark);
     }
@@ -332,6 +389,42 @@ TEST(soft_page) {
     }
 }
 
+/* Logits as the forward gives them: none far above lse. */
+TEST(soft_back) {
+    for (int i = 0; i < 4000; i++) {
+        struct guarded *mark = t->memory;
+        const int n = KV_PAGE, lo = i % 3 ? 0 : (int)(check_rand(t) % 64);
+        const int hi = i % 5 ? lo + (int)(check_rand(t) % (unsigned)(65 - lo)) : KV_PAGE;
+        float *s0 = normal(t, n), *dp0 = normal(t, n), *lse = normal(t, n), *delta = normal(t, n),
+              *slope = normal(t, n), *pos = normal(t, n);
+        for (int q = 0; q < n; q++) {
+            lse[q] += 0.6f * (float)(i % 50); /* about twice the deviation of the logits */
+            slope[q] = 0.25f / (1.0f + fabsf(slope[q]));
+            pos[q] = (float)(int)(200.0f * fabsf(pos[q]));
+            if (q < lo || q >= hi) s0[q] = dp0[q] = NAN; /* whatever was there */
+        }
+        const struct soft_back p = {.lse = lse,
+                                    .delta = delta,
+                                    .slope = i % 7 == 2 ? slope : NULL,
+                                    .pos = pos,
+                                    .key_pos = (float)(check_rand(t) % 300),
+                                    .scale = 0.3f * (float)(1 + i % 50),
+                                    .cap = i % 4 == 3 ? 20.0f : 0.0f};
+        float *s1 = copy_of(t, s0, n), *dp1 = copy_of(t, dp0, n);
+        t->ref->vec.soft_back(s0, dp0, lo, hi, &p);
+        t->cand->vec.soft_back(s1, dp1, lo, hi, &p);
+        /* As in soft_page: logits of 40 have an ulp of 4e-6; dp is up to 15 * 8 times p. */
+        for (int q = 0; q < n; q++) {
+            CHECK(fabsf(s0[q] - s1[q]) <= 1e-5f * fabsf(s0[q]) + 1e-34f, "p of query %d: %g, %g", q,
+                  s0[q], s1[q]);
+            CHECK(fabsf(dp0[q] - dp1[q]) <=
+                      2e-5f * fabsf(dp0[q]) + 2e-6f * fabsf(s0[q]) * p.scale + 1e-34f,
+                  "gradient of query %d: %g, %g", q, dp0[q], dp1[q]);
+        }
+        guarded_free(t, mark);
+    }
+}
+
 /* ---- timings ---- */
 
 struct timing {
@@ -410,6 +503,13 @@ static void time_soft(void *ctx) {
         x->k->soft_page(x->a + (size_t)r * 64, 0, 64, &p, &m, &l);
 }
 
+static void time_soft_back(void *ctx) {
+    struct timing *x = ctx;
+    const struct soft_back p = {.lse = x->b, .delta = x->b, .scale = 0.125f};
+    for (int r = 0; r < 32; r++)
+        x->k->soft_back(x->a + (size_t)r * 64, x->a + 2048 + (size_t)r * 64, 0, 64, &p);
+}
+
 BENCH(attention) {
     struct timing x = {.k = &t->cand->vec, .a = normal(t, 4096), .b = normal(t, 4096)};
     const double peak = bench_peak(t->level).f32_gflops;
@@ -419,5 +519,6 @@ BENCH(attention) {
         printf("%-7s mul_tile %2d x 64 x 64: %.0f Gflop/s, %.0f %% of peak\n", t->level, x.n, g,
                100 * g / peak);
     }
-    printf("%-7s soft_page %.0f ns a row\n", t->level, bench_seconds(time_soft, &x) / 64 * 1e9);
+    printf("%-7s soft_page %.0f ns a row, soft_back %.0f\n", t->level,
+           bench_seconds(time_soft, &x) / 64 * 1e9, bench_seconds(time_soft_back, &x) / 32 * 1e9);
 }

@@ -107,6 +107,10 @@ struct attn_job {
 
 enum gate { GATE_SOFTMAX, GATE_SIGMOID, GATE_SOFTMAX_TOPK }; /* the last: softmax after top-k */
 
+/* Weights that sum to less are not divided by their sum but by this: the smallest normal float16,
+ * as llama.cpp has it. */
+#define ROUTE_MIN_SUM 6.103515625e-5f
+
 struct route_job {
     const float *logits; /* [n][n_expert] */
     int n;

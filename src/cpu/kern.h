@@ -1,13 +1,15 @@
 /* The kernel table: filled once at start-up, ref first, then each instruction set this machine
- * (and CRIA_CPU) allows overrides what it has.  Two halves, for two subjects. */
+ * (and CRIA_CPU) allows overrides what it has.  Three parts, for three subjects. */
 #pragma once
 
-#include "cpu/kern_mat.h" /* struct kern_mat: products with weights, per format */
-#include "cpu/kern_vec.h" /* struct kern_vec: norms, RoPE, attention, activations */
+#include "cpu/kern_gemm.h" /* struct kern_gemm: products of many rows, for training */
+#include "cpu/kern_mat.h"  /* struct kern_mat: products with weights, per format */
+#include "cpu/kern_vec.h"  /* struct kern_vec: norms, RoPE, attention, activations */
 
 struct kern {
     struct kern_mat mat;
     struct kern_vec vec;
+    struct kern_gemm gemm;
 };
 
 /* The table in use.  Thread-safe. */

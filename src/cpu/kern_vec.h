@@ -28,6 +28,16 @@ struct soft {
     int32_t rel0; /* position of the page's first key minus the query's */
 };
 
+/* What the gradient of the softmax needs of the KV_PAGE queries of a tile, against one key. */
+struct soft_back {
+    const float *lse;   /* [KV_PAGE] log sum exp of the query's logits */
+    const float *delta; /* [KV_PAGE] sum over keys of p dp, which is dout.out */
+    const float *slope; /* [KV_PAGE] ALiBi; or NULL: off */
+    const float *pos;   /* [KV_PAGE] the query's position; read for ALiBi only */
+    float key_pos;
+    float scale, cap; /* as in struct soft */
+};
+
 struct kern_vec {
     /* ---- norms; y may be x ---- */
 
@@ -36,17 +46,34 @@ struct kern_vec {
     /* y = w * (x - mean) / sqrt(var + eps) + b; w and b may be NULL. */
     void (*layer_norm)(int n, const float *x, const float *w, const float *b, float eps, float *y);
 
+    /* The way back: dx = (or +=: add) the gradient of x from dy, that of y.  With r = 1 / sqrt(mean
+     * square or variance + eps), u = (x - mean) r (rms: mean 0) and g = w dy
+     *   rms    dx = r (g - u mean(u g))
+     *   layer  dx = r (g - mean(g) - u mean(u g))
+     * stat: gets mean and r.  dx may be x or dy. */
+    void (*rms_back)(int n, const float *x, const float *w, float eps, const float *dy, float *dx,
+                     bool add, float stat[2]);
+    void (*layer_back)(int n, const float *x, const float *w, float eps, const float *dy, float *dx,
+                       bool add, float stat[2]);
+
     /* ---- element by element ---- */
 
     void (*add_scaled)(int n, float *x, const float *y, float a); /* x += a * y */
     void (*scale)(int n, const float *x, float a, float *y);      /* y = a * x; y may be x */
     void (*cap)(int n, float *x, float a, float cap);             /* x = cap * tanh(a * x / cap) */
+    float (*dot)(int n, const float *x, const float *y);          /* sum of x * y */
 
     /* y = act(x); y may be x.  Index: enum act; all filled.  (SWIGLU_OAI: with up = 0.) */
     void (*act[N_ACT])(int n, const float *x, float *y);
     /* y = act(gate) * up; y may be either.  SWIGLU_OAI (gpt-oss, openai/gpt-oss model.py):
      * g = min(gate, 7), u = clamp(up, -7, 7); y = g * sigmoid(1.702 g) * (u + 1). */
     void (*glu[N_ACT])(int n, const float *gate, const float *up, float *y);
+
+    /* The way back: dx = dy act'(x); dgate = dy up act'(gate), dup = dy act(gate), where SWIGLU_OAI
+     * has up + 1, and 0 beyond its clamps.  Outputs may be any of the inputs. */
+    void (*act_back[N_ACT])(int n, const float *x, const float *dy, float *dx);
+    void (*glu_back[N_ACT])(int n, const float *gate, const float *up, const float *dy,
+                            float *dgate, float *dup);
 
     /* ---- RoPE (arXiv:2104.09864): cs [n_pair][2] cos, sin ---- */
 
@@ -91,6 +118,12 @@ struct kern_vec {
      * What was summed with the old *m must be multiplied by the factor: exactly 1 when *m stays, as
      * it does for hi <= lo. */
     float (*soft_page)(float *s, int lo, int hi, const struct soft *p, float *m, float *l);
+
+    /* The way back (FlashAttention-2, arXiv:2307.08691), one key against KV_PAGE queries: s holds
+     * q.k and becomes the probabilities p = exp(logit - lse); dp holds dout.v and becomes the
+     * gradient of q.k, p (dp - delta) scale (1 - tanh^2).  Both 0 for queries outside [lo, hi),
+     * whatever was there. */
+    void (*soft_back)(float *s, float *dp, int lo, int hi, const struct soft_back *p);
 };
 
 /* Each fills in what its instruction set has and leaves the rest.  ref first: it has everything

@@ -23,6 +23,8 @@ void cpu_gather_rows(struct worker *w, float *dst, int lddst, const float *src, 
                      const int32_t *index, int n, int n_col);
 
 void cpu_rope_store(struct worker *w, const struct attn_job *j);
+/* The norms and the rotation of it, on q and k in place, without a cache. */
+void cpu_rope_rows(struct worker *w, const struct attn_job *j);
 void cpu_rope_shift(struct worker *w, const struct attn_job *j, const struct kv_span *span,
                     const float *cs);
 void cpu_attend(struct worker *w, const struct attn_job *j);

@@ -12,6 +12,7 @@ struct probe cpu_probe(void) {
     if (c->avx_vnni) probe_init_avx_vnni(&p);
     if (c->avx512) probe_init_avx512(&p);
     if (c->avx512_vnni) probe_init_avx512_vnni(&p);
+    if (c->avx512_bf16) probe_init_avx512_bf16(&p);
 #elif defined(__aarch64__)
     if (c->neon) probe_init_neon(&p);
     if (c->dotprod) probe_init_dotprod(&p);

@@ -14,6 +14,7 @@ struct probe {
     double (*int8)(long n_round, volatile double *sink);
     double (*int16)(long n_round, volatile double *sink);
     double (*f32)(long n_round, volatile double *sink);
+    double (*bf16)(long n_round, volatile double *sink); /* or NULL: no instruction for it */
 };
 
 /* Thread-safe. */
@@ -25,6 +26,7 @@ void probe_init_avx2(struct probe *p);     /* needs AVX2, FMA */
 void probe_init_avx_vnni(struct probe *p); /* needs AVX-VNNI besides */
 void probe_init_avx512(struct probe *p);   /* needs AVX-512 F and BW */
 void probe_init_avx512_vnni(struct probe *p);
+void probe_init_avx512_bf16(struct probe *p);
 void probe_init_neon(struct probe *p);
 void probe_init_dotprod(struct probe *p);
 void probe_init_i8mm(struct probe *p);

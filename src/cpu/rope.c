@@ -95,6 +95,23 @@ void cpu_rope_store(struct worker *w, const struct attn_job *j) {
     team_barrier(w);
 }
 
+void cpu_rope_rows(struct worker *w, const struct attn_job *j) {
+    const struct kern_vec *k = &kern_get()->vec;
+    const int n_unit = j->n_head + j->n_kv_head;
+    int lo, hi;
+    wide_norms(w, j, k);
+    team_range(w, j->n * n_unit, 1, &lo, &hi);
+    for (int u = lo; u < hi; u++) {
+        const int i = u / n_unit, ih = u % n_unit, ik = ih - j->n_head;
+        const float *cs = j->rope == ROPE_NONE ? NULL : j->rope_cs + (size_t)i * j->n_rot;
+        if (ik < 0)
+            norm_rotate(k, j, j->q_norm, ih, j->q + (size_t)i * j->ldq + (size_t)ih * j->k_dim, cs);
+        else
+            norm_rotate(k, j, j->k_norm, ik, j->k + (size_t)i * j->ldk + (size_t)ik * j->k_dim, cs);
+    }
+    team_barrier(w);
+}
+
 void cpu_rope_shift(struct worker *w, const struct attn_job *j, const struct kv_span *span,
                     const float *cs) {
     const struct kern_vec *k = &kern_get()->vec;

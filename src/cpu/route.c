@@ -11,9 +11,6 @@
 #include <math.h>
 #include <string.h>
 
-/* Sums below this are not divided by: the smallest normal float16, as llama.cpp has it. */
-static const float MIN_WEIGHT_SUM = 6.103515625e-5f;
-
 static void softmax(float *x, int n) {
     float top = -INFINITY, sum = 0.0f;
     for (int i = 0; i < n; i++)
@@ -73,7 +70,7 @@ static void weigh(const struct route_job *j, float *weight) {
     float sum = 0.0f;
     for (int s = 0; s < k; s++)
         sum += weight[s];
-    const float f = j->renormalize ? j->scale / fmaxf(sum, MIN_WEIGHT_SUM) : j->scale;
+    const float f = j->renormalize ? j->scale / fmaxf(sum, ROUTE_MIN_SUM) : j->scale;
     for (int s = 0; s < k; s++)
         weight[s] *= f;
 }

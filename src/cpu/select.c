@@ -6,6 +6,7 @@
 
 #include <assert.h>
 #include <pthread.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -30,6 +31,7 @@ static void init_ref(struct kern *k, const struct cpu_info *c) {
     (void)c;
     kern_mat_ref(&k->mat);
     kern_vec_ref(&k->vec);
+    kern_gemm_ref(&k->gemm);
 }
 
 #if defined(__x86_64__)
@@ -41,6 +43,7 @@ static void init_avx2(struct kern *k, const struct cpu_info *c) {
     (void)c;
     kern_mat_avx2(&k->mat);
     kern_vec_avx2(&k->vec);
+    kern_gemm_avx2(&k->gemm);
 }
 
 static bool have_avxvnni(const struct cpu_info *c) {
@@ -61,6 +64,7 @@ static bool have_avx512(const struct cpu_info *c) {
 static void init_avx512(struct kern *k, const struct cpu_info *c) {
     kern_mat_avx512(&k->mat, c);
     kern_vec_avx512(&k->vec);
+    kern_gemm_avx512(&k->gemm, c);
 }
 #endif
 
@@ -73,6 +77,7 @@ static bool have_neon(const struct cpu_info *c) {
 static void init_neon(struct kern *k, const struct cpu_info *c) {
     kern_mat_neon(&k->mat, c);
     kern_vec_neon(&k->vec);
+    kern_gemm_neon(&k->gemm);
 }
 
 static bool have_i8mm(const struct cpu_info *c) {
@@ -163,6 +168,27 @@ static const char *owner(int slot) {
     return levels[sel.used].name;
 }
 
+/* The same of the pointer `at` bytes into struct kern. */
+static const char *owner_at(size_t at) {
+    const char *used = (const char *)&sel.kern[sel.used] + at;
+    for (int i = 0; i < sel.used; i++)
+        if (!memcmp((const char *)&sel.kern[i] + at, used, sizeof(void (*)(void))))
+            return levels[i].name;
+    return levels[sel.used].name;
+}
+
+static void list_gemm(const struct kern_gemm *k) {
+    const size_t decode = offsetof(struct kern, gemm.decode);
+    for (size_t t = 0; t < QT_COUNT; t++)
+        if (k->decode[t])
+            add_line("decode %s %s", qtype_name((enum qtype)t),
+                     owner_at(decode + t * sizeof k->decode[0]));
+    add_line("transpose %s", owner_at(offsetof(struct kern, gemm.transpose)));
+    add_line("to_bf16 %s", owner_at(offsetof(struct kern, gemm.to_bf16)));
+    add_line("pair_bf16 %s", owner_at(offsetof(struct kern, gemm.pair_bf16)));
+    add_line("mul_bf16 %s", owner_at(offsetof(struct kern, gemm.mul_bf16)));
+}
+
 static void list_kernels(void) {
     const struct kern *k = &sel.kern[sel.used];
     const char *name;
@@ -171,6 +197,7 @@ static void list_kernels(void) {
         if (k->mat.of[t].mul) add_line("mul %s %s", qtype_name(t), k->mat.of[t].isa);
     for (int i = 0; (name = kern_vec_slot(&k->vec, i, &fn)); i++)
         add_line("%s %s", name, owner(i));
+    list_gemm(&k->gemm);
 }
 
 static void init(void) {

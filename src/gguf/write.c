@@ -457,3 +457,17 @@ int gguf_writer_finish(struct gguf_writer *w, struct err *e) {
     gguf_writer_abort(w);
     return rc;
 }
+
+int gguf_writer_finish_hollow(struct gguf_writer *w, struct err *e) {
+    int rc = write_header(w, e);
+    if (rc == 0 && (w->at_tensor || w->at_byte))
+        rc = err_set(e, ERR_USAGE, "%s: some data was written", w->path);
+    if (rc == 0 && fflush(w->f) != 0) rc = err_errno(e, w->path);
+    const off_t head = rc == 0 ? ftello(w->f) : 0;
+    if (rc == 0 && (head < 0 || w->next_offset > (uint64_t)(INT64_MAX - head) ||
+                    ftruncate(fileno(w->f), head + (off_t)w->next_offset) != 0))
+        rc = err_errno(e, w->path);
+    if (rc == 0) rc = commit(w, e);
+    gguf_writer_abort(w);
+    return rc;
+}

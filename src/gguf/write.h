@@ -39,5 +39,9 @@ int gguf_write_data(struct gguf_writer *w, const void *bytes, size_t n, struct e
 /* Check that every byte declared was written, fsync, rename.  Frees w also on failure. */
 int gguf_writer_finish(struct gguf_writer *w, struct err *e);
 
+/* The same without any data: all tensors read as zeros, and the file takes no room on the disk
+ * where the file system has holes.  For those who only look at shapes. */
+int gguf_writer_finish_hollow(struct gguf_writer *w, struct err *e);
+
 /* Give up: remove the partial file and free w (NULL is fine). */
 void gguf_writer_abort(struct gguf_writer *w);

@@ -22,6 +22,9 @@ static const struct shape shapes[] = {
     {"tiny-moe", .arch = "qwen3moe", .eps = 1e-6f, .vocab = "qwen2", DIMS(256, 3, 4, 2, 256),
      .head_dim = 64, .n_vocab = 1024, .n_ctx = 2048, .theta = 1e6f, .qk_norm = 1, .n_expert = 8,
      .n_expert_used = 2},
+    /* 4,096 tokens in the cache are 192 MiB, ten times its weights. */
+    {"tiny-cache", LLAMA, .vocab = "llama-bpe", DIMS(512, 24, 8, 8, 512), .head_dim = 64,
+     .n_vocab = 1024, .n_ctx = 32768, .theta = 1e6f, .tied = true},
 
     {"llama3.2-1b", LLAMA, .vocab = "llama-bpe", DIMS(2048, 16, 32, 8, 8192), .head_dim = 64,
      .n_vocab = 128256, .n_ctx = 131072, .theta = 5e5f, .tied = true, .llama3_factor = 32},

@@ -94,6 +94,21 @@ static double f32_avx512(long n_round, volatile double *sink) {
     return 2.0 * 16 * N_ACC * (double)n_round;
 }
 
+static double bf16_avx512(long n_round, volatile double *sink) {
+    __m512 acc[N_ACC];
+    __m512i a = _mm512_set1_epi32(0x3f803f80); /* ones */
+    for (int k = 0; k < N_ACC; k++)
+        acc[k] = _mm512_setzero_ps();
+    for (long r = 0; r < n_round; r++) {
+        __asm__ volatile("" : "+v"(a));
+        for (int k = 0; k < N_ACC; k++)
+            acc[k] = _mm512_dpbf16_ps(acc[k], (__m512bh)a, (__m512bh)a);
+    }
+    for (int k = 0; k < N_ACC; k++)
+        *sink += (double)_mm512_cvtss_f32(acc[k]);
+    return 2.0 * 32 * N_ACC * (double)n_round;
+}
+
 void probe_init_avx512(struct probe *p) {
     *p = (struct probe){
         .read = read_avx512, .int8 = int8_avx512, .int16 = int16_avx512, .f32 = f32_avx512};
@@ -102,4 +117,8 @@ void probe_init_avx512(struct probe *p) {
 void probe_init_avx512_vnni(struct probe *p) {
     p->int8 = int8_vnni;
     p->int16 = int16_vnni;
+}
+
+void probe_init_avx512_bf16(struct probe *p) {
+    p->bf16 = bf16_avx512;
 }

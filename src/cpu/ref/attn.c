@@ -52,3 +52,22 @@ float soft_page_ref(float *s, int lo, int hi, const struct soft *p, float *m, fl
     *l = (float)(*l * (double)factor + sum);
     return factor;
 }
+
+void soft_back_ref(float *s, float *dp, int lo, int hi, const struct soft_back *p) {
+    for (int i = 0; i < KV_PAGE; i++) {
+        double x = (double)s[i] * p->scale, slope = p->scale;
+        if (i < lo || i >= hi) {
+            s[i] = dp[i] = 0.0f;
+            continue;
+        }
+        if (p->cap != 0.0f) {
+            const double t = tanh(x / p->cap);
+            x = p->cap * t;
+            slope *= 1.0 - t * t;
+        }
+        if (p->slope) x -= (double)p->slope[i] * fabs((double)p->key_pos - p->pos[i]);
+        const double e = exp(x - p->lse[i]);
+        s[i] = (float)e;
+        dp[i] = (float)(e * ((double)dp[i] - p->delta[i]) * slope);
+    }
+}

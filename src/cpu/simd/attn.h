@@ -116,4 +116,26 @@ static inline float soft_page(float *s, int lo, int hi, const struct soft *p, fl
     *l = *l * factor + v_sum(sum);
     return factor;
 }
+
+static inline void soft_back(float *s, float *dp, int lo, int hi, const struct soft_back *p) {
+    const vf from = v_set1((float)lo), to = v_set1((float)hi), zero = v_zero();
+    const vf one = v_set1(1.0f), scale_ = v_set1(p->scale);
+    vf query = v_iota();
+    for (int i = 0; i < KV_PAGE; i += VL, query = v_add(query, v_set1(VL))) {
+        vf x = v_mul(v_load(s + i), scale_), slope = scale_;
+        if (p->cap != 0.0f) {
+            const vf t = v_tanh(v_mul(x, v_set1(1.0f / p->cap)));
+            x = v_mul(t, v_set1(p->cap));
+            slope = v_mul(slope, v_mul(v_sub(one, t), v_add(one, t)));
+        }
+        if (p->slope) {
+            const vf away = v_abs(v_sub(v_set1(p->key_pos), v_load(p->pos + i)));
+            x = v_fma(v_sub(zero, v_load(p->slope + i)), away, x);
+        }
+        const vf e = v_exp(v_sub(x, v_load(p->lse + i)));
+        const vf g = v_mul(v_mul(e, v_sub(v_load(dp + i), v_load(p->delta + i))), slope);
+        v_store(s + i, v_if_lt(query, from, zero, v_if_lt(query, to, e, zero)));
+        v_store(dp + i, v_if_lt(query, from, zero, v_if_lt(query, to, g, zero)));
+    }
+}
 #endif

@@ -15,9 +15,12 @@
 static inline void vec_fill(struct kern_vec *k) {
     k->rms_norm = rms_norm;
     k->layer_norm = layer_norm;
+    k->rms_back = rms_back;
+    k->layer_back = layer_back;
     k->add_scaled = add_scaled;
     k->scale = scale;
     k->cap = cap_row;
+    k->dot = dot;
 
     k->act[ACT_NONE] = act_none;
     k->act[ACT_SILU] = act_silu;
@@ -33,6 +36,21 @@ static inline void vec_fill(struct kern_vec *k) {
     k->glu[ACT_RELU] = glu_relu;
     k->glu[ACT_RELU2] = glu_relu2;
     k->glu[ACT_SWIGLU_OAI] = glu_swiglu_oai;
+
+    k->act_back[ACT_NONE] = act_back_none;
+    k->act_back[ACT_SILU] = act_back_silu;
+    k->act_back[ACT_GELU] = act_back_gelu;
+    k->act_back[ACT_GELU_ERF] = act_back_gelu_erf;
+    k->act_back[ACT_RELU] = act_back_relu;
+    k->act_back[ACT_RELU2] = act_back_relu2;
+    k->act_back[ACT_SWIGLU_OAI] = act_back_swiglu_oai;
+    k->glu_back[ACT_NONE] = glu_back_none;
+    k->glu_back[ACT_SILU] = glu_back_silu;
+    k->glu_back[ACT_GELU] = glu_back_gelu;
+    k->glu_back[ACT_GELU_ERF] = glu_back_gelu_erf;
+    k->glu_back[ACT_RELU] = glu_back_relu;
+    k->glu_back[ACT_RELU2] = glu_back_relu2;
+    k->glu_back[ACT_SWIGLU_OAI] = glu_back_swiglu_oai;
 
     k->rope_pairs = rope_pairs;
     k->rope_halves = rope_halves;
@@ -64,5 +82,6 @@ static inline void vec_fill(struct kern_vec *k) {
 
     k->mul_tile = mul_tile;
     k->soft_page = soft_page;
+    k->soft_back = soft_back;
 }
 #endif
