@@ -87,7 +87,7 @@ static const struct gguf_tensor *find(struct binder *b, int il, const char *name
         if (required) bind_error(b, ERR_FORMAT, "tensor '%s' is missing", full);
         return NULL;
     }
-    b->used[t - b->first] = true;
+    b->m->used[t - b->first] = true;
     const int64_t want[3] = {ne0, ne1, ne2};
     if (t->ne[0] != ne0 || t->ne[1] != ne1 || t->ne[2] != ne2 || t->ne[3] != 1) {
         char is[80], should[80];
@@ -292,7 +292,7 @@ static void check_unused(struct binder *b) {
     for (int i = 0; i < n; i++) {
         const char *name = gguf_tensor_at(b->m->g, i)->name;
         int il = -1;
-        if (b->used[i]) continue;
+        if (b->m->used[i]) continue;
         if (sscanf(name, "blk.%d.", &il) == 1 && il >= b->m->hp.n_layer) {
             bind_error(b, ERR_FORMAT, "key '%s.block_count' is %d, but there is a tensor '%s'",
                        b->m->hp.arch, b->m->hp.n_layer, name);
@@ -310,14 +310,12 @@ int model_bind(struct model *m, struct err *e) {
     if (gguf_n_tensor(m->g) == 0)
         return err_set(e, ERR_FORMAT, "%s: no tensors: a vocabulary without a model",
                        gguf_path(m->g));
-    b.used = calloc((size_t)gguf_n_tensor(m->g), 1);
-    if (!b.used) return err_nomem(e, gguf_path(m->g));
+    m->used = bind_alloc(&b, (size_t)gguf_n_tensor(m->g), sizeof *m->used);
     m->layer = bind_alloc(&b, (size_t)m->hp.n_layer, sizeof *m->layer);
     bind_ends(&b);
     if (m->hp.alibi) make_alibi(&b);
     for (int il = 0; il < m->hp.n_layer && !b.failed; il++)
         bind_layer(&b, &m->layer[il], il);
     if (!b.failed) check_unused(&b);
-    free(b.used);
     return b.failed ? -1 : 0;
 }

@@ -17,7 +17,6 @@ struct binder {
     struct err *e;
     bool failed, in_experts;
     const struct gguf_tensor *first;
-    bool *used; /* [n_tensor] */
     struct bind_seen seen[BIND_SEEN];
     int n_seen;
 };

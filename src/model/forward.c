@@ -92,6 +92,16 @@ static void embed(struct worker *w, struct pass *p) {
     forward_point(w, p, "embed", -1, p->x, p->n, n_embd);
 }
 
+static struct pass all_rows(struct forward *f) {
+    return (struct pass){f, f->x, f->xf, f->n, f->rows, f->n_seq, false};
+}
+
+void forward_embed(struct worker *w, struct forward *f) {
+    struct pass p = all_rows(f);
+    fill_rope(w, f);
+    embed(w, &p);
+}
+
 /* Go on with the rows that get logits only. */
 static void keep_outputs(struct worker *w, struct pass *p, bool with_xf) {
     struct forward *f = p->f;
@@ -143,10 +153,9 @@ static bool halt(struct worker *w, struct forward *f, int il) {
 static void run(struct worker *w, void *arg) {
     struct forward *f = arg;
     const struct layer *first = f->m->layer, *last = first + f->m->hp.n_layer - 1;
-    struct pass p = {f, f->x, f->xf, f->n, f->rows, f->n_seq, false};
+    struct pass p = all_rows(f);
     const bool early = !f->tap && f->n_out < f->n; /* a tap wants to see every row */
-    fill_rope(w, f);
-    embed(w, &p);
+    forward_embed(w, f);
     for (const struct layer *l = first; l <= last; l++) {
         if (halt(w, f, (int)(l - first))) return;
         p.cache_only = l == last && early && f->n_out == 0;
@@ -222,6 +231,44 @@ const double *forward_rope(const struct forward *f, int set, int *n) {
     return f->freq[set];
 }
 
+/* ---- in steps ---- */
+
+void forward_begin(struct forward *f, const int32_t *tok, const int32_t *seq_start, int n_seq,
+                   const struct adapter *adapter) {
+    f->n = seq_start[n_seq], f->n_seq = n_seq, f->n_out = 0;
+    f->adapters = adapter != NULL;
+    f->pool = NULL;
+    assert(n_seq > 0 && f->n <= f->o.max_rows);
+    for (int s = 0; s < n_seq; s++) {
+        f->rows[s] = (struct seq_rows){
+            .row0 = seq_start[s], .n_row = seq_start[s + 1] - seq_start[s], .adapter = adapter};
+        for (int i = seq_start[s]; i < seq_start[s + 1]; i++)
+            f->tok[i] = tok[i], f->pos[i] = i - seq_start[s];
+    }
+}
+
+void forward_layer(struct worker *w, struct forward *f, int il) {
+    const struct layer *l = &f->m->layer[il];
+    struct pass p = all_rows(f);
+    l->mix(w, &p, l);
+    l->ffn_step(w, &p, l);
+    forward_point(w, &p, "l_out", l->il, p.x, p.n, f->m->hp.n_embd);
+}
+
+void forward_end(struct worker *w, struct forward *f) {
+    const struct pass p = all_rows(f);
+    final_norm(w, &p);
+}
+
+float *forward_x(struct forward *f) {
+    return f->x;
+}
+
+const uint8_t *forward_memory(const struct forward *f, size_t *n_bytes) {
+    *n_bytes = f->mem_bytes;
+    return f->mem;
+}
+
 /* ---- context shift ---- */
 
 struct rotate_job {
@@ -280,13 +327,20 @@ struct forward *forward_new(const struct model *m, struct team *t, const struct 
     assert(o->max_rows > 0 && o->max_out > 0 && o->n_ctx > 0);
     struct forward *f = calloc(1, sizeof *f);
     if (!f) goto nomem;
+    const size_t n_identity = (size_t)o->max_rows * (size_t)h->layer[0].n_head;
+    if (n_identity > INT32_MAX) {
+        err_set(e, ERR_LIMIT, "forward: %d rows of %d heads; at most %d in all are accepted",
+                o->max_rows, h->layer[0].n_head, INT32_MAX);
+        forward_free(f);
+        return NULL;
+    }
     f->m = m, f->team = t, f->o = *o;
     workspace_lay_out(f, h, m->arch->encoder);
     f->mem = os_reserve(f->mem_bytes);
     if (!f->mem) goto nomem;
     workspace_lay_out(f, h, m->arch->encoder);
-    for (int i = 0; i < o->max_rows * h->layer[0].n_head; i++)
-        f->identity[i] = i;
+    for (size_t i = 0; i < n_identity; i++)
+        f->identity[i] = (int32_t)i;
     const bool far = o->n_ctx > h->rope_set[0].n_ctx_orig;
     const float *divisor = m->rope_divisor ? m->rope_divisor : far ? m->rope_long : m->rope_short;
     for (int i = 0; i < ROPE_SETS; i++)

@@ -57,6 +57,23 @@ void forward_set_stop(struct forward *f, const volatile int *stop);
  * norm. */
 const float *forward_run_states(struct forward *f, const struct batch_seq *seq, int n_seq);
 
+/* ---- in steps, for training: whole sequences, no cache, no head ---- */
+
+/* Lay out n_seq sequences: rows seq_start[s] .. seq_start[s+1]-1 of tok at positions 0, 1...;
+ * adapter for all of them, or NULL.  tok is copied.  Then a team runs, with a barrier at the end of
+ * each: forward_embed, forward_layer for il = 0 .. n_layer-1, forward_end. */
+void forward_begin(struct forward *f, const int32_t *tok, const int32_t *seq_start, int n_seq,
+                   const struct adapter *adapter);
+void forward_embed(struct worker *w, struct forward *f);         /* x = embeddings; rope tables */
+void forward_layer(struct worker *w, struct forward *f, int il); /* x += mix(x), x += ffn(x) */
+void forward_end(struct worker *w, struct forward *f);           /* x = out_norm(x) */
+
+/* x [rows][n_embd], which every step reads and writes. */
+float *forward_x(struct forward *f);
+
+/* The workspace, where every buffer that ops are given lies: [*n_bytes]. */
+const uint8_t *forward_memory(const struct forward *f, size_t *n_bytes);
+
 /* Angles per position of rope set 0 .. ROPE_SETS-1: [*n] values, *n 0 where the model does not use
  * the set.  With the file, what K rows depend on that the options choose (n_ctx: phi3). */
 const double *forward_rope(const struct forward *f, int set, int *n);

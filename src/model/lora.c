@@ -4,14 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/log.h"
+#include "model/lora_set.h"
 #include "model/weights.h"
-#include "quant/quant.h"
-
-enum { MAX_RANK = 1024 };
 
 struct model_adapter {
-    struct gguf *g;         /* owned */
+    struct lora_set set;    /* owned */
     struct lora_pair *pair; /* [n_linear], owned */
     struct adapter a;
 };
@@ -21,25 +18,12 @@ static struct mat mat_of(const struct gguf_tensor *t) {
                         qtype_row_bytes(t->type, (int)t->ne[0])};
 }
 
-static bool is_weight(const struct gguf_tensor *t) {
-    const struct quant_type *q = quant_type(t->type);
-    return q && q->decode && t->ne[2] == 1 && t->ne[3] == 1;
-}
-
-/* Without an alpha the product stands as it is. */
-static float scale_of(float scale, float alpha, int rank) {
-    return alpha > 0 ? scale * alpha / (float)rank : scale;
-}
-
-/* Attach the pair of W = name to every linear that is W or a row range of it. */
-static int attach(const struct model *m, struct model_adapter *ad, const char *name,
-                  const struct gguf_tensor *a, const struct gguf_tensor *b, float scale,
-                  float alpha, struct err *e) {
-    const char *path = gguf_path(ad->g);
+/* Attach a pair to every linear that is its tensor or a row range of it. */
+static int attach(const struct model *m, struct model_adapter *ad, const struct lora_set_pair *from,
+                  float scale, struct err *e) {
+    const char *path = gguf_path(ad->set.g), *name = from->name;
+    const struct gguf_tensor *a = from->a, *b = from->b;
     int n_found = 0;
-    if (!is_weight(a) || !is_weight(b) || a->ne[1] != b->ne[0] || a->ne[1] > MAX_RANK)
-        return err_set(e, ERR_FORMAT, "%s: tensors '%s.lora_a' and '.lora_b' do not fit each other",
-                       path, name);
     for (int i = 0; i < m->n_linear; i++) {
         const struct linear_origin *o = &m->linear[i];
         if (strcmp(o->name, name)) continue;
@@ -51,7 +35,7 @@ static int attach(const struct model *m, struct model_adapter *ad, const char *n
                 e, ERR_FORMAT, "%s: the adapter of '%s' is for %lld x %lld; the model has %d x %d",
                 path, name, (long long)a->ne[0], (long long)b->ne[1], o->l->w.n_col, o->n_row_all);
         struct lora_pair *p = &ad->pair[o->l->id];
-        *p = (struct lora_pair){mat_of(a), mat_of(b), scale_of(scale, alpha, (int)a->ne[1])};
+        *p = (struct lora_pair){mat_of(a), mat_of(b), scale * from->scale};
         p->b.data += p->b.row_bytes * (size_t)o->row0;
         p->b.n_row = o->l->w.n_row;
         if (p->a.n_row > ad->a.max_rank) ad->a.max_rank = p->a.n_row;
@@ -62,63 +46,33 @@ static int attach(const struct model *m, struct model_adapter *ad, const char *n
                    path, name);
 }
 
-static int check_kind(const struct model *m, const struct gguf *g, float *alpha, struct err *e) {
-    static const char *const key[] = {"general.type", "adapter.type", "general.architecture"};
-    const char *const want[] = {"adapter", "lora", m->hp.arch};
-    for (int i = 0; i < 3; i++) {
-        struct str v = STR("missing");
-        if (gguf_get_str(g, key[i], &v, e) < 0) return -1;
-        if (!str_is(v, want[i]))
-            return err_set(e, ERR_FORMAT, "%s: key '%s' is %.*s; %s is needed", gguf_path(g),
-                           key[i], (int)(v.n < 40 ? v.n : 40), v.p, want[i]);
+struct model_adapter *model_adapter_take(const struct model *m, struct gguf *file, float scale,
+                                         struct err *e) {
+    struct model_adapter *ad = calloc(1, sizeof *ad);
+    if (!ad) {
+        err_nomem(e, gguf_path(file));
+        gguf_close(file);
+        return NULL;
     }
-    const int got = gguf_get_f32(g, "adapter.lora.alpha", alpha, e);
-    if (got < 0) return -1;
-    if (!(*alpha >= 0 && *alpha < 1e6f))
-        return err_set(e, ERR_FORMAT, "%s: key 'adapter.lora.alpha' is %g; 0 to 1e6 is accepted",
-                       gguf_path(g), (double)*alpha);
-    return 0;
-}
-
-static int fill(const struct model *m, struct model_adapter *ad, float scale, struct err *e) {
-    float alpha = 0;
-    if (check_kind(m, ad->g, &alpha, e) != 0) return -1;
-    for (int i = 0; i < gguf_n_tensor(ad->g); i++) {
-        const struct gguf_tensor *t = gguf_tensor_at(ad->g, i);
-        const size_t n = strlen(t->name);
-        char name[GGUF_MAX_NAME_BYTES + 1], other[GGUF_MAX_NAME_BYTES + 1];
-        const bool is_a = n > 7 && !strcmp(t->name + n - 7, ".lora_a");
-        const bool is_b = n > 7 && !strcmp(t->name + n - 7, ".lora_b");
-        if (!is_a && !is_b)
-            return err_set(e, ERR_FORMAT, "%s: tensor '%s' is no part of a LoRA adapter",
-                           gguf_path(ad->g), t->name);
-        memcpy(name, t->name, n - 7), name[n - 7] = 0;
-        memcpy(other, t->name, n + 1), other[n - 1] = is_a ? 'b' : 'a';
-        const struct gguf_tensor *twin = gguf_tensor(ad->g, other);
-        if (!twin)
-            return err_set(e, ERR_FORMAT, "%s: tensor '%s' is missing", gguf_path(ad->g), other);
-        if (is_a && attach(m, ad, name, t, twin, scale, alpha, e) != 0) return -1;
+    if (lora_set_take(&ad->set, file, m->hp.arch, e) != 0) goto fail;
+    ad->pair = calloc((size_t)m->n_linear, sizeof *ad->pair);
+    if (!ad->pair) {
+        err_nomem(e, gguf_path(file));
+        goto fail;
     }
-    if (ad->a.max_rank == 0)
-        return err_set(e, ERR_FORMAT, "%s: the adapter has no tensors", gguf_path(ad->g));
-    return 0;
+    ad->a.pair = ad->pair;
+    for (int i = 0; i < ad->set.n; i++)
+        if (attach(m, ad, &ad->set.pair[i], scale, e) != 0) goto fail;
+    return ad;
+fail:
+    model_adapter_free(ad);
+    return NULL;
 }
 
 struct model_adapter *model_adapter_open(const struct model *m, const char *path, float scale,
                                          struct err *e) {
-    struct model_adapter *ad = calloc(1, sizeof *ad);
-    if (!ad) goto nomem;
-    ad->pair = calloc((size_t)m->n_linear, sizeof *ad->pair);
-    if (!ad->pair) goto nomem;
-    ad->a.pair = ad->pair;
-    ad->g = gguf_open(path, e);
-    if (!ad->g || fill(m, ad, scale, e) != 0) goto fail;
-    return ad;
-nomem:
-    err_nomem(e, path);
-fail:
-    model_adapter_free(ad);
-    return NULL;
+    struct gguf *file = gguf_open(path, e);
+    return file ? model_adapter_take(m, file, scale, e) : NULL;
 }
 
 const struct adapter *model_adapter_get(const struct model_adapter *a) {
@@ -126,12 +80,12 @@ const struct adapter *model_adapter_get(const struct model_adapter *a) {
 }
 
 const struct gguf *model_adapter_gguf(const struct model_adapter *a) {
-    return a->g;
+    return a->set.g;
 }
 
 void model_adapter_free(struct model_adapter *a) {
     if (!a) return;
-    gguf_close(a->g);
+    lora_set_close(&a->set);
     free(a->pair);
     free(a);
 }

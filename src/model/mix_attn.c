@@ -33,7 +33,7 @@ static struct attn_job job_of(const struct pass *p, const struct layer *l) {
         .sink = l->attn.sink,
         .alibi = f->m->alibi,
     };
-    kv_pool_layer(f->pool, l->il, &j);
+    if (f->pool) kv_pool_layer(f->pool, l->il, &j);
     return j;
 }
 

@@ -67,7 +67,7 @@ void mix_mla(struct worker *w, struct pass *p, const struct layer *l) {
         .softcap = h->attn_softcap,
         .causal = h->causal,
     };
-    kv_pool_layer(f->pool, l->il, &j);
+    if (f->pool) kv_pool_layer(f->pool, l->il, &j);
     l->op->rope_store(w, &j);
     if (p->cache_only) return;
     l->op->attend(w, &j);

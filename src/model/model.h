@@ -44,6 +44,9 @@ const char *const *model_arch_names(void);
 struct model_adapter;
 struct model_adapter *model_adapter_open(const struct model *m, const char *path, float scale,
                                          struct err *e);
+/* The same of an opened file, which is the adapter's from now on, also after a failure. */
+struct model_adapter *model_adapter_take(const struct model *m, struct gguf *file, float scale,
+                                         struct err *e);
 const struct adapter *model_adapter_get(const struct model_adapter *a);
 const struct gguf *model_adapter_gguf(const struct model_adapter *a);
 void model_adapter_free(struct model_adapter *a);

@@ -78,6 +78,7 @@ struct model {
     struct layer *layer;                 /* [n_layer] */
     struct linear_origin *linear;        /* [n_linear], by id */
     int n_linear, cap_linear;
+    bool *used;          /* [gguf_n_tensor(g)] the tensors that it reads; in the arena */
     size_t weight_bytes; /* read for one token */
     double weights_used; /* parameters multiplied for one token */
 };
