@@ -10,18 +10,17 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 #ifdef __linux__
 #include <sys/prctl.h>
 #endif
 
-#include "base/cores.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/os.h"
-#include "base/sha256.h"
 #include "base/work.h"
+#include "engine/child_self.h"
+#include "engine/gen_priv.h"
 #include "engine/lane.h"
 #include "engine/wire.h"
 
@@ -56,12 +55,15 @@ struct task {
 };
 
 struct child {
-    int fd, statm;
+    int fd;
+    bool bare;             /* on a thread of another process, whose memory is not ours */
     struct wire_open open; /* kept while the gen is open, which may point there */
     struct gen *gen;
     struct wire_in in;
     int *passed; /* [n_passed] descriptors whose frames have not come; owned */
     int n_passed;
+    struct os_map map[ENGINE_MAX_LORA]; /* of adapters that were added; owned */
+    int n_map;
     struct task **slot; /* [n_slot], of the main thread */
     int n_slot;
     struct lane *parser; /* of large requests */
@@ -89,15 +91,6 @@ static void flush(struct child *c) {
     if (c->out.cap > 1 << 20) buf_fini(&c->out);
 }
 
-static uint64_t rss_bytes(const struct child *c) {
-    char text[64] = "";
-    unsigned long pages = 0;
-    if (c->statm < 0 || pread(c->statm, text, sizeof text - 1, 0) <= 0) return 0;
-    const char *p = strchr(text, ' ');
-    if (p) pages = strtoul(p, NULL, 10);
-    return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
 static bool same_load(const struct gen_load *a, const struct gen_load *b) {
     return a->n_running == b->n_running && a->n_waiting == b->n_waiting &&
            a->kv_bytes == b->kv_bytes && a->rss_bytes == b->rss_bytes;
@@ -106,7 +99,7 @@ static bool same_load(const struct gen_load *a, const struct gen_load *b) {
 /* Under the lock. */
 static void put_load(struct child *c, int64_t now) {
     struct gen_load l = gen_load(c->gen);
-    const uint64_t rss = rss_bytes(c);
+    const uint64_t rss = c->bare ? 0 : os_rss_bytes();
     if (rss) l.rss_bytes = rss;
     c->load_ns = now;
     c->ended = false;
@@ -308,6 +301,58 @@ static void steer_task(struct child *c, const struct wire_frame *f) {
     pthread_mutex_unlock(&c->lock);
 }
 
+static int take_passed(struct child *c, struct err *e) {
+    if (c->n_passed == 0) return err_set(e, ERR_FORMAT, "front: a file without its descriptor");
+    const int fd = c->passed[0];
+    c->n_passed--;
+    memmove(c->passed, c->passed + 1, (size_t)c->n_passed * sizeof *c->passed);
+    return fd;
+}
+
+/* The gen reads it from the mapping, which stays as long as the gen. */
+static int map_adapter(struct child *c, const struct wire_adapter *a, int fd, struct err *e) {
+    if (c->n_map == ENGINE_MAX_LORA) {
+        close(fd);
+        return err_set(e, ERR_LIMIT, "adapter %s: %d are there; at most so many", a->name,
+                       c->n_map);
+    }
+    struct os_map *m = &c->map[c->n_map];
+    if (os_map_fd(m, fd, a->n_bytes, a->name, e) != 0) return -1;
+    struct gguf *file = gguf_open_bytes(a->name, m->data, m->size, e);
+    int rc = file ? 0 : -1;
+    if (rc == 0 && !c->gen->impl->take_adapter) {
+        gguf_close(file);
+        rc = err_set(e, ERR_UNSUPPORTED, "adapter %s: none can be added here", a->name);
+    } else if (rc == 0) {
+        rc = c->gen->impl->take_adapter(c->gen, a->name, file, a->scale, e);
+    }
+    if (rc == 0)
+        c->n_map++;
+    else
+        os_map_close(m);
+    return rc;
+}
+
+/* On the main thread: a file of this kind is read in no time. */
+static int add_adapter(struct child *c, const struct wire_frame *f, struct err *e) {
+    struct wire_adapter a;
+    struct err why = {0};
+    const int fd = take_passed(c, e);
+    if (fd < 0) return -1;
+    int rc = wire_get_adapter(f, &a, e);
+    if (rc == 0)
+        map_adapter(c, &a, fd, &why);
+    else
+        close(fd);
+    json_decref(a.keep);
+    if (rc != 0) return -1;
+    pthread_mutex_lock(&c->lock);
+    rc = wire_put_added(&c->out, &why, e);
+    flush(c);
+    pthread_mutex_unlock(&c->lock);
+    return rc;
+}
+
 /* 1; 0: the front wants no more; -1. */
 static int take_frame(struct child *c, const struct wire_frame *f, struct err *e) {
     switch (f->head.kind) {
@@ -315,37 +360,11 @@ static int take_frame(struct child *c, const struct wire_frame *f, struct err *e
     case WIRE_CANCEL:
     case WIRE_PAUSE:
     case WIRE_RESUME: steer_task(c, f); return 1;
+    case WIRE_ADAPTER: return add_adapter(c, f, e) == 0 ? 1 : -1;
     case WIRE_CLOSE: return 0;
     default: return err_set(e, ERR_FORMAT, "front: a frame of kind %u out of order", f->head.kind);
     }
 }
-
-static int serve(struct child *c, struct err *e) {
-    for (;;) {
-        struct wire_frame f;
-        int rc;
-        while ((rc = wire_take(&c->in, &f, e)) > 0)
-            if ((rc = take_frame(c, &f, e)) <= 0) return rc;
-        if (rc < 0) return -1;
-        struct pollfd p = {.fd = c->fd, .events = POLLIN};
-        if (poll(&p, 1, IDLE_MS) == 0) {
-            pthread_mutex_lock(&c->lock);
-            put_load(c, os_now_ns());
-            flush(c);
-            pthread_mutex_unlock(&c->lock);
-            continue;
-        }
-        size_t room;
-        char *at = wire_room(&c->in, &room);
-        if (!at) return err_nomem(e, "front");
-        const ssize_t n = read(c->fd, at, room);
-        if (n < 0 && errno != EINTR) return err_errno(e, "front");
-        if (n == 0) return err_set(e, ERR_IO, "front: it is gone");
-        if (n > 0) c->in.n += (size_t)n;
-    }
-}
-
-/* ---- opening ---- */
 
 /* Reads, and keeps a descriptor that came along. */
 static int receive(struct child *c, struct err *e) {
@@ -377,11 +396,30 @@ static int receive(struct child *c, struct err *e) {
     return 0;
 }
 
+static int serve(struct child *c, struct err *e) {
+    for (;;) {
+        struct wire_frame f;
+        int rc;
+        while ((rc = wire_take(&c->in, &f, e)) > 0)
+            if ((rc = take_frame(c, &f, e)) <= 0) return rc;
+        if (rc < 0) return -1;
+        struct pollfd p = {.fd = c->fd, .events = POLLIN};
+        if (poll(&p, 1, IDLE_MS) == 0) {
+            pthread_mutex_lock(&c->lock);
+            put_load(c, os_now_ns());
+            flush(c);
+            pthread_mutex_unlock(&c->lock);
+            continue;
+        }
+        if (receive(c, e) != 0) return -1;
+    }
+}
+
+/* ---- opening ---- */
+
 static int take_file(struct child *c, const struct wire_frame *f, struct err *e) {
-    if (c->n_passed == 0) return err_set(e, ERR_FORMAT, "front: a file without its descriptor");
-    const int fd = c->passed[0];
-    c->n_passed--;
-    memmove(c->passed, c->passed + 1, (size_t)c->n_passed * sizeof *c->passed);
+    const int fd = take_passed(c, e);
+    if (fd < 0) return -1;
     char *path = strndup(f->body.p, f->body.n);
     const int rc = path ? os_pass_file(path, fd, e) : err_nomem(e, "front");
     free(path);
@@ -404,14 +442,6 @@ static int receive_open(struct child *c, struct wire_open *o, struct err *e) {
     }
 }
 
-/* A terminal's keys and a service manager's signals are for the front: it lets running requests
- * finish, and closes this end when it goes. */
-static void ignore_signals(void) {
-    static const int sig[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE, SIGXFSZ, SIGTSTP, SIGUSR1, SIGUSR2};
-    for (size_t i = 0; i < sizeof sig / sizeof *sig; i++)
-        signal(sig[i], SIG_IGN);
-}
-
 /* A model may have many files, each of which is passed and mapped. */
 static void raise_files(void) {
     struct rlimit r;
@@ -428,46 +458,13 @@ static int leave_with_parent(long parent, struct err *e) {
     return 0;
 }
 
-/* When memory is short, a model goes before the front does. */
-static void offer_to_die(void) {
-    const int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-    if (fd < 0) return;
-    if (write(fd, "300", 3) < 0) log_msg(LOG_DEBUG, "oom_score_adj cannot be set");
-    close(fd);
-}
-
-/* What libraries and our own code read from files once, they read now. */
-static void read_ahead(struct child *c) {
-    struct sha256 h;
-    uint8_t digest[SHA256_BYTES];
-    sha256_init(&h); /* libcrypto's configuration */
-    if (sha256_final(&h, digest) != 0) log_msg(LOG_WARN, "no SHA-256");
-    tzset();
-    cores_here();
-    c->statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-}
-
-/* Beyond max_bytes, which the model keeps to by itself: stacks, the allocator, the libraries. */
-static uint64_t data_limit(uint64_t max_bytes) {
-    const uint64_t thread = 16 << 20, beside = 512 << 20;
-    return max_bytes ? max_bytes + beside + thread * (uint64_t)cores_here()->n_logical : 0;
-}
-
 static int shut(struct child *c, struct wire_open *o, struct err *e) {
     struct sandbox_state got;
     char what[64];
-    read_ahead(c);
-    offer_to_die();
-    if (chdir("/") != 0) return err_errno(e, "engine process");
-    const struct sandbox_opts s = {
-        .folder = o->opts.engine.cache,
-        .pin = cores_setting_pin(e) == 1,
-        .max_data_bytes = data_limit(o->opts.max_bytes),
-    };
-    if (sandbox_enter(&s, &got, e) != 0) return -1;
+    if (child_shut(o->opts.engine.cache, c->fd, o->opts.max_bytes, &got, e) != 0) return -1;
     sandbox_explain(&got, what, sizeof what);
     log_msg(LOG_INFO, "%s: process %ld, sandbox: %s", o->path, (long)getpid(), what);
-    if (s.folder && !got.folder) {
+    if (o->opts.engine.cache && !got.folder) {
         log_msg(LOG_WARN,
                 "nothing is cached on disk: that takes Landlock, which this kernel lacks");
         o->opts.engine.cache = NULL;
@@ -498,9 +495,9 @@ static int open_gen(struct child *c, const struct child_opts *how, struct err *e
 }
 
 int child_run(int fd, const struct child_opts *o, struct err *e) {
-    struct child c = {.fd = fd, .statm = -1};
+    struct child c = {.fd = fd, .bare = o->bare};
     pthread_mutex_init(&c.lock, NULL);
-    if (!o->bare) ignore_signals(), raise_files();
+    if (!o->bare) child_ignore_signals(), raise_files();
     int rc = o->bare ? 0 : leave_with_parent(o->parent, e);
     if (rc == 0) rc = open_gen(&c, o, e);
     if (rc == 0 && !(c.parser = lane_new(true, e))) rc = -1;
@@ -514,7 +511,8 @@ int child_run(int fd, const struct child_opts *o, struct err *e) {
     flush(&c);
     pthread_mutex_unlock(&c.lock);
     close(fd);
-    if (c.statm >= 0) close(c.statm);
+    for (int i = 0; i < c.n_map; i++)
+        os_map_close(&c.map[i]);
     for (int i = 0; i < c.n_passed; i++)
         close(c.passed[i]);
     for (int i = 0; i < c.n_slot; i++)

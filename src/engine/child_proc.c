@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -15,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/log.h"
 #include "base/os.h"
 #include "engine/wire.h"
 #include "gguf/read.h"
@@ -106,7 +108,7 @@ static int wait_writable(int fd, const volatile int *stop, struct err *e) {
     }
 }
 
-static ssize_t send_some(int fd, const char *p, size_t n, int passed) {
+ssize_t child_send(int fd, const char *p, size_t n, int passed) {
     union {
         struct cmsghdr head;
         char room[CMSG_SPACE(sizeof(int))];
@@ -128,7 +130,7 @@ static ssize_t send_some(int fd, const char *p, size_t n, int passed) {
 static int send_frame(int fd, struct str frame, int passed, const volatile int *stop,
                       struct err *e) {
     while (frame.n) {
-        const ssize_t k = send_some(fd, frame.p, frame.n, passed);
+        const ssize_t k = child_send(fd, frame.p, frame.n, passed);
         if (k < 0 && (errno == EAGAIN || errno == EINTR || errno == ETOOMANYREFS)) {
             /* ETOOMANYREFS: more files are under way than a process may have open. */
             if (errno == ETOOMANYREFS) usleep(1000);
@@ -199,21 +201,50 @@ static int prepare(posix_spawn_file_actions_t *fa, posix_spawnattr_t *attr, int 
     return rc;
 }
 
-int child_spawn(int fd, pid_t *pid, struct err *e) {
+/* Of the front itself, when it is not allowed to be opened any more.  A child inherits it. */
+static int oom_score = -1;
+static pthread_mutex_t oom_lock = PTHREAD_MUTEX_INITIALIZER;
+
+void child_spawn_prepare(void) {
+    if (oom_score < 0) oom_score = open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC);
+}
+
+static void offer_to_die(const char *score) {
+    const ssize_t n = (ssize_t)strlen(score);
+    if (pwrite(oom_score, score, (size_t)n, 0) != n) log_msg(LOG_DEBUG, "oom_score_adj stays");
+}
+
+/* When memory is short a child goes before the front does (engine/child_self.h): a child that
+ * cannot say so itself is born with it.  A child that is being started has our memory until its
+ * exec, and only then has posix_spawn returned. */
+static int spawn_first_to_go(pid_t *pid, const char *program, posix_spawn_file_actions_t *fa,
+                             posix_spawnattr_t *attr, char **argv, char **env) {
+    char own[16] = "";
+    if (oom_score < 0) return posix_spawn(pid, program, fa, attr, argv, env);
+    pthread_mutex_lock(&oom_lock);
+    const ssize_t n = pread(oom_score, own, sizeof own - 1, 0);
+    if (n > 0) offer_to_die("300");
+    const int rc = posix_spawn(pid, program, fa, attr, argv, env);
+    if (n > 0) offer_to_die(own);
+    pthread_mutex_unlock(&oom_lock);
+    return rc;
+}
+
+int child_spawn(const char *command, int fd, pid_t *pid, struct err *e) {
     char program[PATH_MAX], parent[24];
     posix_spawn_file_actions_t fa;
     posix_spawnattr_t attr;
     if (!os_setting("PROGRAM", program, sizeof program))
         snprintf(program, sizeof program, "/proc/self/exe");
     snprintf(parent, sizeof parent, "%ld", (long)getpid());
-    char *argv[] = {program, "engine", parent, NULL}, **env = scrubbed();
+    char *argv[] = {program, (char *)(uintptr_t)command, parent, NULL}, **env = scrubbed();
     if (!env) return err_nomem(e, "engine process");
     int rc = posix_spawn_file_actions_init(&fa);
     if (rc == 0) {
         rc = posix_spawnattr_init(&attr);
         if (rc == 0) {
             rc = prepare(&fa, &attr, fd);
-            if (rc == 0) rc = posix_spawn(pid, program, &fa, &attr, argv, env);
+            if (rc == 0) rc = spawn_first_to_go(pid, program, &fa, &attr, argv, env);
             posix_spawnattr_destroy(&attr);
         }
         posix_spawn_file_actions_destroy(&fa);

@@ -36,7 +36,9 @@ struct engine {
     struct prefix *prefix;                          /* or NULL */
     struct model_adapter *adapter[ENGINE_MAX_LORA]; /* [n_adapter] */
     char *adapter_path[ENGINE_MAX_LORA];            /* owned, as they were given */
-    int n_adapter;
+    int n_adapter; /* atomic: written behind the others by whoever adds one */
+    int n_given;   /* of them those given at opening */
+    int max_rank;  /* that there is room for */
     struct memory_sizes sizes;
     struct step_cost step_cost;
     double load_s;
@@ -115,7 +117,10 @@ static int choose_sizes(struct engine *g, const struct engine_opts *o, struct er
                 gguf_path(g->gguf), o->n_ctx,
                 m.positions_end ? "has positions for" : "was trained for", train,
                 o->cap_ctx ? ", which it gets" : "");
-    return memory_sizes(&m, o, &g->sizes, e);
+    struct engine_opts fit = *o;
+    if (memory_sizes(&m, o, &g->sizes, e) != 0) return -1;
+    if (!o->fit) return 0;
+    return o->fit(o->fit_ctx, g, &fit, e) == 0 ? memory_sizes(&m, &fit, &g->sizes, e) : -1;
 }
 
 static int open_adapters(struct engine *g, const struct engine_opts *o, struct err *e) {
@@ -125,7 +130,7 @@ static int open_adapters(struct engine *g, const struct engine_opts *o, struct e
         if (!g->adapter_path[i]) return err_nomem(e, o->lora[i]);
         g->adapter[i] = model_adapter_open(g->model, o->lora[i], scale, e);
         if (!g->adapter[i]) return -1;
-        g->n_adapter++;
+        g->n_given = ++g->n_adapter;
     }
     return 0;
 }
@@ -135,7 +140,7 @@ static struct prefix_disk *open_disk(const struct engine *g, const struct engine
     if (!o->cache) return NULL;
     const struct identity_opts who = {
         .model = g->gguf,
-        .adapter = g->n_adapter ? model_adapter_gguf(g->adapter[0]) : NULL,
+        .adapter = g->n_given ? model_adapter_gguf(g->adapter[0]) : NULL,
         .adapter_scale = o->lora_scale ? o->lora_scale[0] : 1.0f,
         .pool = g->kv,
         .weights = g->model,
@@ -176,16 +181,16 @@ static int open_team(struct engine *g, const struct engine_opts *o, struct err *
 static int open_weights(struct engine *g, const struct engine_opts *o, struct err *e) {
     g->model = model_open(g->gguf, cpu_ops(), e);
     if (!g->model || open_adapters(g, o, e) != 0) return -1;
-    if (choose_sizes(g, o, e) != 0) return -1;
     if (open_team(g, o, e) != 0) return -1;
+    if (choose_sizes(g, o, e) != 0) return -1;
     g->kv = kv_pool_new(g->model, &g->sizes.kv, e);
     if (!g->kv) return -1;
-    int max_rank = 0;
+    g->max_rank = o->spare_rank;
     for (int i = 0; i < g->n_adapter; i++) {
         const int rank = model_adapter_get(g->adapter[i])->max_rank;
-        if (rank > max_rank) max_rank = rank;
+        if (rank > g->max_rank) g->max_rank = rank;
     }
-    const struct forward_opts f = memory_forward_opts(&g->sizes, max_rank);
+    const struct forward_opts f = memory_forward_opts(&g->sizes, g->max_rank);
     g->forward = forward_new(g->model, g->team, &f, e);
     return g->forward ? open_prefix(g, o, e) : -1;
 }
@@ -295,7 +300,7 @@ struct prefix *engine_prefix(struct engine *g) {
 }
 
 const struct adapter *engine_adapter(const struct engine *g) {
-    return g->n_adapter ? model_adapter_get(g->adapter[0]) : NULL;
+    return g->n_given ? model_adapter_get(g->adapter[0]) : NULL;
 }
 
 static bool is_named(const char *path, struct str name) {
@@ -310,13 +315,41 @@ int engine_adapter_named(const struct engine *g, struct str name, const struct a
                          struct err *e) {
     *out = NULL;
     if (name.n == 0) return 0;
-    for (int i = 0; i < g->n_adapter; i++)
+    const int n = __atomic_load_n(&g->n_adapter, __ATOMIC_ACQUIRE);
+    for (int i = 0; i < n; i++)
         if (is_named(g->adapter_path[i], name)) {
             *out = model_adapter_get(g->adapter[i]);
             return 0;
         }
     return err_set(e, ERR_NOT_FOUND, "adapter: none has the name \"%.*s\"",
                    (int)(name.n < 80 ? name.n : 80), name.p);
+}
+
+int engine_add_adapter(struct engine *g, const char *name, struct gguf *file, float scale,
+                       struct err *e) {
+    const int n = g->n_adapter;
+    const struct adapter *other;
+    if (n == ENGINE_MAX_LORA || engine_adapter_named(g, str_of(name), &other, NULL) == 0) {
+        gguf_close(file);
+        return n == ENGINE_MAX_LORA
+                   ? err_set(e, ERR_LIMIT, "adapter %s: %d are there; at most so many", name, n)
+                   : err_set(e, ERR_USAGE, "adapter \"%s\": the name is not free", name);
+    }
+    struct model_adapter *a = model_adapter_take(g->model, file, scale, e);
+    if (!a) return -1;
+    const int rank = model_adapter_get(a)->max_rank;
+    char *own = strdup(name);
+    if (!own || rank > g->max_rank) {
+        model_adapter_free(a);
+        free(own);
+        if (!own) return err_nomem(e, name);
+        return err_set(e, ERR_LIMIT, "adapter %s: rank %d; there is room for %d", name, rank,
+                       g->max_rank);
+    }
+    g->adapter[n] = a;
+    g->adapter_path[n] = own;
+    __atomic_store_n(&g->n_adapter, n + 1, __ATOMIC_RELEASE);
+    return 0;
 }
 
 int engine_n_ctx(const struct engine *g) {

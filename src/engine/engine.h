@@ -8,6 +8,8 @@
 #include "text/chat/chat.h"
 #include "text/vocab.h"
 
+struct engine;
+
 struct engine_opts {
     int n_ctx;      /* 0: the smaller of 4096 and the model's training context; at most the number
                      * of learned positions where a model has those */
@@ -23,16 +25,19 @@ struct engine_opts {
                                * sequence that names none (engine_adapter_named) */
     const float *lora_scale;  /* [n_lora], NULL: ones */
     int n_lora;               /* at most ENGINE_MAX_LORA */
+    int spare_rank;           /* of adapters that may be added later (engine_add_adapter) */
     struct str chat_template; /* instead of the file's own; empty: the file's */
     const char *renderer;     /* a built-in one (Modelfile RENDERER) instead; or NULL */
     bool vocab_only;          /* tokenize and show: no weights are bound */
     const char *cache;        /* folder of the prefix cache on disk, or NULL: in memory only */
     uint64_t cache_bytes;     /* that its files may take; 0: DEFAULT_CACHE_BYTES */
+    /* Called when the model and the number of threads are known and nothing is reserved yet: may
+     * change the sizes in *o.  NULL: they stay. */
+    int (*fit)(void *ctx, struct engine *g, struct engine_opts *o, struct err *e);
+    void *fit_ctx;
 };
 enum { ENGINE_MAX_LORA = 16 };
 #define DEFAULT_CACHE_BYTES ((uint64_t)2 << 30)
-
-struct engine;
 
 /* What a user gets who says nothing: cache type F16 or the setting KV_CACHE_TYPE, the context of
  * the setting CONTEXT_LENGTH where o->n_ctx is 0, the folder and size of the settings CACHE and
@@ -55,11 +60,16 @@ struct team *engine_team(struct engine *g);
 struct kv_pool *engine_kv(struct engine *g);
 struct prefix *
 engine_prefix(struct engine *g); /* NULL: an embedding model, which looks both ways */
-const struct adapter *engine_adapter(const struct engine *g); /* the first, or NULL */
+const struct adapter *engine_adapter(const struct engine *g); /* the first of lora[], or NULL */
 /* The one of this name: its path as it was given, or the file's name with or without .gguf; empty:
  * none (*out NULL).  ERR_NOT_FOUND. */
 int engine_adapter_named(const struct engine *g, struct str name, const struct adapter **out,
                          struct err *e);
+/* One more, under a name that none has; the file is the engine's from now on, also after a failure.
+ * Sequences may run meanwhile; one thread at a time adds.  ERR_LIMIT: of a higher rank than there
+ * is room for (spare_rank, or that of one given at opening), or ENGINE_MAX_LORA are there. */
+int engine_add_adapter(struct engine *g, const char *name, struct gguf *file, float scale,
+                       struct err *e);
 int engine_n_ctx(const struct engine *g);
 int engine_n_batch(const struct engine *g);
 int engine_n_out(const struct engine *g);   /* rows whose logits one batch may return */

@@ -24,6 +24,11 @@ int gen_start(struct gen *g, const json_t *request, gen_event_fn *fn, void *ctx,
     return g->impl->start(g, request, fn, ctx, out, e);
 }
 
+int gen_add_adapter(struct gen *g, const char *name, const char *path, float scale, struct err *e) {
+    if (g->impl->add_adapter) return g->impl->add_adapter(g, name, path, scale, e);
+    return err_set(e, ERR_UNSUPPORTED, "adapter %s: none can be added here", name);
+}
+
 void gen_cancel(struct gen_task *t) {
     t->gen->impl->cancel(t);
 }

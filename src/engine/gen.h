@@ -52,8 +52,10 @@
  *   "shift"     as the option
  *   "template"  Go or Jinja text instead of the model's
  *   "user"      text; requests of one user share the turns of the scheduler fairly with others
- *   "tenant"    text; the prefix cache is shared within one tenant only
- *   "adapter"   text: the name of an adapter given at opening; absent: the first, if any
+ *   "priority"  "low", "normal" (default) or "high": of 21 sequences that begin while all three
+ * wait 1 is low, 4 are normal, 16 high "tenant"    text; the prefix cache is shared within one
+ * tenant only "adapter"   text: the name of an adapter given at opening (its path, or its file's
+ * name) or added since; empty: none; absent: the first given at opening, if any
  *
  * embed:
  *   "input"     [text or [id]]
@@ -180,6 +182,13 @@ void gen_close(struct gen *g);
 const struct gen_info *gen_info(const struct gen *g);
 /* False once the child is gone: every task has ended with ERR_IO, gen_start fails. */
 bool gen_alive(const struct gen *g);
+
+/* An adapter for a model that is open: requests may name it from now on, those that run go on
+ * meanwhile.  It stays until the gen is closed.  Blocks until it is there, some milliseconds; not
+ * from gen_event_fn.  scale multiplies its own.  Errors: of its file; ERR_LIMIT: of a higher rank
+ * than GEN_ADAPTER_RANK, or too many; ERR_USAGE: a name that is not free. */
+enum { GEN_ADAPTER_RANK = 64 };
+int gen_add_adapter(struct gen *g, const char *name, const char *path, float scale, struct err *e);
 
 struct gen_load {
     int n_running, n_waiting; /* sequences in the batch; tasks before their first step */

@@ -20,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -79,6 +80,11 @@ struct gen_child {
     bool closing;
     struct buf out;
     size_t out_at;
+    int pass_fd; /* goes with the byte at pass_at of `out`; -1: none; owned */
+    size_t pass_at;
+    int64_t adding_ns; /* since when an adapter is on its way; 0: none is */
+    bool added;        /* it was told of: what_added */
+    struct err what_added;
     struct task **slot; /* [n_slot], owned */
     int n_slot, n_task, next_slot;
     uint64_t serial;
@@ -91,14 +97,23 @@ static struct gen_child *child_of(const struct gen *g) {
 
 /* ---- sending ---- */
 
+static void drop_passed(struct gen_child *g) {
+    if (g->pass_fd >= 0) close(g->pass_fd);
+    g->pass_fd = -1;
+}
+
 /* Under the lock.  0: all is sent or waits; -1: the connection is broken. */
 static int send_out(struct gen_child *g) {
     while (g->out_at < g->out.n) {
+        const bool before = g->pass_fd >= 0 && g->out_at < g->pass_at;
+        const bool here = g->pass_fd >= 0 && g->out_at == g->pass_at;
         const ssize_t n =
-            send(g->fd, g->out.p + g->out_at, g->out.n - g->out_at, MSG_DONTWAIT | MSG_NOSIGNAL);
+            child_send(g->fd, g->out.p + g->out_at, (before ? g->pass_at : g->out.n) - g->out_at,
+                       here ? g->pass_fd : -1);
         if (n < 0 && errno == EINTR) continue;
-        if (n < 0) return errno == EAGAIN ? 0 : -1;
+        if (n < 0) return errno == EAGAIN || errno == ETOOMANYREFS ? 0 : -1;
         g->out_at += (size_t)n;
+        if (here) drop_passed(g);
     }
     buf_reset(&g->out);
     g->out_at = 0;
@@ -218,6 +233,81 @@ static void child_pause(struct gen_task *task, bool on) {
     pthread_mutex_unlock(&g->lock);
 }
 
+/* ---- adapters ---- */
+
+/* Under the lock: the file goes to the child. */
+static int send_adapter(struct gen_child *g, const struct wire_adapter *a, int fd, struct err *e) {
+    struct buf frame = {0};
+    int rc = wire_put_adapter(&frame, a, e);
+    if (rc == 0) {
+        g->pass_fd = fd;
+        g->pass_at = g->out.n;
+        rc = queue(g, &frame, e);
+        if (rc != 0) g->pass_fd = -1;
+    }
+    buf_fini(&frame);
+    return rc;
+}
+
+/* Under the lock: the child's answer, or its end. */
+static int wait_added(struct gen_child *g, struct err *e) {
+    g->adding_ns = os_now_ns();
+    g->added = false;
+    while (!g->added && g->state == READY)
+        pthread_cond_wait(&g->change, &g->lock);
+    g->adding_ns = 0;
+    const struct err *why = g->added ? &g->what_added : &g->why;
+    if (why->code && e) *e = *why;
+    pthread_cond_broadcast(&g->change);
+    return why->code ? -1 : 0;
+}
+
+/* One at a time. */
+static int add_opened(struct gen_child *g, const struct wire_adapter *a, int fd, struct err *e) {
+    pthread_mutex_lock(&g->lock);
+    while (g->adding_ns && g->state == READY)
+        pthread_cond_wait(&g->change, &g->lock);
+    int rc = 0;
+    if (g->state != READY || g->closing)
+        rc = err_set(e, ERR_CANCELLED, "%s: is being closed", g->name);
+    if (rc == 0) rc = send_adapter(g, a, fd, e);
+    if (rc != 0)
+        close(fd);
+    else
+        rc = wait_added(g, e);
+    pthread_mutex_unlock(&g->lock);
+    return rc;
+}
+
+static int child_add_adapter(struct gen *gen, const char *name, const char *path, float scale,
+                             struct err *e) {
+    struct wire_adapter a = {.name = name, .scale = scale};
+    struct stat st;
+    const int fd = os_open_regular(path, e);
+    if (fd < 0) return -1;
+    if (fstat(fd, &st) != 0 || st.st_size <= 0) {
+        close(fd);
+        return err_set(e, ERR_FORMAT, "%s: the file is empty", path);
+    }
+    a.n_bytes = (uint64_t)st.st_size;
+    return add_opened(child_of(gen), &a, fd, e);
+}
+
+/* The reader's. */
+static int take_added(struct gen_child *g, const struct wire_frame *f, struct err *e) {
+    struct err why = {0};
+    if (wire_get_added(f, &why, e) != 0) return -1;
+    pthread_mutex_lock(&g->lock);
+    const bool awaited = g->adding_ns && !g->added;
+    if (awaited) {
+        g->added = true;
+        g->what_added = why;
+        pthread_cond_broadcast(&g->change);
+    }
+    pthread_mutex_unlock(&g->lock);
+    return awaited ? 0 : err_set(e, ERR_FORMAT, "engine process: an adapter that nobody sent");
+}
+
 /* ---- events ---- */
 
 static int out_of_order(const struct gen_event *ev, struct err *e) {
@@ -296,7 +386,8 @@ static int take_frame(struct gen_child *g, const struct wire_frame *f, struct er
     struct err said;
     const enum wire_kind k = (enum wire_kind)f->head.kind;
     const bool opens = k == WIRE_READY || k == WIRE_FAILED;
-    if (g->state == OPENING ? k == WIRE_EVENT : opens) /* the state is this thread's to write */
+    if (g->state == OPENING ? k == WIRE_EVENT || k == WIRE_ADDED
+                            : opens) /* the state is this thread's to write */
         return err_set(e, ERR_FORMAT, "engine process: a frame of kind %d out of order", k);
     switch (k) {
     case WIRE_READY:
@@ -312,6 +403,7 @@ static int take_frame(struct gen_child *g, const struct wire_frame *f, struct er
         g->load = load;
         pthread_mutex_unlock(&g->lock);
         return 0;
+    case WIRE_ADDED: return take_added(g, f, e);
     default: return take_event(g, f, e);
     }
 }
@@ -336,11 +428,11 @@ static int read_some(struct gen_child *g, struct err *e) {
     return rc < 0 ? -1 : n > 0;
 }
 
-/* A task that was cancelled long ago and did not end. */
+/* A task that was cancelled long ago and did not end, an adapter that does not get there. */
 static bool has_stuck_task(struct gen_child *g) {
     const int64_t before = os_now_ns() - (int64_t)CANCEL_PATIENCE_S * 1000000000;
-    bool stuck = false;
     pthread_mutex_lock(&g->lock);
+    bool stuck = g->adding_ns && !g->added && g->adding_ns < before;
     for (int i = 0; g->n_task && i < g->n_slot; i++)
         if (g->slot[i] && g->slot[i]->cancel_ns && g->slot[i]->cancel_ns < before) stuck = true;
     pthread_mutex_unlock(&g->lock);
@@ -384,7 +476,8 @@ static int read_all(struct gen_child *g, struct err *e) {
 static int start_process(struct gen_child *g, struct err *e) {
     pid_t pid = 0;
     pthread_mutex_lock(&g->lock);
-    int rc = g->stopped ? err_set(e, ERR_CANCELLED, "cancelled") : child_spawn(g->peer, &pid, e);
+    int rc = g->stopped ? err_set(e, ERR_CANCELLED, "cancelled")
+                        : child_spawn("engine", g->peer, &pid, e);
     g->pid = pid;
     pthread_mutex_unlock(&g->lock);
     close(g->peer);
@@ -460,6 +553,7 @@ static void child_free(struct gen_child *g) {
     const int fd[] = {g->fd, g->peer, g->wake[0], g->wake[1]};
     for (size_t i = 0; i < sizeof fd / sizeof *fd; i++)
         if (fd[i] >= 0) close(fd[i]);
+    drop_passed(g);
     child_files_fini(&g->files);
     wire_in_fini(&g->in);
     buf_fini(&g->open);
@@ -509,12 +603,14 @@ static const struct gen_impl child_impl = {
     .start = child_start,
     .cancel = child_cancel,
     .pause = child_pause,
+    .add_adapter = child_add_adapter,
 };
 
 static struct gen_child *child_new(const char *path) {
     struct gen_child *g = calloc(1, sizeof *g);
     if (!g) return NULL;
-    *g = (struct gen_child){.base.impl = &child_impl, .fd = -1, .peer = -1, .wake = {-1, -1}};
+    *g = (struct gen_child){
+        .base.impl = &child_impl, .fd = -1, .peer = -1, .wake = {-1, -1}, .pass_fd = -1};
     g->in.from_child = true;
     pthread_condattr_t a;
     pthread_condattr_init(&a);
@@ -566,8 +662,9 @@ static int wait_ready(struct gen_child *g, const volatile int *stop, struct err 
             kill_child(g);
         }
     }
-    const int rc = g->state == READY ? 0 : -1;
+    const int rc = g->state == READY && !g->stopped ? 0 : -1;
     if (rc != 0 && e) *e = g->why;
+    if (rc != 0 && g->state == READY) err_set(e, ERR_CANCELLED, "cancelled"); /* as it was ready */
     pthread_mutex_unlock(&g->lock);
     return rc;
 }

@@ -159,7 +159,23 @@ static void local_close(struct gen *gen) {
     free(g->parser);
     pthread_mutex_destroy(&g->lock);
     pthread_mutex_destroy(&g->vocab_lock);
+    pthread_mutex_destroy(&g->adapter_lock);
     free(g);
+}
+
+static int local_take_adapter(struct gen *gen, const char *name, struct gguf *file, float scale,
+                              struct err *e) {
+    struct local *g = local_of(gen);
+    pthread_mutex_lock(&g->adapter_lock);
+    const int rc = engine_add_adapter(g->engine, name, file, scale, e);
+    pthread_mutex_unlock(&g->adapter_lock);
+    return rc;
+}
+
+static int local_add_adapter(struct gen *gen, const char *name, const char *path, float scale,
+                             struct err *e) {
+    struct gguf *file = gguf_open(path, e);
+    return file ? local_take_adapter(gen, name, file, scale, e) : -1;
 }
 
 static const struct gen_impl local_impl = {
@@ -169,6 +185,8 @@ static const struct gen_impl local_impl = {
     .start = local_start,
     .cancel = local_cancel,
     .pause = local_pause,
+    .add_adapter = local_add_adapter,
+    .take_adapter = local_take_adapter,
 };
 
 static int start(struct local *g, struct err *e) {
@@ -194,6 +212,7 @@ struct gen *gen_open_local(const char *path, const struct gen_opts *o, struct er
     g->told = o->told, g->told_ctx = o->told_ctx;
     pthread_mutex_init(&g->lock, NULL);
     pthread_mutex_init(&g->vocab_lock, NULL);
+    pthread_mutex_init(&g->adapter_lock, NULL);
     if (getrandom(g->secret, sizeof g->secret, 0) != (ssize_t)sizeof g->secret) {
         err_errno(e, "random bytes");
         goto fail;

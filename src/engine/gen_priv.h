@@ -12,6 +12,11 @@ struct gen_impl {
                  struct gen_task **out, struct err *e);
     void (*cancel)(struct gen_task *t);
     void (*pause)(struct gen_task *t, bool on);
+    int (*add_adapter)(struct gen *g, const char *name, const char *path, float scale,
+                       struct err *e);
+    /* The same of an opened file, taken over; NULL where that is for the other side to do. */
+    int (*take_adapter)(struct gen *g, const char *name, struct gguf *file, float scale,
+                        struct err *e);
 };
 
 struct gen {

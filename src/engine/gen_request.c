@@ -71,8 +71,9 @@ static const struct key keys[] = {
     {"shift", SAY, FLAG, AT(options.shift), 0, 0},
     {"template", SAY, TEXT, AT(template), 0, 0},
     {"user", ALL, TEXT, AT(user), 0, 0},
+    {"priority", ALL, OTHER, 0, 0, 0},
     {"tenant", ALL, TEXT, AT(tenant), 0, 0},
-    {"adapter", SAY | EMBED, TEXT, AT(adapter), 0, 0},
+    {"adapter", ALL, TEXT, AT(adapter), 0, 0},
     {"input", EMBED, LIST, AT(input), 0, 0},
     {"dimensions", EMBED, NUMBER, AT(dimensions), 1, 1 << 20},
     {"normalize", EMBED, UNFLAG, AT(unscaled), 0, 0},
@@ -477,6 +478,17 @@ static int check(const struct gen_request *q, struct err *e) {
     return 0;
 }
 
+static int read_priority(struct gen_request *q, struct err *e) {
+    const json_t *v = other(q, "priority");
+    const char *text = json_string_value(v);
+    if (!v) return 0;
+    if (!text) return wrong("priority", v, "text", e);
+    q->priority = strcmp(text, "high") == 0 ? 1 : strcmp(text, "low") == 0 ? -1 : 0;
+    if (q->priority || strcmp(text, "normal") == 0) return 0;
+    return refuse(e, ERR_USAGE, "priority", "found \"%.40s\"; low, normal or high is accepted",
+                  text);
+}
+
 int gen_request_read(struct gen_request *q, const json_t *j, struct err *e) {
     *q = (struct gen_request){.n = 1};
     run_options_init(&q->options);
@@ -487,7 +499,8 @@ int gen_request_read(struct gen_request *q, const json_t *j, struct err *e) {
     if (read_options(q, e) != 0) return -1; /* before "shift", which has the last word */
     if (read_keys(q, e) != 0 || read_tokens(q, e) != 0 || read_format(q, e) != 0) return -1;
     if (check(q, e) != 0) return -1;
-    if (read_strict(q, e) != 0 || read_tool_choice(q, e) != 0) return -1;
+    if (read_strict(q, e) != 0 || read_tool_choice(q, e) != 0 || read_priority(q, e) != 0)
+        return -1;
     if (q->top_logprobs > 0) q->logprobs = true;
     return read_think(q, e);
 }

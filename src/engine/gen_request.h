@@ -53,6 +53,7 @@ struct gen_request {
     bool logprobs, no_truncate;
     struct str template;              /* p NULL: the model's */
     struct str user, tenant, adapter; /* p NULL: absent */
+    int priority;                     /* -1 low, 0 normal, 1 high */
 
     const json_t *input; /* embed: list of texts and lists of ids */
     int dimensions;      /* 0: all */

@@ -100,7 +100,8 @@ struct local {
     char *parser;                        /* owned: the built-in name, or NULL */
     struct grammar_vocab *grammar_vocab; /* owned; made when the first grammar comes, under: */
     pthread_mutex_t vocab_lock;
-    struct ids control; /* tokens that are hidden unless an answer's marks */
+    pthread_mutex_t adapter_lock; /* of whoever adds one */
+    struct ids control;           /* tokens that are hidden unless an answer's marks */
 
     struct lane *lane[N_LANE];
     pthread_mutex_t lock; /* of what follows */

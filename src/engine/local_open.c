@@ -10,26 +10,26 @@
 
 enum { DEFAULT_PARALLEL = 4, LEAST_CTX = 2048, CTX_STEP = 256 };
 
-/* What options come to, without opening anything.  UINT64_MAX: they are refused. */
-static uint64_t bytes_of(const struct local *g, const struct engine_opts *o) {
-    const struct model *m = engine_model(g->engine);
+/* What options come to, without reserving anything.  UINT64_MAX: they are refused. */
+static uint64_t bytes_of(struct engine *g, const struct engine_opts *o) {
+    const struct model *m = engine_model(g);
     const struct memory_model mm = {
         .hp = model_hparams(m),
         .encoder = model_is_embedding(m),
         .positions_end = model_positions_end(m),
-        .n_text = vocab_size(engine_vocab(g->engine)),
-        .file_bytes = gguf_file_bytes(engine_gguf(g->engine)),
+        .n_text = vocab_size(engine_vocab(g)),
+        .file_bytes = gguf_file_bytes(engine_gguf(g)),
     };
     struct memory_sizes sizes;
     struct memory_need need;
     if (memory_sizes(&mm, o, &sizes, NULL) != 0) return UINT64_MAX;
-    const int n_threads = team_size(engine_team(g->engine));
+    const int n_threads = team_size(engine_team(g));
     return memory_need(&mm, &sizes, n_threads, &need, NULL) == 0 ? memory_total(&need) : UINT64_MAX;
 }
 
 /* The largest value from lo to hi, in steps, of *field with which o fits; 0: not even lo. */
-static int largest(const struct local *g, struct engine_opts *o, int *field, int lo, int hi,
-                   int step, uint64_t max_bytes) {
+static int largest(struct engine *g, struct engine_opts *o, int *field, int lo, int hi, int step,
+                   uint64_t max_bytes) {
     int fits = 0, a = 0, b = (hi - lo) / step;
     while (a <= b) {
         const int mid = a + (b - a) / 2;
@@ -49,43 +49,68 @@ static int too_large(const char *path, uint64_t need, uint64_t max, int n_ctx, s
                    path, (double)need * 1e-6, n_ctx, (double)max * 1e-6);
 }
 
+/* One that was asked for is not made smaller, but told is what would do. */
+static int too_large_a_context(struct engine *g, const char *path, const struct engine_opts *o,
+                               uint64_t need, uint64_t max, struct err *e) {
+    struct engine_opts try = *o;
+    struct err why;
+    too_large(path, need, max, o->n_ctx, &why);
+    if (!largest(g, &try, &try.n_ctx, CTX_STEP, o->n_ctx, CTX_STEP, max))
+        return err_set(e, why.code, "%s; one of %d tokens would not fit either", why.msg, CTX_STEP);
+    return err_set(e, why.code, "%s; %d tokens would fit", why.msg, try.n_ctx);
+}
+
+struct opening {
+    const char *path;
+    const struct gen_opts *o;
+    struct engine_opts fitted;
+    bool ctx_reduced;
+};
+
 /* Options that fit into max_bytes: fewer pages, which sequences share, as long as one can have its
  * whole context; then a smaller context, if it was left open. */
-static int shrink(struct local *g, const char *path, const struct gen_opts *go,
-                  struct engine_opts *o, struct err *e) {
-    const int n_ctx = engine_n_ctx(g->engine), train = g->base.info.n_ctx_train;
+static int shrink(const struct opening *p, struct engine *g, struct engine_opts *o, struct err *e) {
+    const int n_ctx = engine_n_ctx(g), train = model_n_ctx_train(engine_model(g));
     const int least = train > 0 && train < LEAST_CTX ? train : LEAST_CTX;
+    const uint64_t max = p->o->max_bytes;
     struct engine_opts try = *o;
     try.n_ctx = n_ctx, try.n_kv = 1; /* the least that is possible */
-    uint64_t need = bytes_of(g, &try);
-    if (need > go->max_bytes) {
-        if (go->engine.n_ctx || n_ctx <= least)
-            return too_large(path, need, go->max_bytes, n_ctx, e);
-        if (!largest(g, &try, &try.n_ctx, least, n_ctx, CTX_STEP, go->max_bytes)) {
+    const uint64_t need = bytes_of(g, &try);
+    if (need > max) {
+        if (p->o->engine.n_ctx) return too_large_a_context(g, p->path, &try, need, max, e);
+        if (n_ctx <= least) return too_large(p->path, need, max, n_ctx, e);
+        if (!largest(g, &try, &try.n_ctx, least, n_ctx, CTX_STEP, max)) {
             try.n_ctx = least;
-            return too_large(path, bytes_of(g, &try), go->max_bytes, least, e);
+            return too_large(p->path, bytes_of(g, &try), max, least, e);
         }
     }
     const int most = (try.n_ctx + 2 * KV_PAGE) * o->n_parallel;
-    if (!largest(g, &try, &try.n_kv, 1, most, KV_PAGE, go->max_bytes)) try.n_kv = 1;
-    g->base.info.ctx_reduced = try.n_ctx < n_ctx;
+    if (!largest(g, &try, &try.n_kv, 1, most, KV_PAGE, max)) try.n_kv = 1;
     *o = try;
     return 0;
 }
 
-/* Opened once to know the model, again when that would take too much: nothing is touched yet. */
+/* Before anything is reserved: what the options come to may be many times what the process may
+ * have.  What is wrong with options that are refused is told when they are used. */
+static int fit(void *ctx, struct engine *g, struct engine_opts *o, struct err *e) {
+    struct opening *p = ctx;
+    const int n_ctx = engine_n_ctx(g);
+    const uint64_t need = bytes_of(g, o), max = p->o->max_bytes;
+    if (max && need > max && need != UINT64_MAX && shrink(p, g, o, e) != 0) return -1;
+    p->ctx_reduced = o->n_ctx && o->n_ctx < n_ctx;
+    p->fitted = *o;
+    return 0;
+}
+
 static int open_engine(struct local *g, const char *path, const struct gen_opts *o,
                        struct engine_opts *eo, struct err *e) {
-    struct memory_need need;
+    struct opening p = {.path = path, .o = o};
+    eo->fit = fit, eo->fit_ctx = &p;
     g->engine = engine_open(path, eo, e);
     if (!g->engine) return -1;
-    memory_taken(g->engine, &need);
-    if (o->max_bytes == 0 || memory_total(&need) <= o->max_bytes) return 0;
-    g->base.info.n_ctx_train = model_n_ctx_train(engine_model(g->engine));
-    if (shrink(g, path, o, eo, e) != 0) return -1;
-    engine_close(g->engine);
-    g->engine = engine_open(path, eo, e);
-    return g->engine ? 0 : -1;
+    *eo = p.fitted;
+    g->base.info.ctx_reduced = p.ctx_reduced;
+    return 0;
 }
 
 static int open_draft(struct local *g, const struct gen_opts *o, struct err *e) {
@@ -144,6 +169,7 @@ int local_open(struct local *g, const char *path, const struct gen_opts *o, stru
     struct engine_opts eo = o->engine;
     if (o->renderer) eo.renderer = o->renderer;
     eo.cap_ctx = true;
+    if (eo.spare_rank < GEN_ADAPTER_RANK) eo.spare_rank = GEN_ADAPTER_RANK;
     if (eo.n_parallel == 0) eo.n_parallel = DEFAULT_PARALLEL;
     if (o->parser && !(g->parser = strdup(o->parser))) return err_nomem(e, path);
     if (open_engine(g, path, o, &eo, e) != 0 || open_draft(g, o, e) != 0) return -1;

@@ -207,6 +207,7 @@ static int prepare(struct local *g, struct task *t, struct err *e) {
         return err_set(e, ERR_UNSUPPORTED, "key \"images\": this model reads text only");
     if (choose_scope(g, t, e) != 0) return -1;
     t->job.on = &events;
+    t->job.class = t->q.priority > 0 ? SCHED_HIGH : t->q.priority < 0 ? SCHED_LOW : SCHED_NORMAL;
     if (name_of(t->q.user, &t->job.user, e) != 0) return -1;
     switch (t->q.op) {
     case GEN_OP_CHAT:

@@ -21,7 +21,7 @@ int memory_sizes(const struct memory_model *m, const struct engine_opts *o, stru
                  struct err *e) {
     const struct hparams *h = m->hp;
     const int n_parallel = o->n_parallel ? o->n_parallel : 1, train = h->n_ctx_train;
-    *s = (struct memory_sizes){.n_ctx = o->n_ctx};
+    *s = (struct memory_sizes){.n_ctx = o->n_ctx, .spare_rank = o->spare_rank};
     if (s->n_ctx == 0) s->n_ctx = train > 0 && train < DEFAULT_CTX ? train : DEFAULT_CTX;
     /* There is nothing to compute beyond. */
     if ((m->positions_end || o->cap_ctx) && train > 0 && s->n_ctx > train) s->n_ctx = train;
@@ -58,7 +58,7 @@ static uint64_t vocab_bytes(int n_text) {
 
 int memory_need(const struct memory_model *m, const struct memory_sizes *s, int n_threads,
                 struct memory_need *out, struct err *e) {
-    const struct forward_opts f = memory_forward_opts(s, 0);
+    const struct forward_opts f = memory_forward_opts(s, s->spare_rank);
     const struct op_limits lim = forward_limits(m->hp, m->encoder, &f);
     struct kv_need kv;
     if (kv_need(m->hp, &s->kv, &kv, e) != 0) return -1;

@@ -24,8 +24,9 @@ struct memory_model {
 /* What options come to for a model. */
 struct memory_sizes {
     int n_ctx, n_batch;
-    int n_out;   /* rows whose logits one batch may return */
-    int n_vocab; /* ids that have both a text and a logit */
+    int n_out;      /* rows whose logits one batch may return */
+    int n_vocab;    /* ids that have both a text and a logit */
+    int spare_rank; /* of adapters that may come later */
     struct kv_opts kv;
 };
 

@@ -63,15 +63,9 @@ static int check_file(int fd, uint64_t n, struct err *e) {
 }
 
 static int read_at(int fd, uint64_t at, void *to, size_t n, struct err *e) {
-    uint8_t *p = to;
-    while (n) {
-        const ssize_t k = pread(fd, p, n, (off_t)at);
-        if (k < 0 && errno == EINTR) continue;
-        if (k < 0) return err_errno(e, "prefix cache");
-        if (k == 0) return err_set(e, ERR_FORMAT, "prefix cache: the file ends early");
-        p += k, n -= (size_t)k, at += (uint64_t)k;
-    }
-    return 0;
+    const ssize_t k = os_read_at(fd, to, n, at);
+    if (k < 0) return err_errno(e, "prefix cache");
+    return (size_t)k == n ? 0 : err_set(e, ERR_FORMAT, "prefix cache: the file ends early");
 }
 
 int prefix_page_read(int fd, const struct prefix_key *k, uint8_t *data, struct err *e) {

@@ -25,7 +25,8 @@ enum {
 struct quantizer {
     struct gguf *g;
     struct imatrix *im;
-    const char *imatrix_path; /* borrowed from the options: valid until quantize_run */
+    const char *imatrix_path;         /* borrowed from the options: valid until quantize_run */
+    const struct quantize_edit *edit; /* NULL: none */
     int mix, n_tensor, n_fallback;
     struct quantize_tensor *tensor; /* [n_tensor] */
 };
@@ -41,10 +42,16 @@ static bool needs_weight(enum qtype t) {
     return t == QT_IQ1_S || t == QT_IQ1_M || t == QT_IQ2_XXS || t == QT_IQ2_XS;
 }
 
+/* Is it encoded, not copied? */
+static bool is_new(const struct quantize_tensor *t) {
+    return t->edit || t->type != t->src->type;
+}
+
 static int check_types(const struct quantizer *q, struct err *e) {
     for (int i = 0; i < q->n_tensor; i++) {
         const struct quantize_tensor *t = &q->tensor[i];
-        if (t->type == t->src->type || quant_type(t->src->type)->decode) continue;
+        if (!is_new(t) || (quant_type(t->src->type)->decode && quant_type(t->type)->encode))
+            continue;
         return err_set(e, ERR_UNSUPPORTED, "%s: tensor %s: %s values cannot become %s",
                        gguf_path(q->g), t->src->name, qtype_name(t->src->type),
                        qtype_name(t->type));
@@ -56,7 +63,7 @@ static int find_weights(const struct quantizer *q, struct quantize_tensor *t, st
     int64_t n;
     const int64_t want = t->src->ne[0] * t->src->ne[2];
     const float *w = imatrix_find(q->im, t->src->name, &n);
-    if (!w || t->type == t->src->type || is_float(t->type)) return 0;
+    if (!w || !is_new(t) || is_float(t->type)) return 0;
     if (n == want) {
         t->weight = w;
         return 0;
@@ -73,11 +80,13 @@ static int plan(struct quantizer *q, const struct quantize_opts *o, struct err *
     enum qtype *types = malloc(((size_t)q->n_tensor + 1) * sizeof *types);
     q->tensor = calloc((size_t)q->n_tensor + 1, sizeof *q->tensor);
     int rc = types && q->tensor ? 0 : err_nomem(e, gguf_path(q->g));
-    if (rc == 0) rc = mix_choose(q->g, o->mix, o->pure, q->im != NULL, types, &q->n_fallback, e);
+    if (rc == 0 && o->mix != QUANTIZE_KEEP)
+        rc = mix_choose(q->g, o->mix, o->pure, q->im != NULL, types, &q->n_fallback, e);
     for (int i = 0; rc == 0 && i < q->n_tensor; i++) {
         struct quantize_tensor *t = &q->tensor[i];
         t->src = gguf_tensor_at(q->g, i);
-        t->type = types[i];
+        t->type = o->mix == QUANTIZE_KEEP ? t->src->type : types[i];
+        if (o->edit) t->edit = o->edit->find(o->edit->ctx, t->src);
         const int64_t n_row = t->src->ne[1] * t->src->ne[2] * t->src->ne[3];
         t->n_bytes = (size_t)n_row * qtype_row_bytes(t->type, (int)t->src->ne[0]);
         if (q->im) rc = find_weights(q, t, e);
@@ -93,6 +102,7 @@ struct quantizer *quantize_new(const char *in, const struct quantize_opts *o, st
         return NULL;
     }
     q->mix = o->mix;
+    q->edit = o->edit;
     q->imatrix_path = o->imatrix_path;
     q->g = gguf_open(in, e);
     if (!q->g) goto fail;
@@ -134,7 +144,7 @@ void quantize_summarize(const struct quantizer *q, struct quantize_summary *out)
         const struct quantize_tensor *t = &q->tensor[i];
         out->in_bytes += t->src->n_bytes;
         out->out_bytes += t->n_bytes;
-        if (t->type == t->src->type) continue;
+        if (!is_new(t)) continue;
         out->n_requantize += !is_float(t->src->type);
         out->n_blind += !t->weight && needs_weight(t->type);
         out->n_unweighted += q->im && !t->weight && !is_float(t->type);
@@ -175,6 +185,7 @@ static struct piece piece_at(const struct cut *c, int64_t i) {
 
 struct batch {
     const struct quantize_tensor *t;
+    const struct quantize_edit *edit; /* NULL: none in this model */
     struct cut cut;
     int64_t first;  /* piece */
     int n;          /* pieces */
@@ -214,6 +225,7 @@ static void encode_run(struct batch *b, const struct piece *p, int64_t row, uint
     const float *w = b->t->weight;
     if (w) w += row / src->ne[1] % src->ne[2] * src->ne[0] + p->col;
     quant_type(src->type)->decode(from, values, n);
+    if (b->t->edit) b->edit->row(b->t->edit, row, p->col, p->n, values);
     int64_t odd = first_odd(values, p->n);
     if (odd == p->n) {
         quant_type(b->t->type)->encode(values, out, n, w);
@@ -252,6 +264,7 @@ static int bad_value(const struct quantizer *q, const struct batch *b, struct er
     if (!x) return err_nomem(e, gguf_path(q->g));
     quant_type(t->type)->decode(t->data + (size_t)row * bytes_of(t->type, t->ne[0]), x,
                                 (size_t)t->ne[0]);
+    if (b->t->edit) b->edit->row(b->t->edit, row, 0, t->ne[0], x);
     const double v = (double)x[col];
     free(x);
     return err_set(e, ERR_FORMAT, "%s: tensor %s, row %lld, column %lld: %g %s", gguf_path(q->g),
@@ -300,6 +313,7 @@ static int write_batch(struct run *r, const struct batch *b, struct err *e) {
 
 static int convert_tensor(struct run *r, struct quantize_tensor *t, struct err *e) {
     struct batch b = {.t = t, .cut = cut_tensor(t->src), .out = r->out, .error = r->sums};
+    b.edit = r->q->edit;
     b.square = r->sums + r->n_batch;
     const struct piece full = piece_at(&b.cut, 0);
     double error = 0, square = 0;
@@ -358,8 +372,11 @@ static int declare_imatrix(struct gguf_writer *w, const struct quantizer *q, str
 static int declare(struct gguf_writer *w, const struct quantizer *q, struct err *e) {
     for (int i = 0; i < gguf_n_kv(q->g); i++)
         if (gguf_copy_kv(w, gguf_kv_at(q->g, i), e) != 0) return -1;
-    if (gguf_set_u32(w, "general.quantization_version", QUANTIZATION_VERSION, e) != 0) return -1;
-    if (gguf_set_u32(w, "general.file_type", (uint32_t)q->mix, e) != 0) return -1;
+    if (q->mix != QUANTIZE_KEEP &&
+        (gguf_set_u32(w, "general.quantization_version", QUANTIZATION_VERSION, e) != 0 ||
+         gguf_set_u32(w, "general.file_type", (uint32_t)q->mix, e) != 0))
+        return -1;
+    if (q->edit && q->edit->keys(q->edit->ctx, w, e) != 0) return -1;
     if (q->im && declare_imatrix(w, q, e) != 0) return -1;
     for (int i = 0; i < q->n_tensor; i++) {
         const struct quantize_tensor *t = &q->tensor[i];
@@ -389,7 +406,7 @@ int quantize_run(struct quantizer *q, const char *out, int n_threads,
     }
     for (int i = 0; rc == 0 && i < q->n_tensor; i++) {
         struct quantize_tensor *t = &q->tensor[i];
-        rc = t->type == t->src->type ? copy_tensor(&r, t->src, e) : convert_tensor(&r, t, e);
+        rc = is_new(t) ? convert_tensor(&r, t, e) : copy_tensor(&r, t->src, e);
     }
     if (rc == 0)
         rc = gguf_writer_finish(r.w, e);

@@ -11,19 +11,37 @@
 #include "engine/mix.h"
 #include "gguf/read.h"
 
+struct gguf_writer;
+
+/* What changes weights on their way, before they are encoded (create/merge.c). */
+struct quantize_edit {
+    void *ctx;
+    /* What is to be done to this tensor, or NULL; what changes is encoded anew, though its type may
+     * stay. */
+    const void *(*find)(void *ctx, const struct gguf_tensor *t);
+    /* Change values [col, col + n) of a row of it.  Any number of threads at once. */
+    void (*row)(const void *what, int64_t row, int64_t col, int64_t n, float *values);
+    /* Further keys of the result. */
+    int (*keys)(void *ctx, struct gguf_writer *w, struct err *e);
+};
+
+enum { QUANTIZE_KEEP = -1 };
+
 struct quantize_opts {
-    int mix;                  /* mix_by_name() */
-    bool pure;                /* the base type for every matrix */
-    const char *imatrix_path; /* NULL: none */
+    int mix;                          /* mix_by_name(), or QUANTIZE_KEEP: all types stay */
+    bool pure;                        /* the base type for every matrix */
+    const char *imatrix_path;         /* NULL: none */
+    const struct quantize_edit *edit; /* NULL: none; borrowed */
 };
 
 struct quantize_tensor {
     const struct gguf_tensor *src; /* borrowed from the quantizer */
     enum qtype type;               /* of the result */
+    const void *edit;              /* what quantize_edit.find said */
     size_t n_bytes;                /* of the result */
     const float *weight;           /* [ne[2]][ne[0]] importance, or NULL; borrowed */
     double rmse, rms;              /* error against the source, and the source's own size; set by
-                                    * quantize_run for tensors that change type, else 0 */
+                                    * quantize_run for tensors that are encoded anew, else 0 */
 };
 
 struct quantizer; /* used by one thread at a time */
@@ -40,7 +58,7 @@ struct quantize_summary {
     int n_unweighted; /* matrices that the imatrix does not know; 0 without one */
     int n_blind;      /* types below 2.4 bits without importance values: little is left */
     uint64_t in_bytes, out_bytes; /* of tensor data */
-    double values;                /* how many change type */
+    double values;                /* how many are encoded anew */
     double rmse;                  /* over those; after quantize_run */
 };
 void quantize_summarize(const struct quantizer *q, struct quantize_summary *out);

@@ -13,7 +13,10 @@ bool sched_text_begin(struct scheduler *s, struct sched_job *j) {
     const struct sched_text *x = &j->text[choice];
     *t = (struct text_slot){.job = j, .choice = choice};
     s->n_text++;
-    if (embedding_init(&t->x, s->o.engine, x->tok, x->n, POOL_MODEL, &e) == 0) return true;
+    if (embedding_init(&t->x, s->o.engine, x->tok, x->n, POOL_MODEL, &e) == 0) {
+        if (j->scope != PREFIX_COMMON) t->x.adapter = j->adapter; /* as begin_answer() */
+        return true;
+    }
     sched_job_failed(j, &e);
     sched_text_end(s, t);
     return true;

@@ -1,5 +1,6 @@
-/* Inside the scheduler: scheduler.c has the thread, the queue and who begins; sched_step.c what
- * goes into a step; sched_embed.c the same for texts that become vectors. */
+/* Inside the scheduler: scheduler.c has the thread, the queue and who begins; sched_turn.c whose
+ * turn it is; sched_step.c what goes into a step; sched_embed.c the same for texts that become
+ * vectors. */
 #pragma once
 
 #include <pthread.h>
@@ -38,6 +39,13 @@ struct text_slot {
     int choice, n_out;
 };
 
+/* By class (sched_turn.c). */
+struct sched_turns {
+    uint64_t user[SCHED_CLASSES];  /* turn of who began last */
+    uint64_t class[SCHED_CLASSES]; /* when it is the class's turn again */
+    uint64_t now;                  /* when the class began that began last */
+};
+
 struct scheduler {
     struct sched_opts o;
     struct kv_pool *kv;
@@ -53,8 +61,8 @@ struct scheduler {
 
     /* The thread's own. */
     struct sched_job *job; /* list of all that have not ended */
-    uint64_t turn;         /* of who began last */
-    struct slot *slot;     /* [n_slot] */
+    struct sched_turns turns;
+    struct slot *slot; /* [n_slot] */
     int n_slot;
     struct slot **age; /* [n_age] of slots in use, the oldest first */
     int n_age;
@@ -74,6 +82,17 @@ struct scheduler {
 };
 
 bool sched_paused(const struct sched_job *j);
+
+/* ---- sched_turn.c ---- */
+
+/* A new job, not in the list yet, gets its turn. */
+void sched_take_turn(struct scheduler *s, struct sched_job *j);
+/* Whose turn is it, of those who wait for answers, or for vectors?  NULL: nobody's. */
+struct sched_job *sched_next_job(const struct scheduler *s, bool answers);
+/* A job of that class and turn has begun a choice. */
+void sched_turn_taken(struct scheduler *s, enum sched_class c, uint64_t turn);
+
+/* ---- scheduler.c ---- */
 
 /* A choice of j is complete, and maybe the job. */
 void sched_choice_ended(struct scheduler *s, struct sched_job *j);

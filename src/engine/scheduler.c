@@ -181,20 +181,10 @@ static bool begin_answer(struct scheduler *s, struct sched_job *j) {
     return true;
 }
 
-/* Whose turn is it?  The lowest turn, the first of those. */
-static struct sched_job *next_job(const struct scheduler *s, bool answers) {
-    struct sched_job *best = NULL;
-    for (struct sched_job *j = s->job; j; j = j->next) {
-        if (j->n_begun == j->n || !j->answer == answers) continue;
-        if (sched_stopped(j) || sched_paused(j)) continue;
-        if (!best || j->turn < best->turn) best = j;
-    }
-    return best;
-}
-
 /* Each choice that begins costs its user a turn. */
 static bool begin(struct scheduler *s, struct sched_job *j) {
     const uint64_t turn = j->turn;
+    const enum sched_class class = j->class;
     const bool last = j->n_begun + 1 == j->n;
     if (!j->begin_ns) j->begin_ns = os_now_ns();
     if (!last) j->turn++; /* before it may be gone */
@@ -202,13 +192,13 @@ static bool begin(struct scheduler *s, struct sched_job *j) {
         if (!last) j->turn--;
         return false;
     }
-    if (turn > s->turn) s->turn = turn;
+    sched_turn_taken(s, class, turn);
     return true;
 }
 
 /* Those whose readers are slow make room when others wait, and come back when they can. */
 static void park(struct scheduler *s) {
-    const bool others = next_job(s, true) != NULL;
+    const bool others = sched_next_job(s, true) != NULL;
     for (int i = 0; i < s->n_age; i++) {
         struct slot *t = s->age[i];
         if (!t->parked && others && sched_paused(t->job)) t->parked = true;
@@ -217,33 +207,25 @@ static void park(struct scheduler *s) {
         if (s->age[i]->parked && !sched_paused(s->age[i]->job)) s->age[i]->parked = false;
 }
 
+/* Somebody waits for pages, and nobody new may take them before.  One whose reader is slow does not
+ * count: it would keep all others out for as long as that reader likes. */
 static bool any_stalled(const struct scheduler *s) {
     for (int i = 0; i < s->n_age; i++)
-        if (s->age[i]->stalled) return true;
+        if (s->age[i]->stalled && !s->age[i]->parked && !sched_paused(s->age[i]->job)) return true;
     return false;
 }
 
 static void admit(struct scheduler *s) {
     struct sched_job *j;
     park(s);
-    while (!any_stalled(s) && n_active(s) < s->o.n_parallel && (j = next_job(s, true)) != NULL)
+    while (!any_stalled(s) && n_active(s) < s->o.n_parallel &&
+           (j = sched_next_job(s, true)) != NULL)
         if (!begin(s, j)) break;
-    while ((j = next_job(s, false)) != NULL)
+    while ((j = sched_next_job(s, false)) != NULL)
         if (!begin(s, j)) break;
 }
 
 /* ---- the queue ---- */
-
-/* Start-time fair queueing by count: a user's jobs take turns one after the other, the first of
- * them now. */
-static void take_turn(struct scheduler *s, struct sched_job *j) {
-    j->turn = s->turn;
-    for (const struct sched_job *k = s->job; k; k = k->next)
-        if (k->user == j->user && k->n_begun < k->n) {
-            const uint64_t after = k->turn + (uint64_t)(k->n - k->n_begun);
-            if (after > j->turn) j->turn = after;
-        }
-}
 
 /* Under the lock. */
 static void take_inbox(struct scheduler *s) {
@@ -253,7 +235,7 @@ static void take_inbox(struct scheduler *s) {
     while (s->inbox) {
         struct sched_job *j = s->inbox;
         s->inbox = j->next;
-        take_turn(s, j);
+        sched_take_turn(s, j);
         j->next = NULL;
         *end = j;
         end = &j->next;

@@ -24,6 +24,10 @@ struct sched_text {
 
 struct sched_job;
 
+/* Classes take turns, too: of 21 that begin while all three wait 16 are high, 4 normal and 1 low,
+ * however many users wait in one. */
+enum sched_class { SCHED_NORMAL, SCHED_HIGH, SCHED_LOW, SCHED_CLASSES };
+
 /* Called on the scheduler's thread, without a lock.  Nothing is called after `done`. */
 struct sched_events {
     /* As decode_event_fn, of one choice; st is that of its answer so far. */
@@ -43,6 +47,7 @@ struct sched_job {
     int n;
     bool unscaled; /* vectors as the model gives them */
     uint64_t user; /* whose turn it takes; turns are fair between users, FIFO within one */
+    enum sched_class class;
     const struct adapter *adapter;
     uint64_t scope; /* of the prefix cache */
     const struct sched_events *on;

@@ -122,24 +122,41 @@ int wire_put_json(struct buf *out, enum wire_kind kind, uint64_t id, const json_
     return rc;
 }
 
-int wire_put_failed(struct buf *out, const struct err *why, struct err *e) {
+static int put_error(struct buf *out, enum wire_kind kind, const struct err *why, struct err *e) {
     char body[sizeof(struct wire_error) + sizeof why->msg];
     const struct wire_error w = {why->code, (uint32_t)strlen(why->msg)};
     memcpy(body, &w, sizeof w);
     memcpy(body + sizeof w, why->msg, w.n_msg);
-    return wire_put_frame(out, WIRE_FAILED, 0, (struct str){body, sizeof w + w.n_msg}, e);
+    return wire_put_frame(out, kind, 0, (struct str){body, sizeof w + w.n_msg}, e);
 }
 
-int wire_get_failed(const struct wire_frame *f, struct err *why, struct err *e) {
+static int get_error(const struct wire_frame *f, struct err *why, struct err *e) {
     struct wire_error w;
     if (f->body.n < sizeof w) goto broken;
     memcpy(&w, f->body.p, sizeof w);
     if (w.n_msg != f->body.n - sizeof w || w.n_msg >= sizeof why->msg) goto broken;
-    if (w.code == ERR_NONE || w.code > WIRE_LAST_ERROR) goto broken;
+    if (w.code > WIRE_LAST_ERROR) goto broken;
     err_set(why, (enum err_code)w.code, "%.*s", (int)w.n_msg, f->body.p + sizeof w);
     return 0;
 broken:
     return err_set(e, ERR_FORMAT, "engine process: an error that is none");
+}
+
+int wire_put_failed(struct buf *out, const struct err *why, struct err *e) {
+    return put_error(out, WIRE_FAILED, why, e);
+}
+
+int wire_get_failed(const struct wire_frame *f, struct err *why, struct err *e) {
+    if (get_error(f, why, e) != 0) return -1;
+    return why->code ? 0 : err_set(e, ERR_FORMAT, "engine process: an error that is none");
+}
+
+int wire_put_added(struct buf *out, const struct err *why, struct err *e) {
+    return put_error(out, WIRE_ADDED, why, e);
+}
+
+int wire_get_added(const struct wire_frame *f, struct err *why, struct err *e) {
+    return get_error(f, why, e);
 }
 
 int wire_put_load(struct buf *out, const struct gen_load *l, struct err *e) {

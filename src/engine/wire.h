@@ -1,7 +1,7 @@
 /* What the front and the engine child say to each other over their socket pair.
  *
- *     front -> child    FILE x n, OPEN, then START CANCEL PAUSE RESUME, last CLOSE
- *     child -> front    READY or FAILED, then EVENT LOAD
+ *     front -> child    FILE x n, OPEN, then START CANCEL PAUSE RESUME ADAPTER, last CLOSE
+ *     child -> front    READY or FAILED, then EVENT LOAD, and ADDED for each ADAPTER
  *
  * A frame is a head of 16 bytes and its body, padded with zeros to a multiple of 8.  Both sides run
  * on one machine from one file, so numbers are as the processor has them; nothing else is taken for
@@ -21,12 +21,14 @@ enum wire_kind {
     WIRE_CANCEL,
     WIRE_PAUSE,
     WIRE_RESUME,
+    WIRE_ADAPTER, /* JSON: its name, size, scale; its descriptor comes with the first byte */
     WIRE_CLOSE,
     WIRE_FROM_CHILD = 16,
     WIRE_READY = WIRE_FROM_CHILD, /* JSON: gen_info */
     WIRE_FAILED,                  /* struct wire_error, message */
     WIRE_EVENT,                   /* struct wire_event and what it counts */
     WIRE_LOAD,                    /* struct gen_load */
+    WIRE_ADDED,                   /* struct wire_error (ERR_NONE: it is there), message */
     WIRE_END_KINDS,
 };
 
@@ -34,7 +36,7 @@ enum {
     WIRE_MAX_REQUEST = 256 << 20, /* bytes of a frame of the front: pictures come as base64 */
     WIRE_MAX_EVENT = 32 << 20,    /* bytes of a frame of the child */
     WIRE_MAX_VALUES = 1 << 20,    /* of the JSON of a frame of the child */
-    WIRE_LAST_ERROR = ERR_TIMEOUT,
+    WIRE_LAST_ERROR = ERR_FORBIDDEN,
 };
 
 struct wire_head {
@@ -77,6 +79,10 @@ int wire_put_failed(struct buf *out, const struct err *why, struct err *e);
 /* *why becomes what the child says. */
 int wire_get_failed(const struct wire_frame *f, struct err *why, struct err *e);
 
+/* The same for an adapter; why->code ERR_NONE: it is there. */
+int wire_put_added(struct buf *out, const struct err *why, struct err *e);
+int wire_get_added(const struct wire_frame *f, struct err *why, struct err *e);
+
 int wire_put_load(struct buf *out, const struct gen_load *l, struct err *e);
 int wire_get_load(const struct wire_frame *f, struct gen_load *l, struct err *e);
 
@@ -93,6 +99,16 @@ struct wire_open {
 };
 int wire_get_open(const struct wire_frame *f, struct wire_open *o, struct err *e);
 void wire_open_fini(struct wire_open *o);
+
+/* An adapter on its way; name points into keep. */
+struct wire_adapter {
+    const char *name;
+    uint64_t n_bytes;
+    float scale;
+    json_t *keep; /* owned: json_decref */
+};
+int wire_put_adapter(struct buf *out, const struct wire_adapter *a, struct err *e);
+int wire_get_adapter(const struct wire_frame *f, struct wire_adapter *a, struct err *e);
 
 enum { WIRE_ARCH_BYTES = 64 };
 int wire_put_ready(struct buf *out, const struct gen_info *info, struct err *e);

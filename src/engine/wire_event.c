@@ -3,7 +3,7 @@
  *     struct wire_event   int32 token[]   float vector[]   text   stop   data (JSON)   message
  *     field
  *
- * A text event is 120 bytes and no allocation on either side; only tool calls, results and
+ * A text event is 128 bytes and no allocation on either side; only tool calls, results and
  * log-probabilities are JSON. */
 #include "engine/wire.h"
 
@@ -20,7 +20,7 @@ struct wire_event {
     uint32_t kind, why, code, choice;
     uint32_t n_token, n_vector, n_text, n_stop, n_data, n_msg;
     int32_t n_prompt, n_cached, n_eval, n_truncated, n_shift, n_drafted, n_accepted;
-    uint32_t n_field;
+    uint32_t n_field, n_untold, none; /* n_untold: tokens behind a text whose ids are not told */
     int64_t queue_ns, prompt_ns, eval_ns;
 };
 _Static_assert(sizeof(struct wire_event) % 8 == 0, "what follows is aligned");
@@ -35,6 +35,7 @@ static struct wire_event pack(const struct gen_event *ev) {
         .code = ev->err.code,
         .choice = (uint32_t)ev->choice,
         .n_token = ev->token ? (uint32_t)ev->n_token : 0,
+        .n_untold = ev->token ? 0 : (uint32_t)ev->n_token,
         .n_vector = ev->vector ? (uint32_t)ev->n_vector : 0,
         .n_prompt = s->n_prompt,
         .n_cached = s->n_cached,
@@ -237,6 +238,7 @@ static bool kind_fits(const struct wire_event *w, const struct wire_task *t) {
     const bool text = w->kind == GEN_TEXT || w->kind == GEN_THINKING;
     if (w->n_text && !text) return false;
     if (w->n_token && !text && w->kind != GEN_PROMPT) return false;
+    if (w->n_untold && (!text || w->n_token || w->n_untold > WIRE_MAX_EVENT)) return false;
     if (w->n_vector && w->kind != GEN_VECTOR) return false;
     if (w->n_stop && w->kind != GEN_FINISH) return false;
     if ((w->code && w->kind != GEN_END) || ((w->n_msg || w->n_field) && !w->code)) return false;
@@ -281,7 +283,7 @@ static void unpack(const struct wire_event *w, struct gen_event *ev) {
     *ev = (struct gen_event){.kind = (enum gen_kind)w->kind,
                              .choice = (int)w->choice,
                              .why = (enum gen_why)w->why,
-                             .n_token = (int)w->n_token,
+                             .n_token = (int)(w->n_token + w->n_untold),
                              .n_vector = (int)w->n_vector};
     ev->stats = (struct gen_stats){
         .n_prompt = w->n_prompt,

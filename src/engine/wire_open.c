@@ -97,6 +97,26 @@ void wire_open_fini(struct wire_open *o) {
     *o = (struct wire_open){0};
 }
 
+/* ---- adapters ---- */
+
+int wire_put_adapter(struct buf *out, const struct wire_adapter *a, struct err *e) {
+    json_t *j = json_pack("{s:s, s:I, s:f}", "name", a->name, "n_bytes", (json_int_t)a->n_bytes,
+                          "scale", (double)a->scale);
+    const int rc = j ? wire_put_json(out, WIRE_ADAPTER, 0, j, e)
+                     : err_set(e, ERR_FORMAT, "adapter %s: a name that is not UTF-8", a->name);
+    json_decref(j);
+    return rc;
+}
+
+int wire_get_adapter(const struct wire_frame *f, struct wire_adapter *a, struct err *e) {
+    *a = (struct wire_adapter){.keep = json_read_object("front", f->body, INFO_VALUES, e)};
+    if (!a->keep) return -1;
+    a->name = get_text(a->keep, "name");
+    a->scale = (float)json_number_value(json_object_get(a->keep, "scale"));
+    if (a->name && get_u64(a->keep, "n_bytes", &a->n_bytes) && a->n_bytes > 0) return 0;
+    return err_set(e, ERR_FORMAT, "front: an adapter without a name or size");
+}
+
 /* ---- what a model is ---- */
 
 int wire_put_ready(struct buf *out, const struct gen_info *i, struct err *e) {
