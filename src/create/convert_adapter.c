@@ -1,12 +1,12 @@
 /* PEFT adapters (LoRA, arXiv:2106.09685) to GGUF: base_model.model.NAME.lora_A.weight [rank][n_in]
  * and lora_B.weight [n_out][rank], with r, lora_alpha and use_rslora in adapter_config.json.
  * Readers scale by alpha / rank; rsLoRA (arXiv:2312.03732) means alpha / sqrt(rank). */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "create/convert_priv.h"
+#include "train/adapter_file.h"
 
 static int bad(const struct conversion *c, const char *what, struct err *e) {
     return err_set(e, ERR_UNSUPPORTED, "%s/adapter_config.json: %s", c->folder, what);
@@ -49,20 +49,24 @@ static int read_base(struct conversion *c, const struct gguf *g, struct err *e) 
     return 0;
 }
 
-static int set_alpha(struct conversion *c, struct err *e) {
+/* lora_alpha, r, use_rslora and lora_dropout. */
+static int read_scale(const struct conversion *c, struct lora_opts *o, struct err *e) {
     const json_t *alpha = convert_config(c, "lora_alpha"), *rank = convert_config(c, "r");
     const double r = json_number_value(rank), a = alpha ? json_number_value(alpha) : r;
-    if (!json_is_integer(rank) || r < 1)
-        return err_set(e, ERR_FORMAT, "%s/adapter_config.json: \"r\" is no rank of 1 or more",
-                       c->folder);
+    const double dropout = json_number_value(convert_config(c, "lora_dropout"));
+    if (!json_is_integer(rank) || r < 1 || r > LORA_MAX_RANK)
+        return err_set(e, ERR_FORMAT, "%s/adapter_config.json: \"r\" is no rank of 1 to %d",
+                       c->folder, LORA_MAX_RANK);
     if (!json_is_number(alpha ? alpha : rank) || !(a > 0 && a < 1e6))
         return err_set(e, ERR_FORMAT,
                        "%s/adapter_config.json: \"lora_alpha\" is no number over 0, below 1e6",
                        c->folder);
-    const bool root = json_is_true(convert_config(c, "use_rslora"));
-    if (root && json_object_size(convert_config(c, "rank_pattern")))
+    *o = (struct lora_opts){.rank = (int)r, .alpha = (float)a};
+    o->stabilized = json_is_true(convert_config(c, "use_rslora"));
+    o->dropout = dropout >= 0 && dropout <= 0.9 ? (float)dropout : 0; /* of no effect here */
+    if (o->stabilized && json_object_size(convert_config(c, "rank_pattern")))
         return bad(c, "use_rslora with a rank_pattern", e);
-    return gguf_set_f32(c->w, "adapter.lora.alpha", (float)(root ? a * sqrt(r) : a), e);
+    return 0;
 }
 
 /* "base_model.model.X.lora_A.weight" (or lora_A.default.weight) to "X.weight" and which half. */
@@ -113,10 +117,12 @@ static int plan_one(struct tensor_plan *p, const struct conversion *c, const str
     return tensor_plan_add(p, &n, t, e);
 }
 
-static int write_adapter(struct conversion *c, struct err *e) {
-    if (gguf_set_str(c->w, "general.architecture", str_of(c->family->arch), e) != 0 ||
-        gguf_set_str(c->w, "general.type", STR("adapter"), e) != 0 ||
-        gguf_set_str(c->w, "adapter.type", STR("lora"), e) != 0 || set_alpha(c, e) != 0)
+static int write_adapter(struct conversion *c, const struct gguf *base, struct err *e) {
+    struct lora_opts o;
+    const char *of = json_string_value(convert_config(c, "base_model_name_or_path"));
+    if (read_scale(c, &o, e) != 0 || adapter_file_keys(c->w, base, &o, e) != 0) return -1;
+    if (of && (gguf_set_u32(c->w, "general.base_model.count", 1, e) != 0 ||
+               gguf_set_str(c->w, "general.base_model.0.name", str_of(of), e) != 0))
         return -1;
     struct tensor_plan *p = tensor_plan_empty(c, e);
     int rc = p ? 0 : -1;
@@ -136,7 +142,7 @@ int convert_adapter(const char *folder, const char *base, const char *out,
     if (rc == 0) rc = read_base(&c, g, e);
     if (rc == 0) c.st = safetensors_open(folder, e);
     if (rc == 0 && c.st) c.w = gguf_writer_new(out, 0, e);
-    rc = rc == 0 && c.w ? write_adapter(&c, e) : -1;
+    rc = rc == 0 && c.w ? write_adapter(&c, g, e) : -1;
     if (rc == 0) {
         rc = gguf_writer_finish(c.w, e);
         c.w = NULL;

@@ -169,7 +169,7 @@ static const struct family families[] = {
     {"qwen2_moe", "qwen2moe", FAMILY_OWN_HEAD, keys_qwenmoe},
     {"qwen3", "qwen3", 0, no_window},
     {"qwen3_moe", "qwen3moe", 0, keys_qwenmoe},
-    {"phi3", "phi3", 0, keys_window},
+    {"phi3", "phi3", FAMILY_FUSED, keys_window},
     {"gemma2", "gemma2", FAMILY_NORM_PLUS | FAMILY_SANDWICH | FAMILY_TIED | FAMILY_NO_PREFIX,
      keys_gemma2},
     {"gemma3_text", "gemma3", FAMILY_NORM_PLUS | FAMILY_SANDWICH | FAMILY_TIED | FAMILY_NO_PREFIX,

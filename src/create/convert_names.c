@@ -27,7 +27,7 @@ static const struct rule rules[] = {
     {ATT "q_proj", "attn_q", OP_ROTATE_Q, 0},
     {ATT "k_proj", "attn_k", OP_ROTATE_K, 0},
     {ATT "v_proj", "attn_v", OP_COPY, 0},
-    {ATT "qkv_proj", "attn_qkv", OP_COPY, 0},
+    {ATT "qkv_proj", "attn_qkv", OP_COPY, FAMILY_FUSED},
     {ATT "o_proj", "attn_output", OP_COPY, 0},
     {ATT "q_norm", "attn_q_norm", OP_COPY, 0},
     {ATT "k_norm", "attn_k_norm", OP_COPY, 0},
@@ -36,8 +36,8 @@ static const struct rule rules[] = {
     {"layers.#.pre_feedforward_layernorm", "ffn_norm", OP_COPY, 0},
     {"layers.#.post_feedforward_layernorm", "post_ffw_norm", OP_COPY, 0},
     {MLP "gate_proj", "ffn_gate", OP_COPY, 0},
+    {MLP "gate_up_proj", "ffn_up", OP_COPY, FAMILY_FUSED},
     {MLP "up_proj", "ffn_up", OP_COPY, 0},
-    {MLP "gate_up_proj", "ffn_up", OP_COPY, 0},
     {MLP "down_proj", "ffn_down", OP_COPY, 0},
     {MLP "gate", "ffn_gate_inp", OP_COPY, 0},
     {MLP "experts.#.gate_proj", "ffn_gate_exps", OP_COPY, 0},
@@ -151,6 +151,34 @@ int tensor_name(const struct family *f, const char *hub, struct tensor_name *out
             snprintf(out->name, sizeof out->name, "blk.%d.%s%s", number[0], r->gguf, kind);
         else
             snprintf(out->name, sizeof out->name, "%s%s", r->gguf, kind);
+        return 1;
+    }
+    return -1;
+}
+
+/* The other way: from GGUF's name (without its ending) to the first of the hub's that the family
+ * can have.  Encoders have names of their own for the same parts. */
+int tensor_hub_name(const struct family *f, const char *gguf, struct hub_name *out) {
+    size_t n = strlen(gguf);
+    int number[2];
+    if ((f->flags & FAMILY_ENCODER) || !ends(gguf, &n, ".weight")) return -1;
+    for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
+        const struct rule *r = &rules[i];
+        const char *mark = strchr(r->hub, '#');
+        char pattern[CONVERT_NAME];
+        if (!r->gguf || (r->only && !(f->flags & r->only)) || (mark && strchr(mark + 1, '#')))
+            continue;
+        if (strcmp(r->gguf, "ffn_gate_inp") == 0) continue; /* which one says the checkpoint only */
+        snprintf(pattern, sizeof pattern, "%s%s", mark ? "blk.#." : "", r->gguf);
+        if (!fits(pattern, gguf, n, number)) continue;
+        *out = (struct hub_name){.layer = number[0],
+                                 .op = f->flags & FAMILY_PAIRS ? r->op : OP_COPY,
+                                 .inner = strcmp(r->hub, "lm_head") != 0};
+        if (mark)
+            snprintf(out->module, sizeof out->module, "%.*s%d%s", (int)(mark - r->hub), r->hub,
+                     number[0], mark + 1);
+        else
+            snprintf(out->module, sizeof out->module, "%s", r->hub);
         return 1;
     }
     return -1;

@@ -26,6 +26,7 @@ enum family_flag {
     FAMILY_OWN_HEAD = 16,  /* GGUF wants the head even where it is the embedding */
     FAMILY_ENCODER = 32,   /* no head; layer norms */
     FAMILY_NO_PREFIX = 64, /* SentencePiece without a blank put before the text */
+    FAMILY_FUSED = 128,    /* the hub, too, has q|k|v and gate|up in one */
 };
 
 struct conversion;
@@ -105,7 +106,23 @@ struct tensor_name {
  * name means nothing here. */
 int tensor_name(const struct family *f, const char *hub, struct tensor_name *out);
 
+/* What a weight is called in the checkpoints of a family: "layers.1.self_attn.q_proj". */
+struct hub_name {
+    char module[CONVERT_NAME]; /* without ".weight" */
+    enum tensor_op op;         /* that made GGUF's rows */
+    int layer;                 /* -1: of none */
+    bool inner;                /* stands within "model." */
+};
+
+/* 1 and *out for GGUF's "blk.1.attn_q.weight"; -1 for a name that the family has no other for:
+ * stacks of experts, everything of encoders. */
+int tensor_hub_name(const struct family *f, const char *gguf, struct hub_name *out);
+
 /* ---- convert_tensors.c ---- */
+
+/* Row r of GGUF's matrix is this row of the hub's where OP_ROTATE_* moves rows, in heads of
+ * head_rows: the pair (2i, 2i+1) comes from (i, i + head_rows/2). */
+size_t tensor_source_row(size_t r, size_t head_rows);
 
 /* Name, shape, type and source of every tensor, in the order of the data; owned by the caller. */
 struct tensor_plan;

@@ -247,11 +247,9 @@ int tensor_plan_declare(struct tensor_plan *p, struct err *e) {
     return 0;
 }
 
-/* Row r of the result is this row of the source: in a head of d rows the pair (2i, 2i+1) comes from
- * (i, i + d/2). */
-static size_t source_row(size_t r, size_t d) {
-    const size_t head = r / d, i = r % d;
-    return head * d + (i % 2 ? d / 2 : 0) + i / 2;
+size_t tensor_source_row(size_t r, size_t head_rows) {
+    const size_t head = r / head_rows, i = r % head_rows;
+    return head * head_rows + (i % 2 ? head_rows / 2 : 0) + i / 2;
 }
 
 /* One tensor on its way: a matrix, or a vector, of which each value is a row where rows move. */
@@ -287,7 +285,7 @@ static const uint8_t *rows_of(const struct work *w, size_t first, size_t n) {
     uint8_t *out = w->out;
     if (w->same && !w->head_rows) return w->t->data + first * w->row_bytes;
     for (size_t r = first; r < first + n; r++, out += w->row_bytes) {
-        const size_t from = w->head_rows ? source_row(r, w->head_rows) : r;
+        const size_t from = w->head_rows ? tensor_source_row(r, w->head_rows) : r;
         if (w->same) {
             memcpy(out, w->t->data + from * w->row_bytes, w->row_bytes);
             continue;

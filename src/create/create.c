@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "create/create_priv.h"
+#include "policy/model_policy.h"
 #include "text/chat/chat.h"
 
 void create_say(struct creation *k, const char *status, const char *digest) {
@@ -22,6 +23,20 @@ int create_progress(void *bar, uint64_t done, uint64_t all) {
 }
 
 /* ---- layers ---- */
+
+int create_layer_path(const struct creation *k, const struct layer *l, char path[STORE_PATH],
+                      struct err *e) {
+    if (!l->from) return store_blob(k->s, &l->digest, path, NULL, e);
+    snprintf(path, STORE_PATH, "%s", l->from);
+    return 0;
+}
+
+int create_layer_text(const struct creation *k, const struct layer *l, size_t max_bytes,
+                      struct buf *out, struct err *e) {
+    if (!l->from) return store_read_blob(k->s, &l->digest, max_bytes, out, e);
+    buf_append(out, l->from, l->n_bytes);
+    return out->failed ? err_nomem(e, "text of a layer") : 0;
+}
 
 int create_add_layer(struct creation *k, const struct layer *l, struct err *e) {
     if (k->n_layer == MANIFEST_MAX_LAYERS)
@@ -165,14 +180,22 @@ static int each(struct creation *k, const struct modelfile *m, enum modelfile_co
     return 0;
 }
 
-static int gather(struct creation *k, const struct modelfile *m, struct err *e) {
+/* What is merged afterwards is quantized then, once. */
+static int requantize(struct creation *k, const struct modelfile *m, struct err *e) {
+    return k->o->merge && !create_tunes(m, k->o) ? 0 : create_requantize(k, e);
+}
+
+static int gather(struct creation *k, const struct name *n, const struct modelfile *m,
+                  struct err *e) {
     create_say(k, "gathering model components", NULL);
     if (each(k, m, MF_FROM, create_from, e) != 0 || create_files(k, MF_FROM, e) != 0 ||
-        create_requantize(k, e) != 0 || each(k, m, MF_ADAPTER, create_adapter, e) != 0 ||
+        requantize(k, m, e) != 0 || each(k, m, MF_ADAPTER, create_adapter, e) != 0 ||
         create_files(k, MF_ADAPTER, e) != 0 || each(k, m, MF_DRAFT, create_draft, e) != 0 ||
         create_files(k, MF_DRAFT, e) != 0 || create_detect_template(k, m, e) != 0)
         return -1;
-    return create_texts(k, m, e);
+    if (create_texts(k, m, e) != 0) return -1;
+    if (create_tunes(m, k->o)) return create_tune(k, n, m, e);
+    return k->o->merge ? create_merge(k, e) : 0;
 }
 
 static int finish(struct creation *k, const struct name *n, const struct modelfile *m,
@@ -215,16 +238,31 @@ static int at_most_one(const struct modelfile *m, enum modelfile_command command
     return 0;
 }
 
+/* FALLBACK, CACHE, POLICY: each once, and as it is read later. */
+static int check_extension(const struct modelfile *m, const struct modelfile_line *l,
+                           struct err *e) {
+    struct model_policy unused = {0};
+    for (const struct modelfile_line *x = m->line; x < l; x++)
+        if (x->command == MF_EXTENSION && strcmp(x->name, l->name) == 0)
+            return err_set(e, ERR_FORMAT, "(line %d): a second %s; one is accepted", l->line,
+                           l->name);
+    return model_policy_line(&unused, l->name, l->value, e) == 0 ? 0 : create_at_line(l, e);
+}
+
 int create_check(const struct modelfile *m, const struct create_opts *o, struct err *e) {
     const char *unused;
     int mix;
-    if (at_most_one(m, MF_ADAPTER, "ADAPTER", e) != 0 || at_most_one(m, MF_DRAFT, "DRAFT", e) != 0)
+    if (at_most_one(m, MF_ADAPTER, "ADAPTER", e) != 0 ||
+        at_most_one(m, MF_DRAFT, "DRAFT", e) != 0 ||
+        at_most_one(m, MF_TRAINFILE, "TRAINFILE", e) != 0 ||
+        at_most_one(m, MF_VALIDFILE, "VALIDFILE", e) != 0 || create_tune_check(m, o, e) != 0)
         return -1;
     if (o->quantize && create_find_mix(o->quantize, &mix, e) != 0) return -1;
     for (int i = 0; i < m->n; i++) {
         const struct modelfile_line *l = &m->line[i];
         if ((l->command == MF_REQUIRES && check_version(l, &unused, e) != 0) ||
-            (l->command == MF_TEMPLATE && check_template(l, e) != 0))
+            (l->command == MF_TEMPLATE && check_template(l, e) != 0) ||
+            (l->command == MF_EXTENSION && check_extension(m, l, e) != 0))
             return -1;
     }
     return 0;
@@ -240,8 +278,9 @@ int create_model(struct store *s, const struct name *n, const struct modelfile *
                        "create: quality without quantize; it compares with the source");
     if (create_check(m, o, e) != 0) return -1;
     k.lease = store_lease(s, e);
-    int rc = k.lease ? gather(&k, m, e) : -1;
-    if (rc == 0) rc = finish(&k, n, m, e);
+    int rc = k.lease ? gather(&k, n, m, e) : -1;
+    if (rc == 0 && !o->plan_only) rc = finish(&k, n, m, e);
+    if (rc == 0 && k.train_dir[0]) tune_folder_remove(k.train_dir);
     create_work_end(&k);
     store_lease_end(k.lease);
     json_decref(k.params);

@@ -11,12 +11,25 @@ struct create_file {
     struct digest digest;
 };
 
+struct tune_opts; /* create/tune.h */
+struct train_plan;
+struct train_seq;
+struct train_event;
+
+enum create_resume {
+    CREATE_RESUME,      /* from a checkpoint of the same create, if there is one */
+    CREATE_RESUME_MUST, /* ERR_NOT_FOUND when there is none */
+    CREATE_RESTART,     /* forget it */
+};
+
 struct create_opts {
     const char *folder; /* that paths are relative to; NULL: paths are refused */
     const char
         *quantize; /* file type of the result, as of `cria quantize --types`; NULL: as the source */
     bool link;     /* GGUF files stay where they are (STORE_LINK) */
-    bool quality;  /* also KL divergence against the source, on a built-in text */
+    bool quality;  /* also KL divergence against the source, on a built-in text, or on: */
+    const struct train_seq *quality_seq; /* [n_quality_seq] the model's tokens; or NULL */
+    int n_quality_seq;
     bool insecure; /* of a FROM that is pulled */
     int n_threads; /* 0: cores_default_threads() */
     /* Beside the Modelfile: what FROM, ADAPTER and DRAFT are to a client that has sent its files
@@ -24,6 +37,20 @@ struct create_opts {
     const struct create_file *file, *adapter, *draft;
     int n_file, n_adapter, n_draft;
     const volatile int *stop; /* or NULL */
+    /* Fine-tuning (create/tune.h): of TRAINFILE, or of a client's blobs. */
+    const struct tune_opts *tune; /* what PARAMETER train_* of the Modelfile adds to; or NULL */
+    const struct create_file *train_file, *valid_file; /* or NULL */
+    const char *merge; /* no adapter, but a model of its own: of this file type, or "" for
+                        * that of the base; NULL: an adapter */
+    const char *log;   /* a file that gets the run's events as JSON lines, or NULL */
+    bool plan_only;    /* say what would be done, and stop there: nothing is made */
+    enum create_resume resume;
+    bool one_run; /* the store is one fine-tune's alone: ERR_USAGE when another one's checkpoint is
+                   * in it; CREATE_RESTART removes that */
+    /* Before anything large is made: -1 with e ends it.  NULL: nobody is asked. */
+    int (*on_plan)(void *ctx, const struct train_plan *plan, struct err *e);
+    /* Called while it trains; NULL: statuses instead.  ctx of both: create_model's. */
+    void (*on_train)(void *ctx, const struct train_plan *plan, const struct train_event *ev);
 };
 
 /* "gathering model components", "copying file sha256:...", "converting model", "quantizing F16

@@ -26,7 +26,7 @@ int create_detect_template(struct creation *k, const struct modelfile *m, struct
     const struct layer *l = create_layer(k, LAYER_MODEL);
     char path[STORE_PATH], status[128];
     if (!l || k->inherited || says(m, MF_TEMPLATE) || says(m, MF_RENDERER)) return 0;
-    if (store_blob(k->s, &l->digest, path, NULL, e) != 0) return -1;
+    if (create_layer_path(k, l, path, e) != 0) return -1;
     struct gguf *g = gguf_open(path, e);
     if (!g) return -1;
     const struct chat_named *n = of_file(g);

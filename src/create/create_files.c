@@ -40,6 +40,12 @@ static int take_blob(struct creation *k, const struct create_file *f, char path[
     return 0;
 }
 
+int create_take_file(struct creation *k, const struct create_file *f, char path[STORE_PATH],
+                     struct err *e) {
+    bool unused;
+    return take_blob(k, f, path, &unused, e);
+}
+
 static int link_file(const struct create_file *f, const char *folder, const char *blob,
                      struct err *e) {
     char real[PATH_MAX], link[STORE_PATH + MAX_NAME + 2];

@@ -13,6 +13,10 @@ int create_text_blob(struct creation *k, struct layer *l, struct str text, struc
     char status[128], digest[DIGEST_TEXT];
     l->n_bytes = text.n;
     if (digest_of(text.p, text.n, &l->digest, e) != 0) return -1;
+    if (k->o->plan_only) {
+        l->from = arena_strndup(&k->a, text.p, text.n);
+        return l->from ? 0 : err_nomem(e, "text of a layer");
+    }
     digest_format(&l->digest, digest);
     const bool there = store_has_blob(k->s, &l->digest, l->n_bytes);
     if (store_write_blob(k->lease, text.p, text.n, &l->digest, e) != 0) return -1;
@@ -60,7 +64,7 @@ static int base_params(struct creation *k, struct err *e) {
         k->params = json_object();
         return k->params ? 0 : err_nomem(e, "parameters");
     }
-    if (store_read_blob(k->s, &l->digest, MAX_PARAMS_BYTES, &text, e) == 0)
+    if (create_layer_text(k, l, MAX_PARAMS_BYTES, &text, e) == 0)
         k->params = json_read_object("parameters", buf_view(&text), MAX_PARAMS_VALUES, e);
     buf_fini(&text);
     return k->params ? 0 : -1;
@@ -70,6 +74,7 @@ static int set_param(struct creation *k, json_t *own, const struct modelfile_lin
                      struct err *e) {
     const struct param *p = param_find(l->name);
     char text[128];
+    if (create_tune_param(l->name)) return 0; /* create_tune.c's */
     if (p && p->use == PARAM_OLD) {
         snprintf(text, sizeof text, "warning: parameter %s is deprecated; it is left out", l->name);
         create_say(k, text, NULL);

@@ -29,6 +29,7 @@ struct creation {
     char insecure_host[NAME_TEXT]; /* that --insecure was for; empty: none yet */
     char work[STORE_PATH];         /* folder for files on their way; empty: not made yet */
     int work_fd, n_work;           /* its lock; files so far */
+    char train_dir[STORE_PATH];    /* of checkpoints, to be removed in the end; empty: none */
 };
 
 void create_say(struct creation *k, const char *status, const char *digest);
@@ -42,6 +43,13 @@ struct create_bar {
 int create_progress(void *bar, uint64_t done, uint64_t all);
 
 /* ---- create.c ---- */
+
+/* Of a layer: where its file is, its text.  Those of a plan are in no store: layer.from has the
+ * path (and the digest is empty), or the text. */
+int create_layer_path(const struct creation *k, const struct layer *l, char path[STORE_PATH],
+                      struct err *e);
+int create_layer_text(const struct creation *k, const struct layer *l, size_t max_bytes,
+                      struct buf *out, struct err *e);
 
 int create_add_layer(struct creation *k, const struct layer *l, struct err *e);
 struct layer *create_layer(struct creation *k, enum layer_kind kind); /* the first, or NULL */
@@ -65,7 +73,36 @@ int create_draft_path(struct creation *k, char path[STORE_PATH], enum create_wha
 /* "(line N): " before the error; nothing where the command was in no file. */
 int create_at_line(const struct modelfile_line *l, struct err *e);
 
+/* A file that was made in the work folder becomes a layer. */
+int create_add_made(struct creation *k, const char *path, enum layer_kind kind, struct err *e);
+
+/* ---- create_merge.c ---- */
+
+/* OUT from these, as the options say, with statuses. */
+int create_merge_files(struct creation *k, const char *base, const char *adapter, const char *out,
+                       struct err *e);
+/* Model's and adapter's layers become one.  ERR_USAGE: there is no adapter. */
+int create_merge(struct creation *k, struct err *e);
+
+/* ---- create_tune.c ---- */
+
+/* Does the Modelfile, or do the options, ask for a fine-tune? */
+bool create_tunes(const struct modelfile *m, const struct create_opts *o);
+/* "train_lr" -> "lr"; NULL: no parameter of training. */
+const char *create_tune_param(const char *parameter);
+/* Are the settings of both sound? */
+int create_tune_check(const struct modelfile *m, const struct create_opts *o, struct err *e);
+/* Train: the adapter's layer, or the model's, and the config's "training".  All other layers are
+ * there.  n: what will be made. */
+int create_tune(struct creation *k, const struct name *n, const struct modelfile *m, struct err *e);
+/* A run's folder of checkpoints goes. */
+void tune_folder_remove(const char *path);
+
 /* ---- create_files.c ---- */
+
+/* Where a client's blob is, held from now on. */
+int create_take_file(struct creation *k, const struct create_file *f, char path[STORE_PATH],
+                     struct err *e);
 
 /* All that the options have of one of the three. */
 int create_files(struct creation *k, enum modelfile_command as, struct err *e);
@@ -106,7 +143,8 @@ struct quality {
     double same_top;            /* share of tokens for which both choose the same */
     int n_tok;
 };
-/* How far the model in file B answers from that in A, on a text of some hundred tokens.
- * ERR_UNSUPPORTED for a model that foretells no tokens or that this build does not run. */
-int create_measure(const char *a, const char *b, int n_threads, const volatile int *stop,
-                   struct quality *out, struct err *e);
+/* How far the model in file B answers from that in A, where a text of some hundred tokens goes on,
+ * or at the labels of o->quality_seq; threads and stop are o's, too.  ERR_UNSUPPORTED for a model
+ * that foretells no tokens or that this build does not run. */
+int create_measure(const char *a, const char *b, const struct create_opts *o, struct quality *out,
+                   struct err *e);

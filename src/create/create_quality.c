@@ -3,11 +3,13 @@
  * models' perplexities.  The text is prose, dialogue, arithmetic and code, so that each kind of use
  * has a part in it. */
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "create/create_priv.h"
 #include "engine/session.h"
+#include "train/train.h"
 
 enum { MAX_TOKENS = 512, CHUNK = 32 };
 
@@ -49,8 +51,25 @@ static void close_side(struct side *s) {
     engine_close(s->engine);
 }
 
+/* MAX_TOKENS, or as many as the model was trained for. */
+static int context_of(const char *path, int *n_ctx, struct err *e) {
+    struct gguf *g = gguf_open(path, e);
+    struct str arch = STR("");
+    uint32_t trained = MAX_TOKENS;
+    char key[128];
+    if (!g) return -1;
+    if (gguf_get_str(g, "general.architecture", &arch, NULL) == 1) {
+        snprintf(key, sizeof key, "%.*s.context_length", (int)(arch.n < 64 ? arch.n : 64), arch.p);
+        gguf_get_u32(g, key, &trained, NULL); /* the engine says what is wrong with it */
+    }
+    gguf_close(g);
+    *n_ctx = trained > 0 && trained < MAX_TOKENS ? (int)trained : MAX_TOKENS;
+    return 0;
+}
+
 static int open_side(struct side *s, const char *path, int n_threads, struct err *e) {
-    const struct engine_opts o = {.n_threads = n_threads, .n_ctx = MAX_TOKENS};
+    struct engine_opts o = {.n_threads = n_threads};
+    if (context_of(path, &o.n_ctx, e) != 0) return -1;
     s->engine = engine_open(path, &o, e);
     if (!s->engine) return -1;
     if (model_is_embedding(engine_model(s->engine)))
@@ -88,8 +107,8 @@ static void add_row(struct quality *q, const float *a, const float *b, int n, in
 /* Rows of A, kept for a chunk until B has gone over the same tokens. */
 struct chunk {
     struct quality *q;
-    float *row;          /* [CHUNK][n_vocab] of A */
-    const int32_t *next; /* the token behind each */
+    float *row;           /* [CHUNK][n_vocab] of A */
+    const int32_t *label; /* what each foretells; -1: not looked at */
     int n_vocab;
 };
 
@@ -102,53 +121,73 @@ static void keep_row(void *ctx, int i, const float *row, int n_col) {
 static void compare_row(void *ctx, int i, const float *row, int n_col) {
     struct chunk *c = ctx;
     (void)n_col;
-    add_row(c->q, c->row + (size_t)i * (size_t)c->n_vocab, row, c->n_vocab, c->next[i]);
+    if (c->label[i] >= 0)
+        add_row(c->q, c->row + (size_t)i * (size_t)c->n_vocab, row, c->n_vocab, c->label[i]);
 }
 
-/* The last of the n tokens foretells nothing here. */
-static int compare_tokens(struct side *a, struct side *b, const struct ids *ids, int n,
-                          const volatile int *stop, struct quality *q, struct err *e) {
+static int compare_seq(struct side *a, struct side *b, const struct train_seq *s, int n,
+                       const volatile int *stop, struct quality *q, struct err *e) {
     struct chunk c = {.q = q, .n_vocab = engine_n_vocab(a->engine)};
     int rc = 0;
     c.row = calloc((size_t)c.n_vocab, CHUNK * sizeof *c.row);
     if (!c.row) return err_nomem(e, "quality");
-    for (int at = 0; rc == 0 && at < n - 1; at += CHUNK) {
-        const int m = n - 1 - at < CHUNK ? n - 1 - at : CHUNK;
-        c.next = ids->v + at + 1;
+    session_truncate(a->session, 0);
+    session_truncate(b->session, 0);
+    for (int at = 0; rc == 0 && at < n; at += CHUNK) {
+        const int m = n - at < CHUNK ? n - at : CHUNK;
+        c.label = s->label + at;
         if (stop && __atomic_load_n(stop, __ATOMIC_RELAXED))
             rc = err_set(e, ERR_CANCELLED, "interrupted");
-        else if (session_feed_all(a->session, ids->v + at, m, keep_row, &c, e) != 0 ||
-                 session_feed_all(b->session, ids->v + at, m, compare_row, &c, e) != 0)
+        else if (session_feed_all(a->session, s->tok + at, m, keep_row, &c, e) != 0 ||
+                 session_feed_all(b->session, s->tok + at, m, compare_row, &c, e) != 0)
             rc = -1;
     }
     free(c.row);
     return rc;
 }
 
-static int compare(struct side *a, struct side *b, const volatile int *stop, struct quality *q,
-                   struct err *e) {
+/* Sequences, until MAX_TOKENS were compared; each as far as both contexts reach. */
+static int compare_seqs(struct side *a, struct side *b, const struct train_seq *seq, int n_seq,
+                        const volatile int *stop, struct quality *q, struct err *e) {
+    const int na = engine_n_ctx(a->engine), nb = engine_n_ctx(b->engine), most = na < nb ? na : nb;
+    for (int i = 0; i < n_seq && q->n_tok < MAX_TOKENS; i++)
+        if (compare_seq(a, b, &seq[i], seq[i].n < most ? seq[i].n : most, stop, q, e) != 0)
+            return -1;
+    return q->n_tok > 0 ? 0 : err_set(e, ERR_FORMAT, "the text has too few tokens");
+}
+
+/* The built-in text: each token foretells the next. */
+static int compare_text(struct side *a, struct side *b, const volatile int *stop, struct quality *q,
+                        struct err *e) {
     const struct tok_opts o = {.add_special = true};
     struct ids ids = {0};
     int rc = tok_encode(engine_vocab(a->engine), (struct str){text, sizeof text - 1}, o, &ids, e);
-    if (rc == 0 && engine_n_vocab(b->engine) != engine_n_vocab(a->engine))
-        rc = err_set(e, ERR_FORMAT, "the models have %d and %d tokens; the same are needed",
-                     engine_n_vocab(a->engine), engine_n_vocab(b->engine));
-    int n = ids.n < MAX_TOKENS ? (int)ids.n : MAX_TOKENS;
-    if (n > engine_n_ctx(a->engine)) n = engine_n_ctx(a->engine);
-    if (n > engine_n_ctx(b->engine)) n = engine_n_ctx(b->engine);
-    if (rc == 0 && n < 2) rc = err_set(e, ERR_FORMAT, "the text has too few tokens");
-    if (rc == 0) rc = compare_tokens(a, b, &ids, n, stop, q, e);
+    if (rc == 0 && ids.n < 2) rc = err_set(e, ERR_FORMAT, "the text has too few tokens");
+    if (rc == 0) {
+        const int n = ids.n <= MAX_TOKENS ? (int)ids.n : MAX_TOKENS;
+        const struct train_seq s = {ids.v, ids.v + 1, n - 1};
+        rc = compare_seqs(a, b, &s, 1, stop, q, e);
+    }
     ids_fini(&ids);
     return rc;
 }
 
-int create_measure(const char *a, const char *b, int n_threads, const volatile int *stop,
-                   struct quality *out, struct err *e) {
+static int compare(struct side *a, struct side *b, const struct create_opts *o, struct quality *q,
+                   struct err *e) {
+    if (engine_n_vocab(b->engine) != engine_n_vocab(a->engine))
+        return err_set(e, ERR_FORMAT, "the models have %d and %d tokens; the same are needed",
+                       engine_n_vocab(a->engine), engine_n_vocab(b->engine));
+    return o->quality_seq ? compare_seqs(a, b, o->quality_seq, o->n_quality_seq, o->stop, q, e)
+                          : compare_text(a, b, o->stop, q, e);
+}
+
+int create_measure(const char *a, const char *b, const struct create_opts *o, struct quality *out,
+                   struct err *e) {
     struct side sa = {0}, sb = {0};
     *out = (struct quality){0};
-    int rc = open_side(&sa, a, n_threads, e);
-    if (rc == 0) rc = open_side(&sb, b, n_threads, e);
-    if (rc == 0) rc = compare(&sa, &sb, stop, out, e);
+    int rc = open_side(&sa, a, o->n_threads, e);
+    if (rc == 0) rc = open_side(&sb, b, o->n_threads, e);
+    if (rc == 0) rc = compare(&sa, &sb, o, out, e);
     close_side(&sa);
     close_side(&sb);
     if (rc != 0) return -1;

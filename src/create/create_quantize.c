@@ -57,7 +57,7 @@ static int say_quality(struct creation *k, const char *in, const char *out, stru
     struct quality q;
     char text[200];
     create_say(k, "measuring quality", NULL);
-    if (create_measure(in, out, k->o->n_threads, k->o->stop, &q, e) != 0) return -1;
+    if (create_measure(in, out, k->o, &q, e) != 0) return -1;
     snprintf(
         text, sizeof text,
         "quality: KL divergence %.6f, same first choice %.1f%%, perplexity %.4f (source %.4f), "

@@ -107,6 +107,14 @@ static void say_layer(struct creation *k, const struct digest *d, bool fresh) {
     create_say(k, status, digest);
 }
 
+/* For a plan a file is looked at where it is. */
+static int add_plan_file(struct creation *k, const char *path, enum layer_kind kind,
+                         struct err *e) {
+    struct layer l = {.kind = kind, .media_type = layer_media_type(kind)};
+    l.from = arena_strndup(&k->a, path, strlen(path));
+    return l.from ? create_add_layer(k, &l, e) : err_nomem(e, path);
+}
+
 static int add_file(struct creation *k, const char *path, enum layer_kind kind, bool ours,
                     struct err *e) {
     struct layer l = {.kind = kind, .media_type = layer_media_type(kind)};
@@ -121,6 +129,7 @@ static int add_file(struct creation *k, const char *path, enum layer_kind kind, 
         say_layer(k, &l.digest, false);
         return create_add_layer(k, &l, e);
     }
+    if (k->o->plan_only) return add_plan_file(k, path, kind, e);
     snprintf(status, sizeof status, "%s %s", ours ? "hashing" : "copying file",
              slash ? slash + 1 : path);
     struct create_bar bar = {k, status};
@@ -129,6 +138,11 @@ static int add_file(struct creation *k, const char *path, enum layer_kind kind, 
         return -1;
     say_layer(k, &l.digest, how == STORE_LINK || is_new(k, &l.digest, t0));
     return create_add_layer(k, &l, e);
+}
+
+int create_add_made(struct creation *k, const char *path, enum layer_kind kind, struct err *e) {
+    create_drop_layers(k, kind);
+    return add_file(k, path, kind, true, e);
 }
 
 /* ---- GGUF ---- */
@@ -317,8 +331,10 @@ static int inherit(struct creation *k, const char *value, struct err *e) {
 
 int create_at_line(const struct modelfile_line *l, struct err *e) {
     char where[32];
+    if (l->line <= 0) return -1;
     snprintf(where, sizeof where, "(line %d)", l->line);
-    return l->line > 0 ? err_prefix(e, where) : -1;
+    if (e->code == ERR_USAGE) e->code = ERR_FORMAT; /* a mistake in the file, not in the command */
+    return err_prefix(e, where);
 }
 
 static int quantize_file(struct creation *k, char path[STORE_PATH], bool *ours, struct err *e) {
@@ -372,7 +388,7 @@ int create_requantize(struct creation *k, struct err *e) {
     char path[STORE_PATH];
     bool ours = false;
     if (!k->o->quantize || !k->inherited || !l) return 0;
-    if (store_blob(k->s, &l->digest, path, NULL, e) != 0) return -1;
+    if (create_layer_path(k, l, path, e) != 0) return -1;
     if (quantize_file(k, path, &ours, e) != 0) return -1;
     create_drop_layers(k, LAYER_MODEL);
     return add_file(k, path, LAYER_MODEL, ours, e);
@@ -393,7 +409,7 @@ int create_adapter_path(struct creation *k, char path[STORE_PATH], enum create_w
     enum layer_kind kind = LAYER_ADAPTER;
     bool ours = false;
     if (!model) return err_set(e, ERR_FORMAT, "ADAPTER without a model to adapt");
-    if (store_blob(k->s, &model->digest, base, NULL, e) != 0) return -1;
+    if (create_layer_path(k, model, base, e) != 0) return -1;
     if (what == CREATE_FOLDER && take_folder(k, path, base, &ours, e) != 0) return -1;
     if (take_gguf(k, path, &kind, &ours, e) != 0) return -1;
     if (kind != LAYER_ADAPTER)
@@ -401,6 +417,7 @@ int create_adapter_path(struct creation *k, char path[STORE_PATH], enum create_w
                        path);
     if (check_fit(base, path, e) != 0) return judged(ours, shown, e);
     create_drop_layers(k, LAYER_ADAPTER);
+    k->c.training = NULL; /* of the base's adapter */
     return add_file(k, path, LAYER_ADAPTER, ours, e);
 }
 

@@ -1,6 +1,7 @@
 /* What a GGUF file says about itself, for `cria show` and /api/show. */
 #include "create/show.h"
 
+#include "base/json.h"
 #include "text/chat/chat.h"
 
 #include <stdio.h>
@@ -49,6 +50,13 @@ double show_count_values(const struct gguf *g) {
         n += (double)ne[0] * (double)ne[1] * (double)ne[2] * (double)ne[3];
     }
     return n;
+}
+
+json_t *show_training(const struct gguf *g) {
+    enum { MAX_VALUES = 1000 };
+    struct str text = STR("");
+    if (gguf_get_str(g, KEY_TRAINING, &text, NULL) != 1) return NULL;
+    return json_read_object(KEY_TRAINING, text, MAX_VALUES, NULL);
 }
 
 int show_read(struct show_info *s, const struct gguf *g, struct err *e) {

@@ -8,6 +8,8 @@
 
 enum { SHOW_MAX_CAPABILITIES = 8 };
 
+#define KEY_TRAINING "cria.training" /* in a GGUF file */
+
 struct show_info {
     struct str architecture;                   /* empty when the file does not say */
     double n_param;                            /* elements of all tensors */
@@ -21,10 +23,14 @@ struct show_info {
     char id[65];      /* of its manifest */
     struct str requires_version, system, parameters /* "name value" lines */, modelfile;
     const struct gguf *projector; /* or NULL */
+    const json_t *training;       /* what create/tune.h keeps of a trained one; or NULL */
 };
 
 /* All strings are borrowed from g. */
 int show_read(struct show_info *s, const struct gguf *g, struct err *e);
+/* What `cria train` keeps in a file of how it was made (KEY_TRAINING); NULL: nothing.  A model of
+ * the store may know better (show_add_parts).  json_decref. */
+json_t *show_training(const struct gguf *g);
 /* Elements of all tensors. */
 double show_count_values(const struct gguf *g);
 
@@ -34,6 +40,7 @@ struct show_parts {
     struct buf license, system, template, parameters, modelfile;
     struct model_config config;
     struct gguf *projector;
+    json_t *training; /* owned, or NULL */
     char name[NAME_TEXT];
 };
 /* The modelfile stays empty: create_print_modelfile() fills it where it is wanted. */

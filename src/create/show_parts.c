@@ -43,11 +43,13 @@ int show_parts_open(struct show_parts *p, const struct recipe *m, struct err *e)
         recipe_text(m, LAYER_TEMPLATE, &p->template, e) != 0 || read_parameters(p, m, e) != 0 ||
         recipe_config(m, &p->config, e) != 0)
         return -1;
+    if (p->config.training) p->training = json_loads(p->config.training, 0, NULL);
     return open_projector(p, m, e);
 }
 
 void show_parts_close(struct show_parts *p) {
     gguf_close(p->projector);
+    json_decref(p->training);
     model_config_fini(&p->config);
     buf_fini(&p->license);
     buf_fini(&p->system);
@@ -74,6 +76,7 @@ void show_add_parts(struct show_info *s, const struct show_parts *p) {
             add_capability(s, sign[i][1]);
     if (p->projector) add_capability(s, "vision");
     s->projector = p->projector;
+    if (p->training) s->training = p->training;
     s->system = buf_view(&p->system);
     s->parameters = buf_view(&p->parameters);
     s->modelfile = buf_view(&p->modelfile);

@@ -10,7 +10,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <arpa/inet.h>
 #include <curl/curl.h>
+#include <netdb.h>
+#include <openssl/crypto.h>
 
 #include "base/os.h"
 #include "base/version.h"
@@ -32,6 +35,33 @@ struct net_client {
     CURL *idle[MAX_IDLE]; /* under lock */
     int n_idle;
 };
+
+static net_gate_fn *gate;
+
+void net_client_gate(net_gate_fn *fn) {
+    gate = fn;
+}
+
+static struct {
+    pthread_mutex_t lock;
+    net_connect_fn *fn;
+    void *ctx;
+} watcher = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+void net_on_connect(net_connect_fn *fn, void *ctx) {
+    pthread_mutex_lock(&watcher.lock);
+    watcher.fn = fn;
+    watcher.ctx = ctx;
+    pthread_mutex_unlock(&watcher.lock);
+}
+
+int net_tell_connect(const struct net_connect *c, struct err *e) {
+    pthread_mutex_lock(&watcher.lock);
+    net_connect_fn *fn = watcher.fn;
+    void *ctx = watcher.ctx;
+    pthread_mutex_unlock(&watcher.lock);
+    return fn ? fn(ctx, c, e) : 0;
+}
 
 static pthread_once_t curl_ready = PTHREAD_ONCE_INIT;
 
@@ -63,6 +93,10 @@ void net_client_free(struct net_client *c) {
     pthread_mutex_destroy(&c->lock);
     free(c->user_agent), free(c->insecure_host), free(c->unix_path);
     free(c);
+}
+
+void net_thread_end(void) {
+    OPENSSL_thread_stop();
 }
 
 static CURL *take_handle(struct net_client *c) {
@@ -100,8 +134,8 @@ struct hop {
     bool encoded;
     curl_off_t moved_bytes; /* of this hop, both ways, and since when it is so many */
     int64_t moved_ns;
-    bool stalled;
-    struct err err; /* of a callback */
+    bool stalled, nameless; /* nameless: there was not even an address to connect to */
+    struct err err;         /* of a callback */
 };
 
 static bool is_insecure_host(const struct net_client *c, const struct net_url *u) {
@@ -118,6 +152,19 @@ static bool is_allowed(const struct hop *x, enum net_class kind) {
     return x->first || kind == NET_PUBLIC || kind == x->first_class;
 }
 
+static int tell_watcher(struct hop *x, const struct sockaddr *a, socklen_t n) {
+    char address[INET6_ADDRSTRLEN + 16] = "?", port[8] = "0";
+    if (a->sa_family == AF_UNIX) return 0;
+    getnameinfo(a, n, address, sizeof address, port, sizeof port, NI_NUMERICHOST | NI_NUMERICSERV);
+    const bool proxied = x->proxy[0];
+    const struct net_connect c = {.purpose = x->c->o.purpose ? x->c->o.purpose : "http",
+                                  .host = proxied ? "" : x->at.host,
+                                  .behind = proxied ? x->at.host : "",
+                                  .address = address,
+                                  .port = atoi(port)};
+    return net_tell_connect(&c, &x->err);
+}
+
 /* A proxy's own address is the user's choice: the host behind it was looked at before. */
 static curl_socket_t open_socket(void *ctx, curlsocktype purpose, struct curl_sockaddr *a) {
     struct hop *x = ctx;
@@ -126,6 +173,7 @@ static curl_socket_t open_socket(void *ctx, curlsocktype purpose, struct curl_so
         x->refused = true;
         return CURL_SOCKET_BAD;
     }
+    if (tell_watcher(x, &a->addr, (socklen_t)a->addrlen) != 0) return CURL_SOCKET_BAD;
     return socket(a->family, a->socktype | SOCK_CLOEXEC, a->protocol);
 }
 
@@ -292,7 +340,7 @@ static int on_progress(void *ctx, curl_off_t a, curl_off_t down, curl_off_t b, c
         x->moved_bytes = down + up, x->moved_ns = now;
     x->stalled = now - x->moved_ns > stall_s(x) * INT64_C(1000000000);
     return x->stalled || (x->c->o.stop && __atomic_load_n(x->c->o.stop, __ATOMIC_RELAXED)) ||
-           (x->r->cancel && atomic_load(x->r->cancel));
+           (x->r->cancel && atomic_load(x->r->cancel)) || (x->r->over && x->r->over(x->r->ctx));
 }
 
 /* ---- one hop ---- */
@@ -399,6 +447,9 @@ static int transfer_error(struct hop *x, CURLcode rc, const char *said, struct e
         return -1;
     }
     if (x->refused) return refused_address(x, e);
+    if (x->stalled && x->nameless)
+        return err_set(e, ERR_NOT_FOUND, "%s: its name was not found within %d s", x->at.host,
+                       stall_s(x));
     if (x->stalled) return err_set(e, ERR_IO, "%s: nothing came for %d s", x->at.host, stall_s(x));
     if (rc == CURLE_ABORTED_BY_CALLBACK)
         return err_set(e, ERR_CANCELLED, "%s: interrupted", x->at.host);
@@ -422,6 +473,7 @@ static int one_hop(struct hop *x, const char *url, bool same_host, struct err *e
     char said[CURL_ERROR_SIZE] = "";
     long status = 0;
     const char *ip = NULL;
+    if (gate && gate(x->at.host, x->c->unix_path != NULL, e) != 0) return -1;
     struct curl_slist *headers = headers_of(x, same_host);
     if (!headers) return err_nomem(e, x->at.host);
     x->header_bytes = 0, x->body_bytes = 0, x->sent = 0, x->encoded = false;
@@ -432,6 +484,7 @@ static int one_hop(struct hop *x, const char *url, bool same_host, struct err *e
     const CURLcode rc = curl_easy_perform(x->h);
     curl_easy_getinfo(x->h, CURLINFO_RESPONSE_CODE, &status);
     curl_easy_getinfo(x->h, CURLINFO_PRIMARY_IP, &ip);
+    x->nameless = !x->c->unix_path && !(ip && *ip);
     if (x->first && x->c->unix_path)
         x->first_class = NET_LOOPBACK;
     else if (x->first && ip)

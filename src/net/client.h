@@ -23,7 +23,27 @@
 
 struct net_client; /* any number of threads; a transfer belongs to one */
 
+/* A connection that is about to be made. */
+struct net_connect {
+    const char *purpose; /* of the client */
+    const char *host;    /* as the URL has it; "" when it is a proxy that is connected to */
+    const char *behind;  /* the host behind a proxy; "" without one */
+    const char *address; /* numbers */
+    int port;
+};
+/* -1 with e: it is not made. */
+typedef int net_connect_fn(void *ctx, const struct net_connect *c, struct err *e);
+/* Who is told of all connections of this process from now on, but those to a Unix socket; NULL:
+ * nobody.  One at a time; fn runs on the threads of transfers, and may run until all of those that
+ * have begun are over. */
+void net_on_connect(net_connect_fn *fn, void *ctx);
+
+/* For connections that are not made by this client: tell whoever is told of its own.  -1 with e: do
+ * not make it. */
+int net_tell_connect(const struct net_connect *c, struct err *e);
+
 struct net_opts {
+    const char *purpose;       /* what it is for, "registry"; a literal; NULL: "http" */
     const char *insecure_host; /* HOST[:PORT] that may be asked by plain http and with a certificate
                                   of its own; or NULL */
     const char *user_agent;    /* NULL: "cria/VERSION" */
@@ -33,6 +53,12 @@ struct net_opts {
     int connect_s;             /* 0: 20 */
     const volatile int *stop;  /* nonzero ends transfers with ERR_CANCELLED; or NULL */
 };
+
+/* Asked before each hop, with the URL's host; to_unix: it goes to a Unix socket of this machine
+ * whatever the host is.  -1 with e set refuses it, and no socket is made.  NULL, as at the start:
+ * all may go.  To be set while there are no other threads. */
+typedef int net_gate_fn(const char *host, bool to_unix, struct err *e);
+void net_client_gate(net_gate_fn *fn);
 
 struct net_client *net_client_new(const struct net_opts *o, struct err *e);
 void net_client_free(struct net_client *c);
@@ -64,6 +90,8 @@ struct net_request {
     uint64_t max_bytes;        /* of the answer's body, ERR_LIMIT beyond; 0: 64 KiB */
     int stall_s;               /* of this one; 0: the client's */
     const atomic_bool *cancel; /* true ends the transfer with ERR_CANCELLED; or NULL */
+    bool (*over)(void *ctx);   /* the same, asked all the time, about once a second while nothing
+                                  comes; or NULL */
     bool keep_redirect;        /* do not follow: the answer has the Location */
     bool same_host; /* follow only to the same scheme, host and port; another is kept as with
                        keep_redirect */
@@ -94,3 +122,7 @@ struct net_answer {
  * net_answer_fini also after a failure. */
 int net_do(struct net_client *c, const struct net_request *r, struct net_answer *a, struct err *e);
 void net_answer_fini(struct net_answer *a);
+
+/* Of a thread that nobody joins, before it says that it is over: what the TLS library has of it is
+ * freed now, as the process may end before the thread does. */
+void net_thread_end(void);

@@ -2,7 +2,8 @@
  * which an error's answer is flushed and what the client still sends is drained for 2 s (closing at
  * once would reset the connection and lose the answer).  Reading stays on during a reply: an end of
  * file or an error there is how a leaving client is seen; a half-close counts as leaving, as in
- * Go's server. */
+ * Go's server.  It stops when the client is more than NET_INPUT_MAX ahead with its next requests:
+ * it may have a reply, and send after it, before this thread hears that the reply is over. */
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
@@ -277,7 +278,8 @@ static void read_input(struct conn *c) {
         case CONN_HEAD: more = read_head(c); break;
         case CONN_BODY: more = read_body(c); break;
         case CONN_REPLY:
-            if (evbuffer_get_length(bufferevent_get_input(c->bev)) > NET_INPUT_MAX) conn_free(c);
+            if (evbuffer_get_length(bufferevent_get_input(c->bev)) > NET_INPUT_MAX)
+                bufferevent_disable(c->bev, EV_READ); /* until end_reply */
             return;
         case CONN_CLOSING: evbuffer_drain(bufferevent_get_input(c->bev), (size_t)-1); return;
         }
@@ -302,6 +304,7 @@ static bool end_reply(struct conn *c) {
     }
     c->no_body = false;
     enter(c, CONN_IDLE);
+    bufferevent_enable(c->bev, EV_READ);
     return true;
 }
 

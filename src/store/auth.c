@@ -83,8 +83,10 @@ static int check_allowed(const char *host, struct err *e) {
 
 int registry_open(struct registry *r, const struct name *n, const struct registry_opts *o,
                   struct err *e) {
-    const struct net_opts net = {
-        .insecure_host = o->insecure ? n->host : NULL, .stall_s = stall_s(), .stop = o->stop};
+    const struct net_opts net = {.purpose = "registry",
+                                 .insecure_host = o->insecure ? n->host : NULL,
+                                 .stall_s = stall_s(),
+                                 .stop = o->stop};
     *r = (struct registry){.o = o};
     pthread_mutex_init(&r->lock, NULL);
     if (check_allowed(n->host, e) != 0 || choose_base(r, n, &net, e) != 0) return -1;

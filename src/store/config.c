@@ -48,6 +48,20 @@ static int read_count(const struct reader *r, const char *key, uint64_t *out) {
     return 0;
 }
 
+/* An object as it came, for those who show it. */
+static int read_object(const struct reader *r, const char *key, const char **out) {
+    const json_t *v = json_object_get(r->o, key);
+    struct buf b = {0};
+    if (!v || json_is_null(v)) return 0;
+    if (!json_is_object(v))
+        return err_set(r->e, ERR_FORMAT, "%s: \"%s\" is no object", r->where, key);
+    int rc = json_append(r->where, v, &b, r->e);
+    if (rc == 0) *out = arena_strndup(&r->c->a, b.p, b.n);
+    if (rc == 0 && !*out) rc = err_nomem(r->e, r->where);
+    buf_fini(&b);
+    return rc;
+}
+
 static int read_all(const struct reader *r) {
     struct model_config *c = r->c;
     const struct {
@@ -64,7 +78,8 @@ static int read_all(const struct reader *r) {
     if (read_list(r, "model_families", c->family, CONFIG_MAX_FAMILIES, &c->n_family) != 0 ||
         read_list(r, "capabilities", c->capability, CONFIG_MAX_CAPABILITIES, &c->n_capability) !=
             0 ||
-        read_count(r, "context_length", &c->context_length) != 0)
+        read_count(r, "context_length", &c->context_length) != 0 ||
+        read_object(r, "training", &c->training) != 0)
         return -1;
     return read_count(r, "embedding_length", &c->embedding_length);
 }
@@ -122,6 +137,7 @@ int model_config_build(const struct model_config *c, const char *const *diff_id,
     set_count(o, "context_length", c->context_length);
     set_count(o, "embedding_length", c->embedding_length);
     set_text(o, "base_name", c->base_name);
+    if (c->training) json_object_set_new(o, "training", json_loads(c->training, 0, NULL));
     set_text(o, "architecture", "amd64");
     set_text(o, "os", "linux");
     for (int i = 0; i < n; i++)

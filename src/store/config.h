@@ -21,7 +21,8 @@ struct model_config {
     uint64_t context_length, embedding_length; /* 0: not there */
     const char *base_name;
     const char *remote_host, *remote_model; /* a cloud model: refused */
-    struct arena a;                         /* owns the texts that were parsed */
+    const char *training; /* JSON of an object: how it was fine-tuned (create/tune.h) */
+    struct arena a;       /* owns the texts that were parsed */
 };
 
 /* Unknown keys are passed over.  model_config_fini also after a failure. */

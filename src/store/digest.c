@@ -50,6 +50,15 @@ void digest_from_hash(const uint8_t hash[32], struct digest *out) {
         snprintf(out->hex + 2 * i, 3, "%02x", hash[i]);
 }
 
+static uint8_t nibble(char c) {
+    return (uint8_t)(c <= '9' ? c - '0' : c - 'a' + 10);
+}
+
+void digest_to_hash(const struct digest *d, uint8_t hash[32]) {
+    for (size_t i = 0; i < SHA256_BYTES; i++)
+        hash[i] = (uint8_t)(nibble(d->hex[2 * i]) << 4 | nibble(d->hex[2 * i + 1]));
+}
+
 void digest_format(const struct digest *d, char out[DIGEST_TEXT]) {
     snprintf(out, DIGEST_TEXT, "sha256:%s", d->hex);
 }

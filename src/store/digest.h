@@ -21,6 +21,7 @@ int digest_parse(struct str text, struct digest *out, struct err *e);
 /* The digest of these bytes, of a raw hash. */
 int digest_of(const void *bytes, size_t n, struct digest *out, struct err *e);
 void digest_from_hash(const uint8_t hash[32], struct digest *out);
+void digest_to_hash(const struct digest *d, uint8_t hash[32]);
 
 /* "sha256:<hex>" */
 void digest_format(const struct digest *d, char out[DIGEST_TEXT]);

@@ -17,8 +17,8 @@
 
 #include "store/store_priv.h"
 
-/* An unfinished download that nobody holds may be taken up again for this long. */
-enum { PARTIAL_AGE_S = 7 * 24 * 3600 };
+/* An unfinished download that nobody holds, or fine-tune, may be taken up again for this long. */
+enum { PARTIAL_AGE_S = 7 * 24 * 3600, RUN_AGE_S = PARTIAL_AGE_S };
 
 /* ---- sets ---- */
 
@@ -216,6 +216,47 @@ static int remove_work(struct collector *c, int ours, const char *name, int fd) 
     return rc;
 }
 
+static bool ends_with(const char *name, const char *end) {
+    const size_t n = strlen(name), k = strlen(end);
+    return n >= k && strcmp(name + n - k, end) == 0;
+}
+
+static int count_checkpoints(DIR *d) {
+    int n = 0;
+    for (struct dirent *f; (f = readdir(d));)
+        n += ends_with(f->d_name, ".ckpt");
+    rewinddir(d);
+    return n;
+}
+
+/* A fine-tune's checkpoints, locked while it runs: they may be taken up again for a week.  What was
+ * half written goes, and a folder in which there is none.  Takes fd. */
+static int remove_run(struct collector *c, int ours, const char *name, int fd) {
+    char rel[NAME_PART_MAX];
+    struct dirent *f;
+    struct stat st;
+    const bool dead = fstat(fd, &st) == 0 && flock(fd, LOCK_EX | LOCK_NB) == 0;
+    const int64_t age_s = dead ? c->now_s - (int64_t)st.st_mtime : 0;
+    DIR *d = store_read_dir(fd, c->e, name);
+    int rc = d ? 0 : -1;
+    const bool none = d && dead && count_checkpoints(d) == 0 && age_s >= c->grace_s;
+    const bool all = none || age_s >= RUN_AGE_S;
+    snprintf(rel, sizeof rel, DIR_OURS "/%.40s", name);
+    while (rc == 0 && dead && (f = readdir(d))) {
+        struct stat one;
+        if (fstatat(dirfd(d), f->d_name, &one, AT_SYMLINK_NOFOLLOW) != 0 || S_ISDIR(one.st_mode) ||
+            !(all || ends_with(f->d_name, ".tmp")))
+            continue;
+        rc = take(c, dirfd(d), rel, f->d_name, &one, &c->out->n_partial);
+    }
+    if (rc == 0 && all && !c->dry) unlinkat(ours, name, AT_REMOVEDIR);
+    /* What was removed is no sign of life. */
+    if (d && dead && !all && !c->dry)
+        futimens(dirfd(d), (struct timespec[]){{.tv_nsec = UTIME_OMIT}, st.st_mtim});
+    if (d) closedir(d);
+    return rc;
+}
+
 static int sweep_work(struct collector *c) {
     struct err err;
     const int ours = store_dir(c->s, DIR_OURS, false, &err);
@@ -223,9 +264,10 @@ static int sweep_work(struct collector *c) {
     DIR *d = store_read_dir(ours, c->e, DIR_OURS);
     int rc = d ? 0 : -1;
     for (struct dirent *f; rc == 0 && (f = readdir(d));) {
-        if (strncmp(f->d_name, WORK_PREFIX, sizeof WORK_PREFIX - 1) != 0) continue;
+        const bool run = strncmp(f->d_name, RUN_PREFIX, sizeof RUN_PREFIX - 1) == 0;
+        if (!run && strncmp(f->d_name, WORK_PREFIX, sizeof WORK_PREFIX - 1) != 0) continue;
         const int fd = openat(dirfd(d), f->d_name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (fd >= 0) rc = remove_work(c, dirfd(d), f->d_name, fd);
+        if (fd >= 0) rc = (run ? remove_run : remove_work)(c, dirfd(d), f->d_name, fd);
     }
     if (d) closedir(d);
     return rc;

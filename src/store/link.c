@@ -1,6 +1,7 @@
 /* Blobs that are notes of a user's file, .cria/links/sha256-<hex>: {"path", "size", "mtime_ns"}.
  * The file stays where it is.  It is used as long as it has the size and the time of change that it
  * had when it was hashed. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -73,6 +74,25 @@ int store_link_get(const struct store *s, const struct digest *d, char path[STOR
     }
     buf_fini(&text);
     return rc;
+}
+
+int store_each_link(const struct store *s, void (*fn)(void *ctx, const char *path), void *ctx,
+                    struct err *e) {
+    struct err why;
+    const int dir = store_dir(s, DIR_LINKS, false, &why);
+    if (dir < 0) return why.code == ERR_NOT_FOUND ? 0 : err_set(e, why.code, "%s", why.msg);
+    DIR *d = store_read_dir(dir, e, "links");
+    if (!d) return -1;
+    for (struct dirent *f; (f = readdir(d));) {
+        struct digest digest;
+        char path[STORE_PATH];
+        uint64_t n_bytes;
+        if (blob_name_parse(f->d_name, &digest) &&
+            store_link_get(s, &digest, path, &n_bytes, &why) > 0)
+            fn(ctx, path);
+    }
+    closedir(d);
+    return 0;
 }
 
 /* Under the store's lock: to a collection a file that is not in place is one that was left. */

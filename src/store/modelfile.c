@@ -16,18 +16,19 @@
 
 #include "base/utf8.h"
 
-/* An empty list as yet: a name here (upper case, letters only) is all it takes for `NAME value` to
- * be kept as a layer application/vnd.cria.<name>. */
-const char *const modelfile_extensions[] = {NULL};
+/* A name here (upper case, letters only) is all it takes for `NAME value` to be kept as a layer
+ * application/vnd.cria.<name>.  What the values mean: policy/model_policy.h. */
+const char *const modelfile_extensions[] = {"FALLBACK", "CACHE", "POLICY", NULL};
 
 static const struct {
     const char *word;
     enum modelfile_command command;
 } commands[] = {
-    {"FROM", MF_FROM},         {"LICENSE", MF_LICENSE},   {"TEMPLATE", MF_TEMPLATE},
-    {"SYSTEM", MF_SYSTEM},     {"ADAPTER", MF_ADAPTER},   {"DRAFT", MF_DRAFT},
-    {"RENDERER", MF_RENDERER}, {"PARSER", MF_PARSER},     {"PARAMETER", MF_PARAMETER},
-    {"MESSAGE", MF_MESSAGE},   {"REQUIRES", MF_REQUIRES},
+    {"FROM", MF_FROM},           {"LICENSE", MF_LICENSE},   {"TEMPLATE", MF_TEMPLATE},
+    {"SYSTEM", MF_SYSTEM},       {"ADAPTER", MF_ADAPTER},   {"DRAFT", MF_DRAFT},
+    {"RENDERER", MF_RENDERER},   {"PARSER", MF_PARSER},     {"PARAMETER", MF_PARAMETER},
+    {"MESSAGE", MF_MESSAGE},     {"REQUIRES", MF_REQUIRES}, {"TRAINFILE", MF_TRAINFILE},
+    {"VALIDFILE", MF_VALIDFILE},
 };
 enum { N_COMMAND = sizeof commands / sizeof *commands, MAX_NAME = 64 };
 
@@ -163,6 +164,11 @@ static int take_name(struct parser *p, struct modelfile_line *l) {
         return err_set(p->e, ERR_FORMAT,
                        "(line %d): PARAMETER without a name; PARAMETER NAME VALUE is accepted",
                        p->line);
+    if (!at_end(p) && peek(p) == '-' && l->command == MF_PARAMETER)
+        return err_set(
+            p->e, ERR_FORMAT,
+            "(line %d): PARAMETER %s-...: names of parameters have _ where options have -", p->line,
+            show(word).z);
     if (at_end(p) || !is_blank(peek(p)))
         return err_set(p->e, ERR_FORMAT, "(line %d): %s: a value is missing behind it", p->line,
                        show(word).z);

@@ -17,6 +17,8 @@ enum modelfile_command {
     MF_REQUIRES,
     MF_RENDERER,
     MF_PARSER,
+    MF_TRAINFILE, /* fine-tuning (create/tune.h): examples, and those it is judged by */
+    MF_VALIDFILE,
     MF_EXTENSION, /* a command of our own, listed in modelfile.c; name is its upper-case name */
 };
 

@@ -61,6 +61,10 @@ int store_blob(struct store *s, const struct digest *d, char path[STORE_PATH], u
                struct err *e);
 bool store_has_blob(struct store *s, const struct digest *d, uint64_t n_bytes);
 
+/* Every file outside of the store that a blob is a link to and that is still what it was. */
+int store_each_link(const struct store *s, void (*fn)(void *ctx, const char *path), void *ctx,
+                    struct err *e);
+
 /* The blob as text, for templates, parameters, configs. */
 int store_read_blob(struct store *s, const struct digest *d, size_t max_bytes, struct buf *out,
                     struct err *e);
@@ -130,9 +134,9 @@ struct store_gc {
                       was removed */
 };
 /* Remove blobs that no manifest and no lease names, what dead processes left unfinished, and
- * partial downloads of more than a week ago that nobody holds.  grace_s: unnamed blobs younger than
- * that stay (another program may be making a model; Ollama takes an hour); 0: none stays, nor do
- * younger downloads.  dry: only count. */
+ * partial downloads and checkpoints of more than a week ago that nobody holds.  grace_s: unnamed
+ * blobs younger than that stay (another program may be making a model; Ollama takes an hour); 0:
+ * none stays, nor do younger downloads; checkpoints do.  dry: only count. */
 int store_collect(struct store *s, int64_t grace_s, bool dry, struct store_gc *out, struct err *e);
 
 struct store_check {

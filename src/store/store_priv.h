@@ -19,6 +19,7 @@ enum { STORE_ROOT_MAX = STORE_PATH - 512, BLOB_NAME = 7 + DIGEST_HEX + 1, TEMP_N
 #define TEMP_PREFIX                                                                                \
     "cria-tmp-"               /* files being written; whose writer holds a lock while it lives     \
                                */
+#define RUN_PREFIX "train-"   /* folders in .cria: checkpoints of fine-tunes (create/tune_work.c) */
 #define WORK_PREFIX "create-" /* folders in .cria, the same for files on their way to the store */
 #define MANIFEST_TEMP ".cria-tmp-"
 
