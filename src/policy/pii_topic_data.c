@@ -1,0 +1,112 @@
+/* The words of pii_topic.h.  A word is a run of letters; "phoneNumber" and "phone_number" are two.
+ */
+#include "policy/pii_topic.h"
+
+#include <stddef.h>
+
+/* clang-format off */
+#define P TOPIC_PHONE
+#define C TOPIC_CALL
+#define B TOPIC_BIRTH
+#define O TOPIC_OTHER
+#define M TOPIC_MONTH
+const struct topic_word topic_words[] = {
+    /* telephones */
+    {"phone", P, 0}, {"phones", P, 0}, {"telephone", P, 0}, {"tel", P, 0}, {"ph", P, 0}, {"mobile", P, 0}, {"mob", P, 0},
+    {"cell", P, 0}, {"cellphone", P, 0}, {"fax", P, 0}, {"whatsapp", P, 0}, {"sms", P, 0}, {"landline", P, 0}, {"hotline", P, 0},
+    {"telefon", P, 0}, {"telefonnummer", P, 0}, {"telefonnr", P, 0}, {"handy", P, 0}, {"handynummer", P, 0},
+    {"mobil", P, 0}, {"mobilnummer", P, 0}, {"rufnummer", P, 0}, {"festnetz", P, 0}, {"telefax", P, 0}, {"natel", P, 0},
+    {"durchwahl", P, 0}, {"rückruf", P, 0}, {"anrufen", C, 0}, {"anruf", C, 0}, {"erreichbar", C, 0}, {"ruf", C, 0}, {"zentrale", C, 0},
+    {"téléphone", P, 0}, {"telephonez", C, 0}, {"tél", P, 0}, {"portable", P, 0}, {"appelez", C, 0}, {"appeler", C, 0},
+    {"appelle", C, 0}, {"joindre", C, 0}, {"joignable", C, 0}, {"numéro", C, 0}, {"fixe", C, 0},
+    {"teléfono", P, 0}, {"telefono", P, 0}, {"móvil", P, 0}, {"movil", P, 0}, {"celular", P, 0}, {"llama", C, 0}, {"llamar", C, 0},
+    {"llámame", C, 0}, {"llame", C, 0}, {"llámenos", C, 0}, {"teléfonos", P, 0}, {"tlf", P, 0}, {"tfno", P, 0},
+    {"cellulare", P, 0}, {"chiama", C, 0}, {"chiamami", C, 0}, {"chiamare", C, 0}, {"recapito", P, 0},
+    {"telefone", P, 0}, {"telemóvel", P, 0}, {"ligue", C, 0}, {"ligar", C, 0}, {"zap", C, 0}, {"contato", C, 0},
+    {"telefoon", P, 0}, {"telefoonnummer", P, 0}, {"mobiel", P, 0}, {"gsm", P, 0}, {"bel", C, 0}, {"bellen", C, 0}, {"bereikbaar", C, 0},
+    {"telefonu", P, 0}, {"komórka", P, 0}, {"komórkowy", P, 0}, {"kom", C, 0}, {"zadzwoń", C, 0}, {"dzwoń", C, 0}, {"dzwonić", C, 0},
+    {"tlfnr", P, 0}, {"mobilen", P, 0}, {"ring", C, 0}, {"ringa", C, 0}, {"puhelin", P, 0}, {"matkapuhelin", P, 0},
+    {"telefonnumret", P, 0}, {"cep", P, 0}, {"ara", C, 0}, {"arayın", C, 0}, {"телефон", P, 0}, {"тел", P, 0}, {"моб", P, 0},
+    {"мобильный", P, 0}, {"сотовый", P, 0}, {"звоните", C, 0}, {"позвоните", C, 0}, {"هاتف", P, 0}, {"جوال", P, 0}, {"טלפון", P, 0},
+    {"τηλέφωνο", P, 0}, {"κινητό", P, 0}, {"τηλ", P, 0},
+    {"call", C, 0}, {"calls", C, 0}, {"dial", C, 0}, {"reach", C, 0}, {"contact", C, 0}, {"text", C, 0}, {"callback", C, 0},
+    {"extension", C, 0}, {"office", C, 0}, {"sim", C, 0}, {"msisdn", P, 0},
+    {"电话", P, 0}, {"電話", P, 0}, {"手机", P, 0}, {"手機", P, 0}, {"携帯", P, 0}, {"联系方式", P, 0}, {"致电", P, 0}, {"問い合わせ", C, 0}, {"문의", C, 0}, {"座机", P, 0},
+    {"전화", P, 0}, {"휴대폰", P, 0}, {"연락처", P, 0}, {"핸드폰", P, 0}, {"फ़ोन", P, 0}, {"फोन", P, 0}, {"मोबाइल", P, 0}, {"โทร", P, 0},
+    /* cards */
+    {"card", TOPIC_CARD, 0}, {"cards", TOPIC_CARD, 0}, {"visa", TOPIC_CARD, 0}, {"mastercard", TOPIC_CARD, 0}, {"amex", TOPIC_CARD, 0},
+    {"maestro", TOPIC_CARD, 0}, {"diners", TOPIC_CARD, 0}, {"jcb", TOPIC_CARD, 0}, {"unionpay", TOPIC_CARD, 0}, {"pan", TOPIC_CARD, 0},
+    {"kreditkarte", TOPIC_CARD, 0}, {"kreditkartennummer", TOPIC_CARD, 0}, {"karte", TOPIC_CARD, 0}, {"kartennummer", TOPIC_CARD, 0},
+    {"carte", TOPIC_CARD, 0}, {"tarjeta", TOPIC_CARD, 0}, {"carta", TOPIC_CARD, 0}, {"cartão", TOPIC_CARD, 0}, {"cartao", TOPIC_CARD, 0},
+    {"kaart", TOPIC_CARD, 0}, {"creditcard", TOPIC_CARD, 0}, {"karta", TOPIC_CARD, 0}, {"karty", TOPIC_CARD, 0}, {"карта", TOPIC_CARD, 0},
+    {"карты", TOPIC_CARD, 0}, {"银行卡", TOPIC_CARD, 0}, {"卡号", TOPIC_CARD, 0}, {"信用卡", TOPIC_CARD, 0}, {"カード", TOPIC_CARD, 0}, {"카드", TOPIC_CARD, 0},
+    /* national ids */
+    {"ssn", TOPIC_SSN, 0}, {"social", TOPIC_SSN, 0}, {"itin", TOPIC_SSN, 0},
+    {"steuer", TOPIC_DE_TAX, 0}, {"steuerid", TOPIC_DE_TAX, 0}, {"steueridentifikationsnummer", TOPIC_DE_TAX, 0}, {"idnr", TOPIC_DE_TAX, 0},
+    {"identifikationsnummer", TOPIC_DE_TAX, 0}, {"steuernummer", TOPIC_DE_TAX, 0}, {"tin", TOPIC_DE_TAX, 0}, {"tax", TOPIC_DE_TAX, 0},
+    {"steuerliche", TOPIC_DE_TAX, 0}, {"steueridnr", TOPIC_DE_TAX, 0},
+    {"dni", TOPIC_DNI, 0}, {"nie", TOPIC_DNI, 0}, {"nif", TOPIC_DNI, 0}, {"documento", TOPIC_DNI, 0}, {"identidad", TOPIC_DNI, 0},
+    {"nir", TOPIC_NIR, 0}, {"sécu", TOPIC_NIR, 0}, {"sécurité", TOPIC_NIR, 0}, {"securite", TOPIC_NIR, 0}, {"insee", TOPIC_NIR, 0},
+    {"vitale", TOPIC_NIR, 0},
+    {"bsn", TOPIC_BSN, 0}, {"burgerservicenummer", TOPIC_BSN, 0}, {"sofinummer", TOPIC_BSN, 0}, {"sofi", TOPIC_BSN, 0},
+    {"pesel", TOPIC_PESEL, 0}, {"peselu", TOPIC_PESEL, 0}, {"pesele", TOPIC_PESEL, 0},
+    {"cpf", TOPIC_CPF, 0}, {"cpfs", TOPIC_CPF, 0}, {"contribuinte", TOPIC_CPF, 0},
+    {"nhs", TOPIC_NHS, 0}, {"nino", TOPIC_NINO, 0}, {"insurance", TOPIC_NINO, 0}, {"ni", TOPIC_NINO, 0},
+    {"aadhaar", TOPIC_AADHAAR, 0}, {"aadhar", TOPIC_AADHAAR, 0}, {"uidai", TOPIC_AADHAAR, 0}, {"uid", TOPIC_AADHAAR, 0},
+    {"आधार", TOPIC_AADHAAR, 0}, {"ஆதார்", TOPIC_AADHAAR, 0},
+    /* dates of birth */
+    {"birth", B, 0}, {"born", B, 0}, {"dob", B, 0}, {"birthday", B, 0}, {"birthdate", B, 0}, {"geboren", B, 0}, {"geburtsdatum", B, 0},
+    {"geburtstag", B, 0}, {"geb", B, 0}, {"né", B, 0}, {"née", B, 0}, {"naissance", B, 0}, {"nacido", B, 0}, {"nacida", B, 0},
+    {"nacimiento", B, 0}, {"nació", B, 0}, {"cumpleaños", B, 0}, {"nato", B, 0}, {"nata", B, 0}, {"nascita", B, 0}, {"nascido", B, 0},
+    {"nascida", B, 0}, {"nascimento", B, 0}, {"nasc", B, 0}, {"nac", B, 0}, {"bday", B, 0}, {"geboortedatum", B, 0}, {"urodzony", B, 0}, {"urodzona", B, 0}, {"urodzenia", B, 0},
+    {"ur", B, 0}, {"född", B, 0}, {"født", B, 0}, {"fødselsdato", B, 0}, {"födelsedatum", B, 0}, {"syntynyt", B, 0}, {"doğum", B, 0},
+    {"рождения", B, 0}, {"родился", B, 0}, {"родилась", B, 0}, {"γέννησης", B, 0}, {"الميلاد", B, 0}, {"ميلاد", B, 0}, {"לידה", B, 0},
+    {"narození", B, 0}, {"születési", B, 0}, {"născut", B, 0}, {"народження", B, 0},
+    {"出生", B, 0}, {"生日", B, 0}, {"生年月日", B, 0}, {"생년월일", B, 0}, {"誕生日", B, 0}, {"जन्म", B, 0}, {"เกิด", B, 0},
+    /* numbers that are nobody's */
+    {"order", O, 0}, {"orders", O, 0}, {"invoice", O, 0}, {"ticket", O, 0}, {"part", O, 0}, {"parts", O, 0}, {"sku", O, 0}, {"serial", O, 0}, {"ref", O, 0},
+    {"reference", O, 0}, {"tracking", O, 0}, {"shipment", O, 0}, {"parcel", O, 0}, {"model", O, 0}, {"isbn", O, 0}, {"pin", O, 0}, {"zip", O, 0}, {"plz", O, 0}, {"personnummer", O, 0}, {"cpr", O, 0}, {"iva", O, 0}, {"vat", O, 0}, {"customer", O, 0}, {"kundennummer", O, 0}, {"klantnr", O, 0}, {"klantnummer", O, 0}, {"passport", O, 0}, {"passeport", O, 0}, {"pasaporte", O, 0}, {"паспорт", O, 0}, {"αφμ", O, 0}, {"utr", O, 0}, {"siret", O, 0}, {"siren", O, 0}, {"cnpj", O, 0}, {"nip", O, 0}, {"regon", O, 0}, {"kvk", O, 0}, {"polis", O, 0}, {"lot", O, 0}, {"routing", O, 0}, {"konto", O, 0}, {"blz", O, 0}, {"issn", O, 0}, {"ean", O, 0},
+    {"upc", O, 0}, {"gtin", O, 0}, {"imei", O, 0}, {"article", O, 0}, {"item", O, 0}, {"build", O, 0}, {"commit", O, 0},
+    {"doi", O, 0}, {"arxiv", O, 0}, {"rfc", O, 0}, {"timestamp", O, 0}, {"timestamps", O, 0}, {"epoch", O, 0}, {"unix", O, 0}, {"transaction", O, 0}, {"trans", O, 0}, {"txn", O, 0}, {"batch", O, 0},
+    {"bestellnummer", O, 0}, {"bestellung", O, 0}, {"rechnung", O, 0}, {"rechnungsnummer", O, 0}, {"auftrag", O, 0}, {"auftragsnummer", O, 0},
+    {"seriennummer", O, 0}, {"artikelnummer", O, 0}, {"aktenzeichen", O, 0}, {"sendungsnummer", O, 0}, {"vorgang", O, 0}, {"maschine", O, 0},
+    {"commande", O, 0}, {"facture", O, 0}, {"colis", O, 0}, {"dossier", O, 0}, {"réf", O, 0}, {"pedido", O, 0}, {"factura", O, 0}, {"ordine", O, 0},
+    {"fattura", O, 0}, {"protocollo", O, 0}, {"fatura", O, 0}, {"encomenda", O, 0}, {"bestelling", O, 0}, {"factuur", O, 0}, {"ordernummer", O, 0},
+    {"zamówienie", O, 0}, {"zamówienia", O, 0}, {"faktura", O, 0}, {"faktury", O, 0}, {"beställning", O, 0}, {"заказ", O, 0}, {"заказа", O, 0}, {"счет", O, 0},
+    {"订单", O, 0}, {"訂單", O, 0}, {"货号", O, 0}, {"单号", O, 0}, {"編號", O, 0}, {"编号", O, 0}, {"注文", O, 0}, {"주문", O, 0}, {"ऑर्डर", O, 0},
+    {"version", TOPIC_VERSION, 0}, {"versions", TOPIC_VERSION, 0}, {"ver", TOPIC_VERSION, 0}, {"v", TOPIC_VERSION, 0}, {"release", TOPIC_VERSION, 0},
+    {"section", TOPIC_VERSION, 0}, {"chapter", TOPIC_VERSION, 0}, {"clause", TOPIC_VERSION, 0}, {"abschnitt", TOPIC_VERSION, 0},
+    {"kapitel", TOPIC_VERSION, 0}, {"upgrade", TOPIC_VERSION, 0}, {"firmware", TOPIC_VERSION, 0}, {"kernel", TOPIC_VERSION, 0},
+    {"driver", TOPIC_VERSION, 0}, {"oid", TOPIC_VERSION, 0}, {"versión", TOPIC_VERSION, 0}, {"versione", TOPIC_VERSION, 0},
+    {"версия", TOPIC_VERSION, 0}, {"版本", TOPIC_VERSION, 0}, {"chrome", TOPIC_VERSION, 0}, {"safari", TOPIC_VERSION, 0}, {"edg", TOPIC_VERSION, 0},
+    {"assemblyversion", TOPIC_VERSION, 0}, {"fileversion", TOPIC_VERSION, 0}, {"wersja", TOPIC_VERSION, 0}, {"wersji", TOPIC_VERSION, 0}, {"versie", TOPIC_VERSION, 0}, {"versão", TOPIC_VERSION, 0},
+    /* secrets */
+    {"password", TOPIC_PASSWORD, 0}, {"passwords", TOPIC_PASSWORD, 0}, {"passwd", TOPIC_PASSWORD, 0}, {"pwd", TOPIC_PASSWORD, 0}, {"passphrase", TOPIC_PASSWORD, 0},
+    {"pass", TOPIC_PASSWORD, 0}, {"pw", TOPIC_PASSWORD, 0}, {"passwort", TOPIC_PASSWORD, 0}, {"kennwort", TOPIC_PASSWORD, 0}, {"contraseña", TOPIC_PASSWORD, 0},
+    {"clave", TOPIC_PASSWORD, 0}, {"passe", TOPIC_PASSWORD, 0}, {"senha", TOPIC_PASSWORD, 0}, {"wachtwoord", TOPIC_PASSWORD, 0}, {"hasło", TOPIC_PASSWORD, 0},
+    {"lösenord", TOPIC_PASSWORD, 0}, {"пароль", TOPIC_PASSWORD, 0}, {"密码", TOPIC_PASSWORD, 0}, {"密碼", TOPIC_PASSWORD, 0}, {"パスワード", TOPIC_PASSWORD, 0},
+    {"비밀번호", TOPIC_PASSWORD, 0}, {"şifre", TOPIC_PASSWORD, 0}, {"पासवर्ड", TOPIC_PASSWORD, 0},
+    {"secret", TOPIC_SECRET, 0}, {"token", TOPIC_SECRET, 0}, {"apikey", TOPIC_SECRET, 0}, {"accesskey", TOPIC_SECRET, 0}, {"secretkey", TOPIC_SECRET, 0}, {"credential", TOPIC_SECRET, 0},
+    {"credentials", TOPIC_SECRET, 0}, {"authtoken", TOPIC_SECRET, 0}, {"accesstoken", TOPIC_SECRET, 0}, {"sig", TOPIC_KEY, 0}, {"signature", TOPIC_KEY, 0},
+    {"key", TOPIC_KEY, 0}, {"api", TOPIC_KEY_OF, 0}, {"access", TOPIC_KEY_OF, 0}, {"private", TOPIC_KEY_OF, 0}, {"auth", TOPIC_KEY_OF, 0},
+    {"account", TOPIC_KEY_OF, 0}, {"encryption", TOPIC_KEY_OF, 0}, {"signing", TOPIC_KEY_OF, 0}, {"master", TOPIC_KEY_OF, 0}, {"shared", TOPIC_KEY_OF, 0},
+    {"client", TOPIC_KEY_OF, 0}, {"primary", TOPIC_KEY_OF, 0}, {"secondary", TOPIC_KEY_OF, 0}, {"storage", TOPIC_KEY_OF, 0},
+    {"bearer", TOPIC_BEARER, 0}, {"basic", TOPIC_BEARER, 1},
+    /* months */
+    {"january", M, 1}, {"february", M, 2}, {"march", M, 3}, {"april", M, 4}, {"may", M, 5}, {"june", M, 6}, {"july", M, 7}, {"august", M, 8},
+    {"september", M, 9}, {"october", M, 10}, {"november", M, 11}, {"december", M, 12}, {"jan", M, 1}, {"feb", M, 2}, {"mar", M, 3}, {"apr", M, 4},
+    {"jun", M, 6}, {"jul", M, 7}, {"aug", M, 8}, {"sep", M, 9}, {"sept", M, 9}, {"oct", M, 10}, {"nov", M, 11}, {"dec", M, 12},
+    {"januar", M, 1}, {"jänner", M, 1}, {"februar", M, 2}, {"märz", M, 3}, {"mai", M, 5}, {"juni", M, 6}, {"juli", M, 7}, {"oktober", M, 10}, {"dezember", M, 12},
+    {"janvier", M, 1}, {"février", M, 2}, {"mars", M, 3}, {"avril", M, 4}, {"juin", M, 6}, {"juillet", M, 7}, {"août", M, 8}, {"septembre", M, 9},
+    {"octobre", M, 10}, {"novembre", M, 11}, {"décembre", M, 12},
+    {"enero", M, 1}, {"febrero", M, 2}, {"marzo", M, 3}, {"abril", M, 4}, {"mayo", M, 5}, {"junio", M, 6}, {"julio", M, 7}, {"agosto", M, 8},
+    {"septiembre", M, 9}, {"octubre", M, 10}, {"noviembre", M, 11}, {"diciembre", M, 12},
+    {"gennaio", M, 1}, {"febbraio", M, 2}, {"aprile", M, 4}, {"maggio", M, 5}, {"giugno", M, 6}, {"luglio", M, 7}, {"settembre", M, 9}, {"ottobre", M, 10}, {"dicembre", M, 12},
+    {"janeiro", M, 1}, {"fevereiro", M, 2}, {"março", M, 3}, {"maio", M, 5}, {"junho", M, 6}, {"julho", M, 7}, {"setembro", M, 9}, {"outubro", M, 10}, {"novembro", M, 11}, {"dezembro", M, 12},
+    {"januari", M, 1}, {"februari", M, 2}, {"maart", M, 3}, {"mei", M, 5}, {"augustus", M, 8}, {"augusti", M, 8}, {"maj", M, 5},
+    {"stycznia", M, 1}, {"lutego", M, 2}, {"marca", M, 3}, {"kwietnia", M, 4}, {"maja", M, 5}, {"czerwca", M, 6}, {"lipca", M, 7}, {"sierpnia", M, 8},
+    {"września", M, 9}, {"października", M, 10}, {"listopada", M, 11}, {"grudnia", M, 12},
+    {"января", M, 1}, {"февраля", M, 2}, {"марта", M, 3}, {"апреля", M, 4}, {"мая", M, 5}, {"июня", M, 6}, {"июля", M, 7}, {"августа", M, 8},
+    {"сентября", M, 9}, {"октября", M, 10}, {"ноября", M, 11}, {"декабря", M, 12},
+    {NULL, 0, 0},
+};
