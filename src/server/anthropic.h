@@ -12,7 +12,7 @@ struct message {
     struct request *r;
     struct gather g;
     char id[OPENAI_ID];
-    char *model;         /* owned: as the client wrote it */
+    char *model;         /* owned: as the client wrote it, or the one that answers instead */
     const json_t *stops; /* borrowed from r: the client's stop_sequences, or NULL */
     json_t *think;       /* owned: gen's, if the model can; or NULL */
     bool stream;

@@ -95,6 +95,7 @@ static void reply_whole(struct message *m) {
             : message_of(m, blocks(m), stop_reason(m),
                          strcmp(stop_reason(m), "stop_sequence") == 0 ? stop_sequence(m) : NULL);
     if (j) {
+        request_tell(m->r, j);
         reply_json(m->r, 200, j);
         return;
     }
@@ -188,11 +189,12 @@ static void send_end(struct message *m) {
     struct err e = {0};
     const char *reason = stop_reason(m);
     close_block(m);
-    send_new(m, "message_delta",
-             json_pack("{s:s, s:{s:s, s:s?}, s:o, s:o*}", "type", "message_delta", "delta",
-                       "stop_reason", reason, "stop_sequence",
-                       strcmp(reason, "stop_sequence") == 0 ? stop_sequence(m) : NULL, "usage",
-                       usage(m), "context_management", edits_of(m)));
+    json_t *j = json_pack("{s:s, s:{s:s, s:s?}, s:o, s:o*}", "type", "message_delta", "delta",
+                          "stop_reason", reason, "stop_sequence",
+                          strcmp(reason, "stop_sequence") == 0 ? stop_sequence(m) : NULL, "usage",
+                          usage(m), "context_management", edits_of(m));
+    request_tell(m->r, j);
+    send_new(m, "message_delta", j);
     if (m->g.failed) {
         err_nomem(&e, "answer");
         stream_fail(m->r, &e);
@@ -204,6 +206,7 @@ static void send_end(struct message *m) {
 
 void anthropic_on_event(void *ctx, const struct gen_event *ev) {
     struct message *m = ctx;
+    openai_set_served(m->r, &m->model);
     gather_add(&m->g, ev);
     if (ev->kind != GEN_END) {
         if (m->stream) send_event(m, ev);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <time.h>
 
+#include "server/allow.h"
 #include "server/front_priv.h"
 
 /* The second's text is kept until the next: a token has a time, too. */
@@ -64,7 +65,7 @@ const json_t *api_read(struct request *r, const char **model, struct name *n) {
         err_set(&e, ERR_USAGE, "model is required");
     else if (name_parse(*model, n ? n : &unused, NULL) != 0)
         err_set(&e, ERR_USAGE, "invalid model name");
-    else {
+    else if (allow_model(r, n ? n : &unused, &e) == 0) {
         request_set_model(r, *model);
         return o;
     }

@@ -30,5 +30,20 @@ void api_tell_ignored(struct request *r, const struct fault *f);
 #define API_OPTIONS                                                                                \
     { .name = "options", .types = FIELD_OBJECT }
 
+/* Of what generates: ask_chain.c, ask_receipt.c. */
+#define API_FALLBACK                                                                               \
+    {.name = "fallback", .types = FIELD_ARRAY},                                                    \
+        {.name = "first_token_timeout", .types = FIELD_TEXT | FIELD_NUMBER}, {                     \
+        .name = "receipt", .types = FIELD_BOOL                                                     \
+    }
+
+/* How the response cache is to serve it: cache_wish.h. */
+#define API_CACHE                                                                                  \
+    { .name = "cache", .types = FIELD_OBJECT }
+
+/* Of what has texts for a model: ask_pii.c. */
+#define API_PII                                                                                    \
+    { .name = "pii", .types = FIELD_TEXT | FIELD_OBJECT }
+
 /* Zeros are left out of answers. */
 void api_set_count(json_t *o, const char *key, int64_t n);

@@ -159,6 +159,7 @@ static void finish(struct native *n, const struct gen_stats *s) {
     json_object_set_new(o, "done_reason", json_string(n->why == GEN_LENGTH ? "length" : "stop"));
     if (json_array_size(n->context)) json_object_set(o, "context", n->context);
     if (n->logprobs) json_object_set(o, "logprobs", n->logprobs);
+    request_tell(n->r, o);
     add_figures(n, o, s);
     if (n->stream) {
         send_line(n, o);
@@ -193,6 +194,7 @@ static void on_end(struct native *n, const struct gen_event *ev) {
 
 void native_on_event(void *ctx, const struct gen_event *ev) {
     struct native *n = ctx;
+    n->model = request_served(n->r, n->model);
     switch (ev->kind) {
     case GEN_PROMPT:
         n->n_truncated = ev->stats.n_truncated;

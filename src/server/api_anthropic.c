@@ -33,6 +33,9 @@ static const struct field message_fields[] = {
     {.name = "options", .types = FIELD_OBJECT}, /* ours, as are these: */
     {.name = "keep_alive", .types = FIELD_TEXT | FIELD_NUMBER},
     {.name = "num_ctx", .types = FIELD_INT, .min = 4, .max = 1 << 24},
+    API_FALLBACK,
+    API_CACHE,
+    API_PII,
     {.name = "container", .refusal = "this server runs no code"},
     {.name = "mcp_servers", .refusal = "this server calls no other"},
     {0}};
@@ -278,7 +281,9 @@ static void start(struct request *r, const char *op, gen_event_fn *fn) {
     const struct ask a = {.model = m->model,
                           .gen = gen,
                           .keep_alive = json_object_get(body, "keep_alive"),
+                          .whole = !m->stream,
                           .ready = ready,
+                          .later = m->think,
                           .fn = fn,
                           .ctx = m};
     if (ask_start(r, &a) != 0) anthropic_free(m);

@@ -1,9 +1,12 @@
 /* /api/create (COMPAT.md 2.6): a model from blobs or from another model.  The request's fields
  * become the commands of a Modelfile; no path of a client's is opened here (SECURITY.md X5). */
+#include <ctype.h>
+#include <stdio.h>
 #include <string.h>
 
-#include "create/create.h"
+#include "server/allow.h"
 #include "server/job.h"
+#include "server/order.h"
 #include "server/store_routes.h"
 #include "store/params.h"
 
@@ -28,19 +31,12 @@ const struct field store_create_fields[] = {
     {.name = "renderer", .types = FIELD_TEXT},
     {.name = "parser", .types = FIELD_TEXT},
     {.name = "requires", .types = FIELD_TEXT},
+    {.name = "fallback", .types = FIELD_TEXT},
+    {.name = "cache", .types = FIELD_TEXT},
+    {.name = "policy", .types = FIELD_TEXT},
     {.name = "modelfile", .refusal = NO_PATHS},
     {.name = "path", .refusal = NO_PATHS},
     {0}};
-
-/* What a create works from; the texts are the arena's, not the request's. */
-struct order {
-    struct name name;
-    struct modelfile m; /* its arena owns everything */
-    int cap;
-    struct create_file *file, *adapter, *draft;
-    int n_file, n_adapter, n_draft;
-    const char *quantize;
-};
 
 static const char *keep(struct order *o, const char *text) {
     return arena_strndup(&o->m.a, text, strlen(text));
@@ -77,6 +73,19 @@ static int add_texts(struct order *o, const json_t *body, struct err *e) {
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         const char *v = field_text(body, texts[i].key);
         if (v && *v && add(o, texts[i].command, NULL, v, e) != 0) return -1;
+    }
+    return 0;
+}
+
+/* Commands of our own, as the Modelfile writes them. */
+static int add_extensions(struct order *o, const json_t *body, struct err *e) {
+    for (const char *const *name = modelfile_extensions; *name; name++) {
+        char key[32];
+        snprintf(key, sizeof key, "%s", *name);
+        for (char *c = key; *c; c++)
+            *c = (char)tolower((unsigned char)*c);
+        const char *v = field_text(body, key);
+        if (v && *v && add(o, MF_EXTENSION, *name, v, e) != 0) return -1;
     }
     return 0;
 }
@@ -186,20 +195,28 @@ static int take_files(struct order *o, const json_t *body, const char *key,
 
 /* ---- the request ---- */
 
-static int check_source(const json_t *body, struct err *e) {
-    if (!field_text(body, "from") && json_object_size(field_get(body, "files")) == 0)
+static int check_source(const struct request *r, const json_t *body, struct err *e) {
+    const char *from = field_text(body, "from");
+    struct name n;
+    if (from && name_parse(from, &n, NULL) == 0 && allow_model(r, &n, e) != 0) return -1;
+    if (!from && json_object_size(field_get(body, "files")) == 0)
         return err_set(e, ERR_USAGE, "neither 'from' or 'files' was specified");
     return 0;
 }
 
-static int take_order(struct order *o, const json_t *body, struct err *e) {
+int order_texts(struct order *o, const json_t *body, struct err *e) {
+    if (add_texts(o, body, e) != 0 || add_extensions(o, body, e) != 0 ||
+        add_licenses(o, field_get(body, "license"), e) != 0 ||
+        add_parameters(o, field_get(body, "parameters"), e) != 0)
+        return -1;
+    return add_messages(o, field_get(body, "messages"), e);
+}
+
+static int take_order(const struct request *r, struct order *o, const json_t *body, struct err *e) {
     const char *quantize = field_text(body, "quantize");
     if (quantize && *quantize && !(o->quantize = keep(o, quantize))) return err_nomem(e, "create");
     if (o->name.pin.hex[0]) return err_set(e, ERR_USAGE, "invalid model name");
-    if (check_source(body, e) != 0 || add_texts(o, body, e) != 0 ||
-        add_licenses(o, field_get(body, "license"), e) != 0 ||
-        add_parameters(o, field_get(body, "parameters"), e) != 0 ||
-        add_messages(o, field_get(body, "messages"), e) != 0 ||
+    if (check_source(r, body, e) != 0 || order_texts(o, body, e) != 0 ||
         take_files(o, body, "files", &o->file, &o->n_file, e) != 0 ||
         take_files(o, body, "adapters", &o->adapter, &o->n_adapter, e) != 0)
         return -1;
@@ -230,7 +247,7 @@ void store_create(struct request *r) {
     struct err e = {0};
     const char *model;
     const json_t *body = api_read(r, &model, &o.name);
-    if (body && take_order(&o, body, &e) == 0) {
+    if (body && take_order(r, &o, body, &e) == 0) {
         struct job j = {.r = r, .stream = field_bool(body, "stream", true), .hide = hide};
         job_run(&j, work, &o);
     } else if (body) {

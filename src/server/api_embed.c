@@ -119,10 +119,12 @@ const struct field native_embed_fields[] = {
     {.name = "dimensions", .types = FIELD_INT, .max = 1 << 20},
     API_OPTIONS,
     API_KEEP_ALIVE,
+    API_CACHE,
     {0}};
 
 const struct field native_embeddings_fields[] = {
-    API_MODEL, {.name = "prompt", .types = FIELD_TEXT}, API_OPTIONS, API_KEEP_ALIVE, {0}};
+    API_MODEL, {.name = "prompt", .types = FIELD_TEXT}, API_OPTIONS, API_KEEP_ALIVE, API_CACHE,
+    {0}};
 
 /* The texts as an array of their own; an empty one alone is none (Ollama).  NULL with e. */
 static json_t *take_input(const json_t *body, const char *key, struct err *e) {

@@ -13,7 +13,8 @@
 #define COMMON_FIELDS                                                                              \
     API_MODEL, {.name = "stream", .types = FIELD_BOOL},                                            \
         {.name = "format", .types = FIELD_TEXT | FIELD_OBJECT, .apart = true}, API_KEEP_ALIVE,     \
-        API_OPTIONS, {.name = "think", .types = FIELD_BOOL | FIELD_TEXT, .apart = true},           \
+        API_OPTIONS, API_FALLBACK, API_CACHE, API_PII,                                             \
+        {.name = "think", .types = FIELD_BOOL | FIELD_TEXT, .apart = true},                        \
         {.name = "truncate", .types = FIELD_BOOL}, {.name = "shift", .types = FIELD_BOOL},         \
         {.name = "logprobs", .types = FIELD_BOOL}, {                                               \
         .name = "top_logprobs", .types = FIELD_INT, .max = 20                                      \
@@ -228,8 +229,9 @@ static bool has_images(const json_t *gen) {
 }
 
 /* What the model cannot do is said in Ollama's words. */
-static int check_abilities(const struct native *n, const struct gen_info *info, const json_t *gen,
+static int check_abilities(const struct native *n, const struct ask_model *m, const json_t *gen,
                            struct err *e) {
+    const struct gen_info *info = m->info;
     const json_t *think = json_object_get(gen, "think");
     const char *lacks = NULL;
     if (info->embedding)
@@ -242,7 +244,7 @@ static int check_abilities(const struct native *n, const struct gen_info *info, 
         lacks = "insert";
     else if (has_images(gen) && !info->vision)
         lacks = "vision: it reads no images";
-    return lacks ? err_set(e, ERR_USAGE, "\"%s\" does not support %s", n->model, lacks) : 0;
+    return lacks ? err_set(e, ERR_USAGE, "\"%s\" does not support %s", m->asked, lacks) : 0;
 }
 
 static json_t *message(const char *role, const char *text) {
@@ -289,7 +291,7 @@ static int chat_ready(const struct ask_model *m, json_t *gen) {
 
 static int ready(void *ctx, const struct ask_model *m, json_t *gen, struct err *e) {
     const struct native *n = ctx;
-    if (check_abilities(n, m->info, gen, e) != 0) return -1;
+    if (check_abilities(n, m, gen, e) != 0) return -1;
     const int rc = n->chat ? chat_ready(m, gen) : generate_ready(m, gen);
     return rc == 0 ? 0 : err_nomem(e, "request");
 }
@@ -315,6 +317,7 @@ static void start(struct native *n) {
                           .gen = gen,
                           .keep_alive = keep,
                           .load_only = n->load_only,
+                          .whole = !n->stream,
                           .ready = ready,
                           .fn = native_on_event,
                           .ctx = n};

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "server/allow.h"
 #include "server/models.h"
 #include "server/route.h"
 #include "store/describe.h"
@@ -35,13 +36,14 @@ static void list_tags(struct request *r) {
     }
     json_t *list = json_array();
     for (int i = 0; i < n; i++)
-        json_array_append_new(list, tag(s, &m[i]));
+        if (allow_sees(r, &m[i].name)) json_array_append_new(list, tag(s, &m[i]));
     free(m);
     reply_json(r, 200, json_pack("{s:o}", "models", list));
 }
 
 static void list_loaded(struct request *r) {
     json_t *list = models_list(server_models(request_server(r)));
+    allow_hide(r, list);
     reply_json(r, 200, json_pack("{s:o}", "models", list ? list : json_array()));
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "server/allow.h"
 #include "server/route.h"
 #include "store/store.h"
 
@@ -36,7 +37,8 @@ static void models(struct request *r) {
     }
     json_t *data = json_array();
     for (int i = 0; i < n; i++)
-        if (!list[i].damaged) json_array_append_new(data, describe(r, &list[i]));
+        if (!list[i].damaged && allow_sees(r, &list[i].name))
+            json_array_append_new(data, describe(r, &list[i]));
     free(list);
     const size_t n_model = json_array_size(data);
     if (!is_anthropic(r)) {
@@ -70,6 +72,10 @@ static void model(struct request *r) {
     /* A name that is none is a model that is not there: the same answer, and no path. */
     if (name_parse(request_param(r), &want, &e) != 0) {
         no_model(r);
+        return;
+    }
+    if (allow_model(r, &want, &e) != 0) {
+        reply_err(r, &e);
         return;
     }
     if (store_list(server_store(request_server(r)), NULL, &list, &n, &e) != 0) {

@@ -1,4 +1,5 @@
 /* /api/pull and /api/push: models from and to registries, with their progress as a stream. */
+#include "policy/leave.h"
 #include "server/job.h"
 #include "server/store_routes.h"
 #include "store/registry.h"
@@ -45,8 +46,14 @@ static bool check_there(struct request *r, const struct name *n, const char *mod
 static void begin(struct request *r, bool push) {
     const char *model;
     struct name n;
+    struct err e = {0};
     const json_t *body = api_read(r, &model, &n);
-    if (!body || (push && !check_there(r, &n, model))) return;
+    if (!body) return;
+    if (push && !check_there(r, &n, model)) return;
+    if (policy_check_leaving(push ? "push" : "pull", &e) != 0) {
+        reply_err(r, &e);
+        return;
+    }
     struct transfer t = {n, push, field_bool(body, "insecure", false)};
     struct job j = {.r = r, .stream = field_bool(body, "stream", true)};
     job_run(&j, work, &t);

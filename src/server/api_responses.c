@@ -211,17 +211,23 @@ static int read_input(const json_t *body, struct response *x, json_t *gen, struc
     if (instructions)
         json_array_append_new(list,
                               json_pack("{s:s, s:s}", "role", "system", "content", instructions));
-    x->items = before(field_text(body, "previous_response_id"), x, f);
-    if (!x->items || responses_messages(x->items, gen, f) != 0) return -1;
+    json_t *items = before(field_text(body, "previous_response_id"), x, f);
+    if (!items || responses_messages(items, gen, f) != 0) {
+        json_decref(items);
+        return -1;
+    }
     json_t *more = json_is_string(input) ? json_pack("[{s:s, s:s, s:O}]", "type", "message", "role",
                                                      "user", "content", input)
                                          : json_incref(input);
     int rc = more ? put_items(more, x, f) : fault_nomem(f);
     if (rc == 0) rc = responses_messages(more, gen, f);
-    if (rc == 0 && json_array_extend(x->items, more) != 0) rc = fault_nomem(f);
+    if (rc == 0 && json_array_extend(items, more) != 0) rc = fault_nomem(f);
     json_decref(more);
-    if (rc == 0 && json_array_size(x->items) == 0)
-        return fault_set(f, ERR_USAGE, "input", "at least one item is required");
+    if (rc == 0 && json_array_size(items) == 0)
+        rc = fault_set(f, ERR_USAGE, "input", "at least one item is required");
+    if (rc == 0 && !(x->keeps = json_pack("{s:o}", "items", responses_kept(items))))
+        rc = fault_nomem(f);
+    json_decref(items);
     return rc;
 }
 
@@ -264,6 +270,18 @@ static json_t *echo(const json_t *body, const struct response *x) {
     return j;
 }
 
+/* The client's own words in it, for what is kept. */
+static int keep_echo(const json_t *body, struct response *x) {
+    json_t *said = json_object();
+    int rc = json_object_set_new(x->keeps, "response", said);
+    for (size_t i = 0; rc == 0 && i < sizeof echoed / sizeof *echoed; i++) {
+        json_t *v = json_object_get(body, echoed[i].name);
+        if (v && json_object_get(x->body, echoed[i].name) == v)
+            rc = json_object_set(said, echoed[i].name, v);
+    }
+    return rc;
+}
+
 static int read_request(json_t *body, struct response *x, json_t *gen, struct fault *f) {
     leave_out_searches(body, x->r);
     const char *truncation = field_text(body, "truncation");
@@ -279,8 +297,12 @@ static int read_request(json_t *body, struct response *x, json_t *gen, struct fa
     openai_continue(gen);
     x->think = openai_take(gen, "think");
     x->output = json_array();
+    x->kept = json_array();
     x->body = echo(body, x);
-    return x->output && x->body && gather_init(&x->g, 1, false) == 0 ? 0 : fault_nomem(f);
+    return x->output && x->kept && x->body && keep_echo(body, x) == 0 &&
+                   gather_init(&x->g, 1, false) == 0
+               ? 0
+               : fault_nomem(f);
 }
 
 /* Coding agents ask every model for an effort; those that cannot think make none. */
@@ -312,7 +334,10 @@ static void create(struct request *r) {
     const struct ask a = {.model = field_text(body, "model"),
                           .gen = gen,
                           .keep_alive = json_object_get(body, "keep_alive"),
+                          .whole = !x->stream,
                           .ready = ready,
+                          .later = x->think,
+                          .keeps = x->keeps,
                           .fn = responses_on_event,
                           .ctx = x};
     if (ask_start(r, &a) != 0) responses_free(x);

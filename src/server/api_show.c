@@ -23,6 +23,7 @@ struct showing {
     struct gguf *g;
     struct show_parts parts;
     struct show_info info;
+    json_t *training; /* owned, or NULL */
 };
 
 static void set_text(json_t *o, const char *key, struct str s) {
@@ -134,6 +135,7 @@ static int build(const struct showing *x, json_t *o, struct err *e) {
     json_object_set_new(o, "capabilities", capabilities(x));
     set_modified(x, o);
     set_word(o, "requires", c->requires_version);
+    if (x->info.training) json_object_set(o, "training", (json_t *)(uintptr_t)x->info.training);
     return 0;
 }
 
@@ -144,6 +146,7 @@ static int open_model(struct showing *x, const struct name *n, const char *model
         show_parts_open(&x->parts, &x->recipe, e) != 0 ||
         create_print_modelfile(x->store, &x->recipe.name, &x->parts.modelfile, e) != 0)
         return -1;
+    x->info.training = x->training = show_training(x->g);
     show_add_parts(&x->info, &x->parts);
     return 0;
 }
@@ -157,6 +160,7 @@ void store_show(struct request *r) {
     x.store = server_store(request_server(r));
     json_t *o = json_object();
     const int rc = open_model(&x, &n, model, &e) == 0 ? build(&x, o, &e) : -1;
+    json_decref(x.training);
     show_parts_close(&x.parts);
     gguf_close(x.g);
     recipe_close(&x.recipe);

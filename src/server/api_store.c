@@ -1,4 +1,5 @@
 /* The store's routes (COMPAT.md 2.1), and its two short ones: copy, delete. */
+#include "server/allow.h"
 #include "server/models.h"
 #include "server/store_routes.h"
 #include "store/store.h"
@@ -19,6 +20,8 @@ static void copy(struct request *r) {
         reply_error(r, 400, "source \"%s\" is invalid", source ? source : "");
     else if (!target || name_parse(target, &to, NULL) != 0 || to.pin.hex[0])
         reply_error(r, 400, "destination \"%s\" is invalid", target ? target : "");
+    else if (allow_model(r, &from, &e) != 0 || allow_model(r, &to, &e) != 0)
+        reply_err(r, &e);
     else if (store_copy(server_store(request_server(r)), &from, &to, &e) == 0)
         reply_status(r, 200);
     else if (e.code == ERR_NOT_FOUND)
@@ -51,17 +54,18 @@ static void delete (struct request *r) {
 const struct route routes_store[] = {
     {HTTP_POST, "/api/show", RIGHT_READ, DIALECT_OLLAMA, BODY_MAX, store_show, NULL,
      store_show_fields},
-    {HTTP_POST, "/api/create", RIGHT_ADMIN, DIALECT_OLLAMA, BODY_MAX, store_create, NULL,
+    {HTTP_POST, "/api/create", RIGHT_MODELS, DIALECT_OLLAMA, BODY_MAX, store_create, NULL,
      store_create_fields},
-    {HTTP_POST, "/api/pull", RIGHT_ADMIN, DIALECT_OLLAMA, BODY_MAX, store_pull, NULL,
+    {HTTP_POST, "/api/pull", RIGHT_MODELS, DIALECT_OLLAMA, BODY_MAX, store_pull, NULL,
      store_transfer_fields},
-    {HTTP_POST, "/api/push", RIGHT_ADMIN, DIALECT_OLLAMA, BODY_MAX, store_push, NULL,
+    {HTTP_POST, "/api/push", RIGHT_MODELS, DIALECT_OLLAMA, BODY_MAX, store_push, NULL,
      store_transfer_fields},
-    {HTTP_POST, "/api/copy", RIGHT_ADMIN, DIALECT_OLLAMA, BODY_MAX, copy, NULL, copy_fields},
-    {HTTP_DELETE, "/api/delete", RIGHT_ADMIN, DIALECT_OLLAMA, BODY_MAX, delete, NULL,
+    {HTTP_POST, "/api/copy", RIGHT_MODELS, DIALECT_OLLAMA, BODY_MAX, copy, NULL, copy_fields},
+    {HTTP_DELETE, "/api/delete", RIGHT_MODELS, DIALECT_OLLAMA, BODY_MAX, delete, NULL,
      delete_fields},
-    {HTTP_HEAD, "/api/blobs/:digest", RIGHT_ADMIN, DIALECT_OLLAMA, 0, store_head_blob, NULL, NULL},
-    {HTTP_POST, "/api/blobs/:digest", RIGHT_ADMIN, DIALECT_OLLAMA, BLOB_BODY_MAX, store_post_blob,
-     &store_blob_sink, NULL},
+    {HTTP_HEAD, "/api/blobs/:digest", RIGHT_MODELS | RIGHT_TRAIN, DIALECT_OLLAMA, 0,
+     store_head_blob, NULL, NULL},
+    {HTTP_POST, "/api/blobs/:digest", RIGHT_MODELS | RIGHT_TRAIN, DIALECT_OLLAMA, BLOB_BODY_MAX,
+     store_post_blob, &store_blob_sink, NULL},
     {.path = NULL},
 };

@@ -16,7 +16,7 @@ enum {
 };
 
 static void submit(struct request *r, work_fn *fn) {
-    const bool slow = r->route->sink || r->route->right == RIGHT_ADMIN;
+    const bool slow = r->route->sink || (r->route->right & RIGHTS_CHANGE);
     r->work = (struct work){.fn = fn, .arg = r};
     const bool large = r->body.n > BODY_SMALL || r->coding != CODING_NONE;
     workers_submit(r->server->workers,
@@ -46,15 +46,31 @@ static bool decode(struct request *r) {
     return false;
 }
 
-static void handle_body(struct request *r) {
+static void log_body(struct request *r) {
+    struct buf b = {0};
+    if (request_body(r).n) pii_keep_body(r->server, PII_REPORT, request_body(r), &b);
+    log_put_body(r->server->log, r->id, buf_view(&b));
+    buf_fini(&b);
+}
+
+/* What stands before the handler.  False: answered. */
+static bool may_handle(struct request *r) {
     struct err e;
     if (work_stopped()) {
         work_given_up(&e);
         reply_err(r, &e);
+        return false;
+    }
+    if (r->coding != CODING_NONE && r->body.n && !decode(r)) return false;
+    return audit_gate(r) == 0;
+}
+
+static void handle_body(struct request *r) {
+    if (!may_handle(r)) {
+        if (r->sink_open) r->route->sink->abort(r->sink); /* the handler's to finish, else ours */
         return;
     }
-    if (r->coding != CODING_NONE && r->body.n && !decode(r)) return;
-    if (r->server->log_bodies) log_put_body(r->server->log, r->id, request_body(r));
+    if (r->server->log_bodies) log_body(r);
     r->route->handler(r);
 }
 
@@ -62,7 +78,7 @@ static void handle_body(struct request *r) {
 static void handle(void *arg) {
     struct request *r = arg;
     request_ref(r);
-    if (r->route->right == RIGHT_USE) work_watch(&r->gone, NULL);
+    if (r->route->right & RIGHT_USE) work_watch(&r->gone, NULL);
     handle_body(r);
     work_watch(NULL, NULL);
     request_unref(r);

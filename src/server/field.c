@@ -166,14 +166,18 @@ static void add_ignored(struct fault *f, const char *where, const char *name) {
         snprintf(f->ignored + n, sizeof f->ignored - n, "%s%s", n ? ", " : "", one);
 }
 
-static int say_unknown(const char *name, const char *where, struct fault *f) {
+static int say_unknown(const struct field *table, const char *name, const char *where,
+                       struct fault *f) {
     char path[FIELD_PATH];
-    if (f->dialect == DIALECT_OLLAMA) {
+    while (table->name)
+        table++;
+    if (f->dialect == DIALECT_OLLAMA && !table->refusal) {
         add_ignored(f, where, name);
         return 0;
     }
     field_path(path, "%s%.60s", where, name);
-    return fault_set(f, ERR_USAGE, path, "this field is not known here");
+    return fault_set(f, ERR_USAGE, path, "%s",
+                     table->refusal ? table->refusal : "this field is not known here");
 }
 
 /* ---- the check ---- */
@@ -236,7 +240,7 @@ int field_check(json_t *o, const char *where, const struct field *table, struct 
     json_object_foreach_safe(o, next, name, v) {
         const struct field *d = find(table, name);
         if (!d && is_other_name(table, name)) continue;
-        if (!d && say_unknown(name, where, f) != 0) return -1;
+        if (!d && say_unknown(table, name, where, f) != 0) return -1;
         if (!d) continue;
         if (json_is_null(v))
             json_object_del(o, name);

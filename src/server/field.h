@@ -53,7 +53,8 @@ __attribute__((format(printf, 4, 5))) int fault_set(struct fault *f, enum err_co
 int fault_nomem(struct fault *f);
 __attribute__((format(printf, 2, 3))) void field_path(char out[FIELD_PATH], const char *fmt, ...);
 
-/* Hold object o against the table, which ends with a NULL name.  Null counts as absent and is
+/* Hold object o against the table, which ends with a NULL name; where that row has a refusal, names
+ * that are not known are refused with it in every dialect.  Null counts as absent and is
  * removed from o; a field that came under its other name gets its own.  where: the path of o with
  * its dot, "" for the request itself ("tools[0]."). */
 int field_check(json_t *o, const char *where, const struct field *table, struct fault *f);

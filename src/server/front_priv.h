@@ -11,11 +11,15 @@
 
 #include "base/buf.h"
 #include "net/server.h"
+#include "policy/isolation.h"
+#include "server/audit.h"
 #include "server/decode.h"
-#include "server/keys.h"
+#include "server/door.h"
+#include "server/fallback.h"
 #include "server/log.h"
 #include "server/metrics.h"
 #include "server/models.h"
+#include "server/pii.h"
 #include "server/request_priv.h"
 #include "server/route.h"
 #include "server/settings.h"
@@ -33,17 +37,27 @@ struct server {
     struct workers *workers;
     struct store *store;
     struct models *models;
+    struct trainings *trainings;
+    struct fallback *fallback;
+    struct response_cache *cache;
+    struct pii_guard *pii;
     struct log *log;
     struct metrics *metrics;
-    struct server_opts o; /* its texts are owned by the caller of server_open */
+    struct door *door;
+    struct server_opts o;     /* its texts are owned by the caller of server_open */
+    enum isolation isolation; /* as it was at the start; it stays so */
+    char walls[128];          /* what enforces it; "" when nothing has to */
     uint64_t id_key;
     atomic_ullong n_id;
     atomic_llong n_gathered; /* bytes of bodies in memory */
     atomic_int n_drain;
     atomic_bool log_bodies;
+    struct audit *audit;  /* NULL: off */
     pthread_mutex_t lock; /* of what follows */
     struct settings settings;
-    struct keys *keys; /* owned; NULL: everybody may do everything */
+    struct conf conf; /* what the configuration file says of models */
+    int64_t denied_s; /* second since boot in which n_denied requests were denied: audit.c */
+    uint64_t n_denied;
 };
 
 /* Where a request is.  Before SHOWN no handler has it and the front owes its end. */
@@ -60,21 +74,30 @@ struct request {
     struct buf headers; /* of the reply: complete lines */
     struct buf body;    /* gathered; with a sink under `lock`: what waits for it */
     json_t *json;       /* owned, made when asked for */
+    json_t *receipt;    /* owned: of the answer, from the thread of its events */
     size_t n_json;      /* bytes of the body that it was made from: gathered until the end */
     void *sink;
     bool sink_open;
     enum coding coding;
     int deny_status; /* not 0: the front answers, with deny_why */
     const char *deny_why;
+    char deny_text[160];                         /* where it is none of ours */
+    struct keys *keys;                           /* counted; NULL: none are needed */
+    const struct key *key;                       /* of keys; NULL: none */
+    bool entered, held;                          /* it counts (allow.h); tokens were put aside */
+    struct key_hold hold, hold_before;           /* of the last ask; of those before it */
+    enum key_limit limit;                        /* why it is refused */
     int64_t n_body, start_ns, body_ns, first_ns; /* first_ns: of the answer; 0: none */
     struct work work;
     atomic_int n_ref;
 
-    pthread_mutex_t task_lock; /* of the next four; taken before `lock` */
+    pthread_mutex_t task_lock; /* of the next six; taken before `lock` */
     struct gen_task *task;
     bool task_paused;
     request_gone_fn *gone_fn;
     void *gone_ctx;
+    request_wanted_fn *wanted; /* or NULL */
+    void *wanted_ctx;
 
     pthread_mutex_t lock; /* of what follows */
     enum stage stage;
@@ -87,16 +110,25 @@ struct request {
     enum stream_form form;
     struct buf pending; /* chunks for a slow reader */
     int64_t n_sent;
-    char *model; /* owned */
-    struct gen_stats work_done;
+    char *model;            /* owned */
+    char *served;           /* owned; the model that answers for another, or NULL */
+    const char *why_served; /* static */
+    struct gen_stats work_done, work_before; /* of the last ask; of those before it */
     int64_t load_ns;
-    bool worked;
+    bool worked, settled, failed; /* failed: a stream ended with an error */
+    enum cached cached;
+    struct audit_facts audit;
 };
 
 /* ---- request.c ---- */
 struct request *request_new(struct server *s, struct net_req *net);
 /* With the lock held: the client has left, or is treated so. */
 void request_set_gone(struct request *r);
+/* With task_lock held: somebody else wants what its task makes. */
+bool request_is_wanted(struct request *r, bool leaving);
+/* The line that says what the response cache did, or "". */
+const char *request_cache_header(struct request *r);
+const char *request_cache_word(enum cached c); /* "hit", "miss", "bypass"; NULL: unasked */
 /* All was said: log, metrics, and the request goes back to the net.  Drops one reference. */
 void request_finish(struct request *r, bool complete);
 /* Whole, with the server's headers; what is not in `headers` already. */
@@ -118,6 +150,8 @@ void body_gone(struct request *r);
 /* ---- stream.c ---- */
 void stream_room(struct request *r);
 void stream_gone(struct request *r);
+/* The client has left, or is treated so: nobody works for it any more. */
+void stream_tell_gone(struct request *r);
 
 /* ---- route.c ---- */
 struct found {

@@ -1,14 +1,14 @@
 /* What the front has against a request, from its head alone: looked at in this order, on the net
  * thread, before a byte of the body is read.
  *
- *   path, Host (H1), Origin and preflight (H2), route and method, key and its rights (H3),
+ *   path, Host (H1), Origin and preflight (H2), route and method, key, its rights (H3) and limits,
  *   coding and size of the body */
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
+#include "server/allow.h"
 #include "server/front_priv.h"
-#include "server/keys.h"
 #include "server/origin.h"
 
 static int deny(struct request *r, int status, const char *why) {
@@ -41,8 +41,9 @@ static bool is_twice(const struct http_head *h, const char *name) {
 static int check_page(struct request *r, const struct http_head *h) {
     const struct server *s = r->server;
     const struct str *origin = http_head_get(h, "Origin");
-    const struct origin_rules rules = {s->settings.origins, s->settings.hosts, s->keys != NULL};
-    if (!s->keys && net_req_is_loopback(r->net) && !host_is_local(h->host, s->settings.hosts))
+    const bool keys = door_needs_key(s->door);
+    const struct origin_rules rules = {s->settings.origins, s->settings.hosts, keys};
+    if (!keys && net_req_is_loopback(r->net) && !host_is_local(h->host, s->settings.hosts))
         return deny(r, 403, "this Host is not allowed; CRIA_ALLOWED_HOSTS names more");
     if (!origin) return 0;
     if (is_twice(h, "Origin")) return deny(r, 403, "two Origin headers");
@@ -67,17 +68,12 @@ static int take_route(struct request *r, const struct http_head *h) {
     return deny(r, 405, "method not allowed");
 }
 
-/* With the server's lock held. */
 static int check_key(struct request *r, const struct http_head *h) {
-    const struct str key = keys_of(h);
-    enum right right;
-    if (!r->server->keys || r->route->right == RIGHT_NONE) return 0;
-    if (!keys_find(r->server->keys, key, r->user, &right)) {
-        buf_str(&r->headers, "WWW-Authenticate: Bearer realm=\"cria\"\r\n");
-        return deny(r, 401, key.n ? "this API key is not known" : "an API key is needed");
-    }
-    if (right < r->route->right) return deny(r, 403, "this API key may not do that");
-    return 0;
+    struct err e;
+    const int status = allow_enter(r, h, &e);
+    if (!status) return 0;
+    snprintf(r->deny_text, sizeof r->deny_text, "%.159s", e.msg);
+    return deny(r, status, r->deny_text);
 }
 
 static int check_body(struct request *r, const struct http_head *h) {
@@ -98,8 +94,8 @@ void guard_judge(struct request *r) {
     pthread_mutex_lock(&r->server->lock);
     int rc = check_page(r, h);
     if (rc == 0) rc = take_route(r, h);
-    if (rc == 0) rc = check_key(r, h);
     pthread_mutex_unlock(&r->server->lock);
+    if (rc == 0) rc = check_key(r, h);
     if (rc == 0) rc = check_body(r, h);
     if (rc == 0 && r->headers.failed) deny(r, 503, "out of memory");
 }

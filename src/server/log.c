@@ -19,6 +19,7 @@ struct log {
     int fd;
     bool json;
     pthread_t thread;
+    bool runs;            /* the thread; until it does, all waits */
     pthread_mutex_t lock; /* of what follows */
     pthread_cond_t more;
     struct buf waiting;
@@ -62,11 +63,15 @@ struct log *log_open(int fd, bool json, struct err *e) {
         l->json = json;
         pthread_mutex_init(&l->lock, NULL);
         pthread_cond_init(&l->more, NULL);
-        if (pthread_create(&l->thread, NULL, run, l) == 0) return l;
+        return l;
     }
-    free(l);
     err_nomem(e, "log");
     return NULL;
+}
+
+int log_start(struct log *l, struct err *e) {
+    l->runs = pthread_create(&l->thread, NULL, run, l) == 0;
+    return l->runs ? 0 : err_nomem(e, "log");
 }
 
 void log_close(struct log *l) {
@@ -75,7 +80,10 @@ void log_close(struct log *l) {
     l->stop = true;
     pthread_cond_signal(&l->more);
     pthread_mutex_unlock(&l->lock);
-    pthread_join(l->thread, NULL);
+    if (l->runs)
+        pthread_join(l->thread, NULL);
+    else
+        write_all(l->fd, buf_view(&l->waiting));
     if (l->fd >= 0) close(l->fd);
     buf_fini(&l->waiting);
     pthread_cond_destroy(&l->more);
@@ -170,6 +178,10 @@ void log_put_request(struct log *l, const struct log_request *r) {
     if (!l) return;
     json_t *j = begin();
     set_text(j, "id", r->id);
+    if (r->trace) {
+        set_text(j, "trace_id", r->trace->id);
+        set_text(j, "parent_span", r->trace->span);
+    }
     set_text(j, "peer", r->peer);
     set_text(j, "user", r->user);
     set_text(j, "method", r->method);
@@ -179,6 +191,8 @@ void log_put_request(struct log *l, const struct log_request *r) {
     set_count(j, "body_bytes", r->n_body);
     json_object_set_new(j, "bytes", json_integer(r->n_sent));
     set_text(j, "model", r->model);
+    set_text(j, "fallback", r->fallback);
+    set_text(j, "cache", r->cache);
     set_ms(j, "ms", os_now_ns() - r->start_ns);
     if (r->first_ns) set_ms(j, "first_ms", r->first_ns - r->start_ns);
     set_ms(j, "load_ms", r->load_ns);

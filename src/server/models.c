@@ -16,6 +16,9 @@ static int take_opts(struct models *m, const struct models_opts *o, struct err *
     free((char *)m->o.preload);
     m->o = *o;
     m->o.preload = preload;
+    m->limit_bytes = o->max_bytes;
+    if (o->max_bytes)
+        m->o.max_bytes = o->max_bytes > o->own_bytes ? o->max_bytes - o->own_bytes : 1;
     if (m->o.max_loaded <= 0) m->o.max_loaded = DEFAULT_MAX_LOADED;
     if (m->o.max_queue <= 0) m->o.max_queue = DEFAULT_MAX_QUEUE;
     return 0;
@@ -27,6 +30,13 @@ void models_configure(struct models *m, const struct models_opts *o) {
     pthread_cond_broadcast(&m->changed);
     pthread_cond_signal(&m->tick);
     pthread_mutex_unlock(&m->lock);
+}
+
+int64_t models_request_timeout(struct models *m) {
+    pthread_mutex_lock(&m->lock);
+    const int64_t limit = m->o.request_timeout_ns;
+    pthread_mutex_unlock(&m->lock);
+    return limit;
 }
 
 /* ---- opening and closing ---- */
@@ -56,6 +66,7 @@ struct models *models_open(const struct models_opts *o, struct err *e) {
         err_set(e, ERR_IO, "models: a thread cannot be started");
         goto fail;
     }
+    m->preloading = m->o.preload != NULL;
     if (m->o.preload) m->has_preload = pthread_create(&m->preload, NULL, models_preload, m) == 0;
     return m;
 fail:
@@ -115,7 +126,7 @@ void models_leave(struct loaded *l) {
 void models_check_alive(struct loaded *l) {
     if (l->phase != PHASE_READY || l->crashed || gen_alive(l->gen)) return;
     l->crashed = true;
-    l->models->n_crashes++;
+    l->models->n_crashes += !loaded_is_guest(l);
     log_line(l->models->log, LOG_WARN,
              "model %s: its process has ended; the next request loads it again", l->text);
     models_leave(l);
@@ -136,16 +147,6 @@ static struct loaded *find(struct models *m, const struct name *name, const stru
             models_leave(l);
     }
     return found;
-}
-
-int models_n_waiting(const struct models *m) {
-    int n = 0;
-    for (const struct loaded *l = m->list; l; l = l->next) {
-        for (const struct want *w = l->wants; w; w = w->next)
-            n += w->slot;
-        if (l->phase == PHASE_READY && l->n_run > l->n_parallel) n += l->n_run - l->n_parallel;
-    }
-    return n;
 }
 
 /* ---- wants ---- */
@@ -172,26 +173,6 @@ void models_grant(struct loaded *l, struct want *w) {
     if (w->has_keep_alive) l->keep_alive_ns = w->keep_alive_ns;
 }
 
-static void queue(struct loaded *l, struct want *w) {
-    struct want **at = &l->wants;
-    while (*at)
-        at = &(*at)->next;
-    w->next = NULL;
-    w->at = l;
-    w->state = WANT_WAITS;
-    *at = w;
-    /* Not opened yet: it can still become large enough for both. */
-    if (l->phase == PHASE_WAITING && w->key.num_ctx > l->key.num_ctx)
-        l->key.num_ctx = w->key.num_ctx;
-}
-
-static int admit(struct models *m, const struct want *w, bool waits, struct err *e) {
-    if (!w->slot || !waits || models_n_waiting(m) < m->o.max_queue) return 0;
-    m->n_refused++;
-    return err_set(e, ERR_BUSY,
-                   "server busy, please try again.  maximum pending requests exceeded");
-}
-
 bool models_dispatch(struct models *m, struct want *w, const struct digest *id, bool admitted,
                      struct err *e) {
     struct loaded *l = find(m, &w->found, id);
@@ -201,7 +182,8 @@ bool models_dispatch(struct models *m, struct want *w, const struct digest *id, 
         l = NULL;
     }
     const bool there = l && l->phase == PHASE_READY;
-    if (!admitted && admit(m, w, !there || l->n_run >= l->n_parallel, e) != 0) return false;
+    const bool waits = w->slot && (!there || l->n_run >= l->n_parallel);
+    if (!admitted && waits && models_admit(m, w, e) != 0) return false;
     if (there) {
         models_grant(l, w);
         return true;
@@ -212,7 +194,7 @@ bool models_dispatch(struct models *m, struct want *w, const struct digest *id, 
         if (!l) return false;
         w->made = l;
     }
-    queue(l, w);
+    models_queue(l, w);
     return false;
 }
 
@@ -238,7 +220,7 @@ int models_want(struct models *m, struct want *w, struct err *e) {
     const bool failed = !granted && why.code != ERR_NONE;
     if (!failed) {
         link_all(m, w);
-        if (w->deadline_ns || w->forgotten) pthread_cond_signal(&m->tick);
+        if (w->deadline_ns || w->first_ns || w->forgotten) pthread_cond_signal(&m->tick);
     }
     pthread_mutex_unlock(&m->lock);
     if (failed) return err_set(e, why.code, "%s", why.msg);
@@ -307,20 +289,29 @@ bool models_unload(struct models *m, const struct name *n) {
     return found || only;
 }
 
+bool models_preloading(struct models *m) {
+    pthread_mutex_lock(&m->lock);
+    const bool yes = m->preloading;
+    pthread_mutex_unlock(&m->lock);
+    return yes;
+}
+
 struct models_stats models_stats(struct models *m) {
     pthread_mutex_lock(&m->lock);
     struct models_stats s = {.n_waiting = models_n_waiting(m),
-                             .max_bytes = m->o.max_bytes,
+                             .max_bytes = m->limit_bytes,
                              .n_loads = m->n_loads,
                              .n_evictions = m->n_evictions,
                              .n_crashes = m->n_crashes,
-                             .n_refused = m->n_refused};
+                             .n_refused = m->n_refused,
+                             .bytes_planned = m->other_bytes,
+                             .bytes_used = m->other_used};
     for (const struct loaded *l = m->list; l; l = l->next) {
         s.bytes_planned += l->bytes;
         if (l->phase != PHASE_READY) continue;
         s.n_loaded++;
         s.n_running += l->n_run < l->n_parallel ? l->n_run : l->n_parallel;
-        s.bytes_used += gen_load(l->gen).rss_bytes;
+        if (!loaded_is_guest(l)) s.bytes_used += gen_load(l->gen).rss_bytes;
     }
     pthread_mutex_unlock(&m->lock);
     return s;

@@ -20,21 +20,35 @@ static void unqueue(struct want *w) {
     w->state = WANT_OVER;
 }
 
-/* Those whose time is over, or that were forgotten, in two lists. */
+/* Its first piece should be there by now, and is not.  From then on it will not be told. */
+static bool is_first_late(struct want *w, int64_t now) {
+    long long at = w->first_ns;
+    return at > 0 && now >= at &&
+           atomic_compare_exchange_strong(&w->first_ns, &at, WANT_FIRST_LATE);
+}
+
+/* Those whose time is over, or that were forgotten, or whose late has more to do, in lists. */
 static void look_at_wants(struct models *m, int64_t now, struct want **late, struct want **gone,
-                          int64_t *next) {
+                          struct want **going_on, int64_t *next) {
     for (struct want *w = m->all; w; w = w->all_next) {
-        const bool over = w->deadline_ns && now >= w->deadline_ns;
+        const bool counts = w->state != WANT_OVER && !w->told_late;
+        const bool first_late = counts && is_first_late(w, now);
+        const bool over = first_late || (counts && w->deadline_ns && now >= w->deadline_ns);
+        const int64_t first_ns = w->first_ns;
         if (w->state == WANT_WAITS && (over || w->forgotten)) {
             struct want **list = w->forgotten ? gone : late;
             unqueue(w);
             w->next = *list;
             *list = w;
-        } else if (w->state == WANT_USES && over && !w->told_late) {
+        } else if (over) {
             w->told_late = true;
             w->late(w);
-        } else if (w->state != WANT_OVER && w->deadline_ns && !w->told_late) {
-            earlier(next, w->deadline_ns);
+            if (!w->goes_on) continue;
+            w->next = *going_on;
+            *going_on = w;
+        } else if (counts) {
+            if (w->deadline_ns) earlier(next, w->deadline_ns);
+            if (first_ns > 0) earlier(next, first_ns);
         }
     }
 }
@@ -64,12 +78,12 @@ void *models_clock(void *arg) {
     struct models *m = arg;
     pthread_mutex_lock(&m->lock);
     while (!m->over) {
-        struct want *late = NULL, *gone = NULL;
+        struct want *late = NULL, *gone = NULL, *going_on = NULL;
         int64_t next = INT64_MAX;
         const int64_t now = os_now_ns();
-        look_at_wants(m, now, &late, &gone, &next);
+        look_at_wants(m, now, &late, &gone, &going_on, &next);
         look_at_loads(m, now, &next);
-        if (!late && !gone) {
+        if (!late && !gone && !going_on) {
             wait_until(m, next);
             continue;
         }
@@ -81,6 +95,10 @@ void *models_clock(void *arg) {
         wants_tell(late, &e);
         err_set(&e, ERR_CANCELLED, "the client has left");
         wants_tell(gone, &e);
+        for (struct want *w = going_on, *then; w; w = then) {
+            then = w->next;
+            w->later(w);
+        }
         pthread_mutex_lock(&m->lock);
     }
     pthread_mutex_unlock(&m->lock);

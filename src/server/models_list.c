@@ -31,19 +31,32 @@ static int64_t left_ns(const struct loaded *l, int64_t now) {
     return l->keep_alive_ns - (l->n_use ? 0 : now - l->since_ns);
 }
 
-/* Beyond Ollama's fields: what it really takes, and that its context is smaller than it would be.
- */
+static void add_load(json_t *o, const struct loaded *l) {
+    const struct gen_load now = gen_load(l->gen);
+    json_object_set_new(o, "size_used", json_integer((json_int_t)now.rss_bytes));
+    json_object_set_new(o, "size_weights",
+                        json_integer((json_int_t)gen_info(l->gen)->weight_bytes));
+    json_object_set_new(o, "size_kv", json_integer((json_int_t)now.kv_bytes));
+    json_object_set_new(o, "waiting", json_integer(now.n_waiting));
+}
+
+/* Beyond Ollama's fields: what it really takes, whose process it shares, and that its context is
+ * smaller than it would be. */
 static json_t *entry(const struct loaded *l, int64_t now) {
     char when[TIME_TEXT];
     char name[NAME_TEXT];
     const struct gen_info *i = gen_info(l->gen);
+    const bool guest = loaded_is_guest(l);
     name_short(&l->asked, name);
     time_text(left_ns(l, now), when);
     json_t *o = json_pack("{s:s, s:s, s:I, s:s, s:o, s:s, s:i, s:i}", "name", name, "model", name,
-                          "size", (json_int_t)i->n_bytes, "digest", l->id.hex, "details",
-                          model_config_details(&l->config), "expires_at", when, "size_vram", 0,
-                          "context_length", i->n_ctx);
-    json_object_set_new(o, "size_used", json_integer((json_int_t)gen_load(l->gen).rss_bytes));
+                          "size", (json_int_t)(guest ? l->bytes : i->n_bytes), "digest", l->id.hex,
+                          "details", model_config_details(&l->config), "expires_at", when,
+                          "size_vram", 0, "context_length", i->n_ctx);
+    if (guest)
+        json_object_set_new(o, "shares", json_string(l->process->holder->text));
+    else
+        add_load(o, l);
     json_object_set_new(o, "parallel", json_integer(l->n_parallel));
     json_object_set_new(o, "running", json_integer(l->n_use));
     if (l->ctx_reduced) json_object_set_new(o, "context_reduced", json_true());

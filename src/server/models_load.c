@@ -15,11 +15,18 @@ static bool has_older(const struct loaded *l) {
     return false;
 }
 
-/* Those that wait for room take it in the order they came, so that a small one cannot keep a large
- * one waiting for ever. */
+/* Those that wait for room take it in their turns (models_queue.c), so that a small one cannot keep
+ * a large one waiting for ever. */
 static bool is_first(const struct loaded *l) {
-    for (const struct loaded *o = l->models->list; o != l; o = o->next)
-        if (o->phase == PHASE_WAITING && !has_older(o)) return false;
+    bool behind = false;
+    for (const struct loaded *o = l->models->list; o; o = o->next) {
+        if (o == l) {
+            behind = true;
+            continue;
+        }
+        if (o->phase != PHASE_WAITING || has_older(o)) continue;
+        if (behind ? !models_before(l, o) : models_before(o, l)) return false;
+    }
     return !has_older(l);
 }
 
@@ -73,6 +80,8 @@ static int open_step(struct loaded *l, struct room *tried, struct err *e) {
     struct models *m = l->models;
     struct err why;
     if (give_up(l, &why) != 0) return err_set(e, why.code, "%s", why.msg);
+    const struct room all = {.limited = m->o.max_bytes > 0, .limit = m->o.max_bytes};
+    if (all.limited && least_bytes(l) > room_left(&all)) return too_large(l, &all, e); /* ever */
     if (!is_first(l)) return 2;
     struct room r = room_for(l);
     if (r.n_loaded < m->o.max_loaded && !is_same(&r, tried)) {
@@ -88,11 +97,20 @@ static int open_step(struct loaded *l, struct room *tried, struct err *e) {
     return e->code ? -1 : err_set(e, ERR_LIMIT, "no model may be loaded");
 }
 
+/* Who else has what it lacks. */
+static void name_other(const struct models *m, struct err *e) {
+    const struct err was = *e;
+    if (was.code == ERR_LIMIT && m->other_bytes)
+        err_set(e, ERR_LIMIT, "%s; %s holds %.1f MB", was.msg, m->other_name,
+                (double)m->other_bytes * 1e-6);
+}
+
 /* Lock held. */
 static int open_in_turn(struct loaded *l, struct err *e) {
     struct room tried = {.limited = false};
     for (;;) {
         const int rc = open_step(l, &tried, e);
+        if (rc < 0) name_other(l->models, e);
         if (rc <= 0) return rc;
         if (rc == 2) pthread_cond_wait(&l->models->changed, &l->models->lock);
     }
@@ -132,15 +150,43 @@ static void serve_wants(struct loaded *l) {
     pthread_mutex_lock(&m->lock);
 }
 
-static void fail_wants(struct loaded *l, const struct err *e) {
-    struct want *list = take_wants(l);
+/* Lock held, but not while they are told. */
+static void fail_wants(struct loaded *l, struct want *list, const struct err *why) {
+    struct err e = *why;
+    /* That it does not fit is no fault of a request: 500 in every API, as Ollama does it. */
+    if (e.code == ERR_LIMIT) e.code = ERR_NOMEM;
     for (struct want *w = list; w; w = w->next)
         w->state = WANT_OVER, w->at = NULL;
-    if (e->code != ERR_CANCELLED)
-        log_line(l->models->log, LOG_WARN, "model %s: %s", l->text, e->msg);
+    if (e.code != ERR_CANCELLED) log_line(l->models->log, LOG_WARN, "model %s: %s", l->text, e.msg);
     pthread_mutex_unlock(&l->models->lock);
-    wants_tell(list, e);
+    wants_tell(list, &e);
     pthread_mutex_lock(&l->models->lock);
+}
+
+/* It was tried with the largest context that somebody asked for: who asked for less, or for none,
+ * is not refused for that one's sake.  False: nobody did.  Lock held, but not while they are told.
+ */
+static bool refuse_largest(struct loaded *l, const struct err *e) {
+    struct want *over = NULL, **end = &over;
+    int rest = -1;
+    for (const struct want *w = l->wants; w; w = w->next)
+        if (w->key.num_ctx < l->key.num_ctx && w->key.num_ctx > rest) rest = w->key.num_ctx;
+    if (rest < 0) return false;
+    for (struct want **at = &l->wants; *at;) {
+        struct want *w = *at;
+        if (w->key.num_ctx < l->key.num_ctx) {
+            at = &w->next;
+            continue;
+        }
+        *at = w->next;
+        w->next = NULL;
+        *end = w;
+        end = &w->next;
+    }
+    l->refused_ctx = l->key.num_ctx;
+    l->key.num_ctx = rest;
+    fail_wants(l, over, e);
+    return true;
 }
 
 /* When an idle one ends; INT64_MAX: never. */
@@ -200,21 +246,22 @@ static void *live(void *arg) {
     struct err e = {0};
     int rc = loaded_read(l, &e);
     pthread_mutex_lock(&m->lock);
-    if (rc == 0) rc = open_in_turn(l, &e);
+    if (rc == 0 && !loaded_join(l)) {
+        do {
+            e = (struct err){0};
+            rc = open_in_turn(l, &e);
+        } while (rc != 0 && e.code == ERR_LIMIT && refuse_largest(l, &e));
+    }
     if (rc == 0) {
         m->n_loads++;
         l->since_ns = os_now_ns();
         serve_wants(l);
         serve(l);
         l->phase = PHASE_CLOSING;
-        pthread_mutex_unlock(&m->lock);
-        gen_close(l->gen);
-        pthread_mutex_lock(&m->lock);
+        loaded_leave_process(l);
     } else {
         l->leaving = true; /* before they are told: who asks again gets a new one */
-        /* That it does not fit is no fault of a request: 500 in every API, as Ollama does it. */
-        if (e.code == ERR_LIMIT) e.code = ERR_NOMEM;
-        fail_wants(l, &e);
+        fail_wants(l, take_wants(l), &e);
     }
     remove_from_list(l);
     loaded_free(l);

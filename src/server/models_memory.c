@@ -5,11 +5,18 @@
  * that is more; one that is being opened with all that it was allowed. */
 #include "server/models_priv.h"
 
+#include <stdio.h>
+
 #include "base/os.h"
 #include "base/ram.h"
 
 static uint64_t counts(const struct loaded *l) {
     return l->used_bytes > l->bytes ? l->used_bytes : l->bytes;
+}
+
+/* One that waits may be joining a process whose last other model has left: then that is its. */
+static bool has_nothing(const struct loaded *l) {
+    return l->phase == PHASE_WAITING && !l->process;
 }
 
 static bool is_idle(const struct loaded *l) {
@@ -24,10 +31,11 @@ static uint64_t promised(const struct loaded *l) {
 struct room room_for(const struct loaded *l) {
     const struct models *m = l->models;
     struct room r = {.limited = true, .limit = m->o.max_bytes};
-    uint64_t later = 0;
+    uint64_t later = m->other_bytes > m->other_used ? m->other_bytes - m->other_used : 0;
+    r.taken = m->other_bytes;
     for (const struct loaded *o = m->list; o; o = o->next) {
-        if (o == l || o->phase == PHASE_WAITING) continue;
-        r.n_loaded++;
+        if (o == l || has_nothing(o)) continue;
+        r.n_loaded += !loaded_is_guest(o);
         r.taken += counts(o);
         later += promised(o);
         r.more |= o->phase == PHASE_CLOSING || (o->phase == PHASE_READY && o->n_use == 0);
@@ -44,7 +52,7 @@ bool room_make(struct loaded *l) {
     struct loaded *idle = NULL, *busy = NULL;
     bool going = false;
     for (struct loaded *o = m->list; o; o = o->next) {
-        if (o == l || o->phase == PHASE_WAITING) continue;
+        if (o == l || has_nothing(o)) continue;
         going |= o->leaving || o->phase != PHASE_READY;
         if (is_idle(o)) {
             if (!idle || o->since_ns < idle->since_ns) idle = o;
@@ -63,13 +71,103 @@ bool room_make(struct loaded *l) {
 }
 
 void loaded_measure(struct loaded *l) {
-    const uint64_t used = gen_load(l->gen).rss_bytes, planned = l->bytes;
-    const bool over = used > planned + planned / 20;
+    const uint64_t used = gen_load(l->gen).rss_bytes;
     pthread_mutex_lock(&l->models->lock);
+    if (loaded_is_guest(l)) {
+        pthread_mutex_unlock(&l->models->lock);
+        return;
+    }
+    const uint64_t planned = l->bytes;
+    const bool over = used > planned + planned / 20;
     const bool was_over = l->used_bytes > planned + planned / 20;
     if (used > l->used_bytes) l->used_bytes = used;
     pthread_mutex_unlock(&l->models->lock);
     if (over && !was_over)
         log_line(l->models->log, LOG_WARN, "model %s: takes %llu MiB; %llu MiB were planned",
                  l->text, (unsigned long long)used >> 20, (unsigned long long)planned >> 20);
+}
+
+/* ---- what is no model ---- */
+
+/* One that is being opened counts with all that it was allowed: what it needs is known soon. */
+static bool one_opens(const struct models *m) {
+    for (const struct loaded *o = m->list; o; o = o->next)
+        if (o->phase == PHASE_OPENING) return true;
+    return false;
+}
+
+uint64_t models_room(struct models *m) {
+    uint64_t taken = 0, later = 0;
+    pthread_mutex_lock(&m->lock);
+    while (one_opens(m))
+        pthread_cond_wait(&m->changed, &m->lock);
+    const uint64_t limit = m->o.max_bytes;
+    for (const struct loaded *o = m->list; o; o = o->next) {
+        if (!is_idle(o) && o->phase != PHASE_WAITING) taken += counts(o);
+        later += promised(o);
+    }
+    pthread_mutex_unlock(&m->lock);
+    if (limit) return limit > taken ? limit - taken : 1;
+    /* A fifth stays for what nobody counts, the cache of files first of all. */
+    const uint64_t available = ram_available_bytes("");
+    return available > later ? (available - later) / 5 * 4 : available > 0;
+}
+
+/* The models', and whether some are on their way out.  Lock held. */
+static uint64_t all_taken(const struct models *m, bool *going) {
+    uint64_t taken = 0;
+    *going = one_opens(m);
+    for (const struct loaded *o = m->list; o; o = o->next) {
+        if (o->phase == PHASE_WAITING) continue;
+        taken += counts(o);
+        *going |= o->phase == PHASE_CLOSING || (o->leaving && o->n_use == 0);
+    }
+    return taken;
+}
+
+static struct loaded *longest_idle(const struct models *m) {
+    struct loaded *idle = NULL;
+    for (struct loaded *o = m->list; o; o = o->next)
+        if (is_idle(o) && (!idle || o->since_ns < idle->since_ns)) idle = o;
+    return idle;
+}
+
+/* Lock held; it waits without. */
+static int make_room(struct models *m, uint64_t bytes, struct err *e) {
+    uint64_t taken;
+    bool going;
+    while ((taken = all_taken(m, &going)) + bytes > m->o.max_bytes && m->o.max_bytes) {
+        struct loaded *idle = going ? NULL : longest_idle(m);
+        if (m->draining || (!going && !idle))
+            return err_set(e, ERR_LIMIT,
+                           "%.1f MB of memory are needed; %.1f MB of %.1f MB may be used",
+                           (double)bytes * 1e-6,
+                           taken < m->o.max_bytes ? (double)(m->o.max_bytes - taken) * 1e-6 : 0,
+                           (double)m->o.max_bytes * 1e-6);
+        if (idle) {
+            log_line(m->log, LOG_INFO, "model %s: unloaded, to make room for training", idle->text);
+            m->n_evictions++;
+            models_leave(idle);
+        }
+        pthread_cond_wait(&m->changed, &m->lock);
+    }
+    return 0;
+}
+
+int models_reserve(struct models *m, const char *what, uint64_t bytes, struct err *e) {
+    pthread_mutex_lock(&m->lock);
+    snprintf(m->other_name, sizeof m->other_name, "%s", what);
+    m->other_bytes = bytes; /* at once: no load takes what the others leave */
+    m->other_used = 0;
+    const int rc = bytes ? make_room(m, bytes, e) : 0;
+    if (rc != 0) m->other_bytes = 0;
+    pthread_cond_broadcast(&m->changed);
+    pthread_mutex_unlock(&m->lock);
+    return rc;
+}
+
+void models_reserved_used(struct models *m, uint64_t bytes) {
+    pthread_mutex_lock(&m->lock);
+    m->other_used = bytes;
+    pthread_mutex_unlock(&m->lock);
 }

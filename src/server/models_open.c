@@ -173,6 +173,11 @@ int loaded_open(struct loaded *l, const struct room *r, struct err *e) {
     l->n_parallel = i->n_parallel > 0 ? i->n_parallel : 1;
     l->ctx_reduced |= i->ctx_reduced;
     l->load_ns = os_now_ns() - t0;
+    if (loaded_new_process(l, e) != 0) {
+        gen_close(l->gen);
+        l->gen = NULL;
+        return -1;
+    }
     say_loaded(l);
     return 0;
 }

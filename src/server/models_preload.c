@@ -30,6 +30,13 @@ static int fetch(struct models *m, const struct name *n, struct err *e) {
     return registry_pull(m->store, n, &o, NULL, say, &s, e);
 }
 
+/* Loaded, or it never will be. */
+static void over(struct models *m) {
+    pthread_mutex_lock(&m->lock);
+    m->preloading = false;
+    pthread_mutex_unlock(&m->lock);
+}
+
 struct preload {
     struct want w;
     struct models *m;
@@ -40,6 +47,7 @@ static void on_loaded(struct want *w, const struct err *e) {
     struct models *m = p->m;
     if (e) log_line(m->log, LOG_WARN, "preload: %s", e->msg);
     models_done(m, w);
+    over(m);
     free(p);
 }
 
@@ -50,6 +58,7 @@ void *models_preload(void *arg) {
     pthread_mutex_lock(&m->lock);
     char *name = m->o.preload ? strdup(m->o.preload) : NULL;
     pthread_mutex_unlock(&m->lock);
+    if (!p) over(m);
     if (!p || !name)
         err_nomem(&e, "out of memory");
     else if (name_parse(name, &p->w.name, &e) == 0 && fetch(m, &p->w.name, &e) == 0) {
@@ -57,6 +66,7 @@ void *models_preload(void *arg) {
         p->w.fn = on_loaded;
         if (models_want(m, &p->w, &e) == 0) p = NULL; /* on_loaded's now */
     }
+    if (p) over(m);
     if (e.code) log_line(m->log, LOG_WARN, "preload of %s: %s", name ? name : "a model", e.msg);
     free(p);
     free(name);

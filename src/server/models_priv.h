@@ -1,6 +1,6 @@
 /* What the files of the models' life cycle share.
  *
- *   want      one that waits for a model, then uses it; lives in its owner (ask.c, preload)
+ *   want      one that waits for a model, then uses it; lives in its owner (ask_model.c, preload)
  *   loaded    one model on its way: WAITING (for room) -> OPENING -> READY -> CLOSING, on a thread
  * of its own from the beginning to the end models    the table of both, with one mutex; `changed`
  * tells of every change in it
@@ -13,7 +13,9 @@
 #pragma once
 
 #include <pthread.h>
+#include <stdatomic.h>
 
+#include "policy/keys.h"
 #include "server/log.h"
 #include "server/models.h"
 #include "store/recipe.h"
@@ -25,19 +27,38 @@ struct load_key {
 
 struct loaded;
 
+/* An engine child, which models of the same weights share (models_share.c).  Under models.lock. */
+struct process {
+    struct gen *gen;       /* owned */
+    int n_ref;             /* models that use it */
+    struct loaded *holder; /* with whom it counts */
+};
+
+enum { WANT_FIRST_LATE = -1 };
+
 struct want {
     /* Set by the owner. */
     struct name name;
     struct load_key key;
     int64_t keep_alive_ns; /* with has_keep_alive */
     bool has_keep_alive;
-    bool slot;           /* it will generate: counts for the queue */
+    bool slot; /* it will generate: counts for the queue */
+    /* Name of a key, or "": nobody's may fill the queue alone.  Its own: the request may be over
+     * while this still ends. */
+    char owner[KEY_NAME_MAX];
+    enum key_class class;
     int64_t deadline_ns; /* monotonic; 0: none */
+    /* The same for the first piece of its answer; 0: none, or it came in time; WANT_FIRST_LATE: it
+     * did not, and what comes now is not told. */
+    atomic_llong first_ns;
     /* Once: the model is there (e NULL) and `at` is used until models_done; or it never will be.
      * ERR_NOMEM with the numbers: there is no room for it. */
     void (*fn)(struct want *w, const struct err *e);
     /* The deadline is over while it uses the model: cancel.  Called with models.lock held. */
     void (*late)(struct want *w);
+    /* What late does not get done under the lock: it sets `goes_on`, and this is called soon. */
+    void (*later)(struct want *w);
+    bool goes_on;
 
     struct name found; /* as the store writes it; models_want's */
 
@@ -64,14 +85,16 @@ struct loaded {
     struct model_config config;
     json_t *params, *messages; /* or NULL */
     struct buf system, template;
-    struct gen *gen;
+    struct gen *gen;     /* of `process` */
+    const char *adapter; /* what its requests say: it joined another's child; NULL: nothing */
     int64_t load_ns;
     bool ctx_reduced;
     int n_parallel;
 
     /* Under models.lock. */
-    struct name asked;   /* the name that it was last asked for by: others of the same manifest get
-                            it, too */
+    struct name asked; /* the name that it was last asked for by: others of the same manifest get
+                          it, too */
+    struct process *process;
     struct load_key key; /* as asked for; when READY with the model's parameters */
     enum phase phase;
     bool leaving; /* nobody gets it any more; goes when nobody uses it */
@@ -81,15 +104,18 @@ struct loaded {
     uint64_t bytes;        /* that it may take: planned, or all that it was allowed while opening */
     uint64_t used_bytes;   /* resident when last looked at */
     int n_use, n_run;      /* wants that use it; those with a slot */
+    int64_t turn_ns;       /* WAITING: the earliest turn of those who want it (models_queue.c) */
     int64_t keep_alive_ns; /* < 0: for ever */
     int64_t since_ns;      /* idle since; OPENING: since when; leaving: since when */
     struct want *wants;    /* that wait for it */
+    int refused_ctx;       /* WAITING: a context that did not fit, the least; 0: none */
 };
 
 struct models {
     struct log *log;
     struct store *store;
-    struct models_opts o; /* under lock; preload: owned */
+    struct models_opts o; /* under lock; preload: owned; max_bytes: without own_bytes */
+    uint64_t limit_bytes; /* max_bytes as it was set; under lock */
     pthread_mutex_t lock;
     pthread_cond_t changed; /* a loaded's phase, leaving, or its last user */
     pthread_cond_t tick;    /* something for the clock */
@@ -99,8 +125,11 @@ struct models {
     bool draining, over;
     volatile int stop; /* ends the preload's pull; written atomically */
     long n_loads, n_evictions, n_crashes, n_refused;
+    uint64_t other_bytes, other_used; /* of what is no model: models_reserve */
+    char other_name[64];
     pthread_t clock, preload;
     bool has_clock, has_preload;
+    bool preloading; /* under lock */
 };
 
 /* ---- models.c ---- */
@@ -126,9 +155,18 @@ bool models_dispatch(struct models *m, struct want *w, const struct digest *id, 
                      struct err *e);
 bool models_satisfies(const struct loaded *l, const struct want *w);
 void models_check_alive(struct loaded *l); /* leaves when its child is gone */
-int models_n_waiting(const struct models *m);
 /* Without: fn of the wants in a list, of each once. */
 void wants_tell(struct want *list, const struct err *e);
+
+/* ---- models_queue.c ---- */
+
+int models_n_waiting(const struct models *m);
+/* May one more wait?  ERR_BUSY. */
+int models_admit(struct models *m, const struct want *w, struct err *e);
+/* w waits for l from now on, which may make it l's turn earlier. */
+void models_queue(struct loaded *l, struct want *w);
+/* Is it a's turn to be loaded before b's, which is behind it in the list? */
+bool models_before(const struct loaded *a, const struct loaded *b);
 
 /* ---- models_clock.c ---- */
 void *models_clock(void *models);
@@ -164,6 +202,15 @@ int loaded_read(struct loaded *l, struct err *e);
 int loaded_open(struct loaded *l, const struct room *r, struct err *e);
 /* Clients learn a model's name, not where its files are. */
 void loaded_hide_paths(const struct loaded *l, struct err *e);
+
+/* ---- models_share.c ---- */
+/* With the lock, which is let go meanwhile.  True: l is READY, in the child of another. */
+bool loaded_join(struct loaded *l);
+/* l->gen is opened: a process of its own.  Without the lock. */
+int loaded_new_process(struct loaded *l, struct err *e);
+bool loaded_is_guest(const struct loaded *l); /* another is the holder */
+/* With the lock, which is let go meanwhile: the child of the last one ends. */
+void loaded_leave_process(struct loaded *l);
 
 /* ---- models_preload.c ---- */
 void *models_preload(void *models);

@@ -14,7 +14,7 @@
 struct native {
     struct request *r;
     const json_t *body; /* borrowed from r */
-    const char *model;  /* as the client wrote it */
+    const char *model;  /* as the client wrote it, or the one that answers instead */
     bool chat, stream;
     bool load_only;
     const char *load_reason; /* "load", "unload" */

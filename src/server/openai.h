@@ -26,6 +26,10 @@ json_t *openai_usage(const struct gather *g);
 const char *openai_finish_reason(const struct gather_choice *c);
 /* [{"id", "type", "function": {"name", "arguments": TEXT}}] of gen's calls, indexes from first. */
 json_t *openai_calls(const json_t *calls, int first, struct err *e);
+/* A chunk with these choices is the last of one, or of all. */
+bool openai_is_last(const json_t *choices);
+/* *model, owned, becomes the one that answers, when that is another. */
+void openai_set_served(const struct request *r, char **model);
 /* A header for the client when its prompt was cut (asked for with "truncate"). */
 void openai_tell_truncated(struct request *r, const struct gen_stats *s);
 
@@ -43,13 +47,13 @@ void openai_tell_truncated(struct request *r, const struct gen_stats *s);
     }
 /* Ours. */
 #define OPENAI_EXTENSION_FIELDS                                                                    \
-    {.name = "num_ctx", .types = FIELD_INT, .min = 4, .max = 1 << 24},                             \
+    API_CACHE, {.name = "num_ctx", .types = FIELD_INT, .min = 4, .max = 1 << 24},                  \
         {.name = "keep_alive", .types = FIELD_TEXT | FIELD_NUMBER},                                \
         {.name = "options", .types = FIELD_OBJECT},                                                \
         {.name = "top_k", .types = FIELD_INT, .min = -1, .max = 1e9},                              \
         {.name = "min_p", .types = FIELD_NUMBER, .max = 1},                                        \
-        {.name = "repeat_penalty", .types = FIELD_NUMBER, .min = 1e-6, .max = 100},                \
-        {.name = "ignore_eos", .types = FIELD_BOOL}, {                                             \
+        {.name = "repeat_penalty", .types = FIELD_NUMBER, .min = 1e-6, .max = 100}, API_FALLBACK,  \
+        API_PII, {.name = "ignore_eos", .types = FIELD_BOOL}, {                                    \
         .name = "truncate", .types = FIELD_BOOL                                                    \
     }
 /* Who asks and for what: taken, see docs/API.md for what they mean here. */

@@ -15,7 +15,7 @@ struct chat {
     struct request *r;
     struct gather g;
     char id[OPENAI_ID];
-    char *model;     /* owned: as the client wrote it */
+    char *model;     /* owned: as the client wrote it, or the one that answers instead */
     struct buf line; /* owned; of the last text, kept for its memory */
     json_int_t created;
     bool stream, usage, logprobs;
@@ -172,6 +172,7 @@ static void reply_whole(struct chat *c) {
                           "system_fingerprint", "fp_cria", "service_tier", "default", "choices",
                           choices, "usage", openai_usage(&c->g));
     if (good && j) {
+        request_tell(c->r, j);
         openai_tell_truncated(c->r, &c->g.stats);
         reply_json(c->r, 200, j);
         return;
@@ -194,6 +195,7 @@ static void send_chunk(struct chat *c, json_t *choices) {
     if (c->usage)
         json_object_set_new(j, "usage",
                             json_array_size(choices) ? json_null() : openai_usage(&c->g));
+    if (openai_is_last(choices)) request_tell(c->r, j);
     stream_json(c->r, j);
     json_decref(j);
 }
@@ -293,6 +295,7 @@ static void end(struct chat *c, const struct gen_event *ev) {
 
 static void on_event(void *ctx, const struct gen_event *ev) {
     struct chat *c = ctx;
+    openai_set_served(c->r, &c->model);
     gather_add(&c->g, ev);
     if (ev->kind == GEN_END)
         end(c, ev);
@@ -324,6 +327,7 @@ void openai_chat(struct request *r) {
     const struct ask a = {.model = c->model,
                           .gen = gen,
                           .keep_alive = json_object_get(body, "keep_alive"),
+                          .whole = !c->stream,
                           .ready = openai_ready,
                           .fn = on_event,
                           .ctx = c};

@@ -35,6 +35,7 @@ const struct field openai_embed_fields[] = {
     {.name = "options", .types = FIELD_OBJECT},
     {.name = "num_ctx", .types = FIELD_INT, .min = 4, .max = 1 << 24},
     {.name = "truncate", .types = FIELD_BOOL},
+    API_CACHE,
     {0}};
 
 /* ---- the request ---- */

@@ -62,6 +62,18 @@ json_t *openai_calls(const json_t *calls, int first, struct err *e) {
     return out;
 }
 
+bool openai_is_last(const json_t *choices) {
+    return json_array_size(choices) == 0 || field_text(json_array_get(choices, 0), "finish_reason");
+}
+
+void openai_set_served(const struct request *r, char **model) {
+    const char *served = request_served(r, *model);
+    char *copy = strcmp(served, *model) != 0 ? strdup(served) : NULL;
+    if (!copy) return;
+    free(*model);
+    *model = copy;
+}
+
 void openai_tell_truncated(struct request *r, const struct gen_stats *s) {
     char line[64];
     if (s->n_truncated <= 0) return;

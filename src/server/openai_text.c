@@ -14,13 +14,14 @@ struct text {
     struct request *r;
     struct gather g; /* of the prompt that is asked */
     char id[OPENAI_ID];
-    char *model;                                /* owned: as the client wrote it */
-    json_t *keep_alive;                         /* borrowed from r */
-    json_t *gen;                                /* owned: what all prompts share */
-    json_t *prompts;                            /* owned: [text or [id]] */
-    json_t *choices;                            /* owned: of the prompts before */
-    size_t at;                                  /* the prompt that is asked */
-    int n;                                      /* choices of a prompt */
+    const char *asked;  /* the model as the client wrote it; of the request */
+    char *model;        /* owned: the same, or the one that answers instead */
+    json_t *keep_alive; /* borrowed from r */
+    json_t *gen;        /* owned: what all prompts share */
+    json_t *prompts;    /* owned: [text or [id]] */
+    json_t *choices;    /* owned: of the prompts before */
+    size_t at;          /* the prompt that is asked */
+    int n;              /* choices of a prompt */
     int n_prompt, n_eval, n_cached, n_thinking; /* sums of the prompts before */
     int *offset; /* [n], owned: characters of each choice so far, for text_offset */
     json_int_t created;
@@ -102,6 +103,9 @@ static int read_stream(const json_t *body, struct text *t, struct fault *f) {
     if (t->stream && json_array_size(t->prompts) > 1)
         return fault_set(f, ERR_UNSUPPORTED, "stream",
                          "found with several prompts; one prompt is accepted with it");
+    if (field_true(body, "receipt") && json_array_size(t->prompts) > 1)
+        return fault_set(f, ERR_UNSUPPORTED, "receipt",
+                         "found with several prompts; one prompt is accepted with it");
     if (!options) return 0;
     if (!t->stream) return fault_set(f, ERR_USAGE, "stream_options", "needs \"stream\": true");
     if (field_check(options, "stream_options.", stream_fields, f) != 0) return -1;
@@ -115,7 +119,8 @@ static int read_request(json_t *body, struct text *t, struct fault *f) {
     t->gen = json_pack("{s:s}", "op", "text");
     t->choices = json_array();
     t->keep_alive = json_object_get(body, "keep_alive");
-    t->model = strdup(field_text(body, "model"));
+    t->asked = field_text(body, "model");
+    t->model = strdup(t->asked);
     if (!t->gen || !t->choices || !t->model) return fault_nomem(f);
     t->prompts = read_prompts(json_object_get(body, "prompt"), f);
     if (!t->prompts || read_stream(body, t, f) != 0 || read_choices(body, t, t->gen, f) != 0 ||
@@ -181,6 +186,7 @@ static void send_chunk(struct text *t, json_t *choices) {
     if (j && t->usage)
         json_object_set_new(j, "usage",
                             json_array_size(choices) ? json_null() : openai_usage(&t->g));
+    if (openai_is_last(choices)) request_tell(t->r, j);
     if (j)
         stream_json(t->r, j);
     else
@@ -236,6 +242,7 @@ static void reply_whole(struct text *t) {
     t->g.n_thinking = t->n_thinking;
     json_t *j = head(t, json_incref(t->choices));
     if (j && json_object_set_new(j, "usage", openai_usage(&t->g)) == 0) {
+        request_tell(t->r, j);
         openai_tell_truncated(t->r, &t->g.stats);
         reply_json(t->r, 200, j);
         return;
@@ -272,6 +279,7 @@ static void end(struct text *t, const struct gen_event *ev) {
 
 static void on_event(void *ctx, const struct gen_event *ev) {
     struct text *t = ctx;
+    openai_set_served(t->r, &t->model);
     gather_add(&t->g, ev);
     if (ev->kind == GEN_END)
         end(t, ev);
@@ -293,9 +301,12 @@ static void ask_prompt(struct text *t) {
     }
     json_object_set(gen, json_is_string(prompt) ? "prompt" : "tokens", prompt);
     if (!json_is_string(prompt)) json_object_set_new(gen, "raw", json_true());
-    const struct ask a = {.model = t->model,
+    const struct ask a = {.model = t->asked,
                           .gen = gen,
                           .keep_alive = t->keep_alive,
+                          .whole = !t->stream,
+                          .goes_on = t->at + 1 < json_array_size(t->prompts),
+                          .follows = t->at > 0,
                           .ready = openai_ready,
                           .fn = on_event,
                           .ctx = t};

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "server/allow.h"
 #include "server/ask.h"
 #include "server/front_priv.h"
 #include "server/param.h"
@@ -13,10 +14,17 @@ void reply_header(struct request *r, const char *line) {
 }
 
 void request_send(struct request *r, int status, const char *content_type, struct str text) {
-    struct buf h = {0};
-    struct err e;
+    struct buf h = {0}, refusal = {0};
+    struct err e = {0};
+    if (!audit_door(r, &e)) {
+        audit_refusal(r, &e, &refusal);
+        status = 503, content_type = "application/json; charset=utf-8", text = buf_view(&refusal);
+    }
+    allow_settle(r, status);
     if (content_type) buf_printf(&h, "Content-Type: %s\r\n", content_type);
+    allow_headers(r, &h);
     buf_append(&h, r->headers.p, r->headers.n);
+    buf_str(&h, request_cache_header(r));
     pthread_mutex_lock(&r->lock);
     /* Headers of ours that are no lines would be a defect; the client still gets an answer. */
     if (h.failed || net_reply_start(r->net, status, h.p, (int64_t)text.n, &e) != 0) {
@@ -30,6 +38,7 @@ void request_send(struct request *r, int status, const char *content_type, struc
     r->n_sent = (int64_t)text.n;
     pthread_mutex_unlock(&r->lock);
     buf_fini(&h);
+    buf_fini(&refusal);
     request_finish(r, true);
 }
 
@@ -41,10 +50,10 @@ void reply_status(struct request *r, int status) {
     request_send(r, status, NULL, STR(""));
 }
 
-void reply_json(struct request *r, int status, json_t *j) {
+static void send_json(struct request *r, int status, json_t *j, bool figures) {
     struct buf b = {0};
     struct err e;
-    if (!j || json_append("reply", j, &b, &e) != 0) {
+    if (!j || (figures ? json_append_figures : json_append)("reply", j, &b, &e) != 0) {
         json_decref(j);
         buf_fini(&b);
         reply_text(r, 500, "application/json; charset=utf-8", STR("{\"error\":\"out of memory\"}"));
@@ -55,13 +64,29 @@ void reply_json(struct request *r, int status, json_t *j) {
     buf_fini(&b);
 }
 
+void reply_json(struct request *r, int status, json_t *j) {
+    send_json(r, status, j, false);
+}
+
+void reply_figures(struct request *r, int status, json_t *j) {
+    send_json(r, status, j, true);
+}
+
 /* ---- errors ---- */
 
-static const char *openai_type(int status) {
+static const char *openai_type(const struct request *r, int status) {
+    static const char *const of_limit[] = {
+        [KEY_LIMIT_NONE] = "rate_limit_error",
+        [KEY_LIMIT_REQUESTS] = "requests",
+        [KEY_LIMIT_TOKENS] = "tokens",
+        [KEY_LIMIT_CONCURRENT] = "requests",
+        [KEY_LIMIT_DAY_REQUESTS] = "insufficient_quota",
+        [KEY_LIMIT_DAY_TOKENS] = "insufficient_quota",
+    };
     if (status == 401) return "authentication_error";
     if (status == 403) return "permission_error";
     if (status == 404) return "not_found_error";
-    if (status == 429) return "rate_limit_error";
+    if (status == 429) return of_limit[r->limit];
     return status < 500 ? "invalid_request_error" : "api_error";
 }
 
@@ -78,8 +103,13 @@ static const char *anthropic_type(int status) {
     }
 }
 
-/* Clients know a prompt that is too long, and a model without room, by its code. */
-static const char *openai_code(const struct request *r, const struct err *e) {
+/* Clients know a prompt that is too long, and a model without room, by its code; and whether it is
+ * worth to try again. */
+static const char *openai_code(const struct request *r, int status, const struct err *e) {
+    if (status == 401) return "invalid_api_key";
+    if (status == 429)
+        return r->limit >= KEY_LIMIT_DAY_REQUESTS ? "insufficient_quota" : "rate_limit_exceeded";
+    if (e->code == ERR_DENIED && *e->field) return "model_not_found"; /* OpenAI's word for it */
     if (e->code == ERR_NOMEM) return "insufficient_memory";
     const bool too_long = e->code == ERR_LIMIT && ask_model(r) && strstr(e->msg, "context");
     return too_long ? "context_length_exceeded" : NULL;
@@ -91,13 +121,21 @@ json_t *error_json(const struct request *r, int status, const struct err *e) {
     case DIALECT_OPENAI:
         param_of(r->json, e->field, param);
         return json_pack("{s:{s:s, s:s, s:s?, s:s?}}", "error", "message", e->msg, "type",
-                         openai_type(status), "param", *param ? param : NULL, "code",
-                         openai_code(r, e));
+                         openai_type(r, status), "param", *param ? param : NULL, "code",
+                         openai_code(r, status, e));
     case DIALECT_ANTHROPIC:
         return json_pack("{s:s, s:{s:s, s:s}}", "type", "error", "error", "type",
                          anthropic_type(status), "message", e->msg);
     default: return json_pack("{s:s}", "error", e->msg);
     }
+}
+
+void audit_refusal(struct request *r, const struct err *e, struct buf *out) {
+    json_t *j = error_json(r, 503, e);
+    reply_header(r, "Retry-After: 1\r\n");
+    if (!j || json_append("reply", j, out, NULL) != 0)
+        buf_str(out, "{\"error\":\"out of memory\"}");
+    json_decref(j);
 }
 
 static void reply_with(struct request *r, int status, const struct err *e) {
@@ -122,9 +160,12 @@ int status_of(const struct err *e) {
     case ERR_FORMAT:
     case ERR_UNSUPPORTED:
     case ERR_LIMIT: return 400;
+    case ERR_FORBIDDEN: return 403;
     case ERR_NOT_FOUND: return 404;
     case ERR_BUSY: return 503;
     case ERR_TIMEOUT: return 504;
+    case ERR_DENIED: return 403;
+    case ERR_RATE: return 429;
     case ERR_CANCELLED: return 499;
     default: return 500;
     }

@@ -12,6 +12,7 @@
 
 #include "base/buf.h"
 #include "net/http_head.h"
+#include "server/pii.h"
 #include "server/server.h"
 
 struct request;
@@ -42,18 +43,55 @@ json_t *request_turn(const struct request *r, const char *theirs);
  * answered (and ended) with 400: "missing request body", or where the JSON breaks. */
 json_t *request_json(struct request *r);
 
+/* What request_json made of it; NULL: nobody has asked yet. */
+const json_t *request_object(const struct request *r);
+
 /* Notes for the log line and metrics: borrowed until the end; NULL: not known. */
 void request_set_model(struct request *r, const char *name);
 
+/* Another model than the one that was asked for answers, and why (chain_reason_name). */
+void request_note_fallback(struct request *r, const char *model, const char *reason);
+/* The same, and where the answer has not begun a header tells the client. */
+void request_announce_fallback(struct request *r, const char *model, const char *reason);
+/* Who answers: `asked`, unless another does. */
+const char *request_served(const struct request *r, const char *asked);
+const char *
+request_fallback_reason(const struct request *r); /* NULL: the one that was asked does */
+/* The receipt of the answer, taken over; NULL: none could be made. */
+void request_set_receipt(struct request *r, json_t *receipt);
+/* Into the object that ends an answer: "fallback_reason", when another answers; "receipt", when
+ * there is one. */
+void request_tell(const struct request *r, json_t *o);
+
+/* How the response cache served r: the header X-Cache and the log say it.  Of several
+ * the largest. */
+enum cached { CACHED_UNASKED, CACHED_HIT, CACHED_MISS, CACHED_BYPASS };
+void request_note_cache(struct request *r, enum cached c);
+
+/* ---- what else the audit log is told of r (server/audit.h); any thread, before the end ---- */
+
+/* This model's policy is audit=required: nothing is answered before the log has it.  -1 with e:
+ * there is no log, or it takes no entry. */
+int request_audit_require(struct request *r, struct err *e);
+/* It is about to leave this machine: wait until the log has it, where that is required.  A
+ * connection that is kept is told of once only.  -1 with e: it must not leave. */
+int request_audit_written(struct request *r, struct err *e);
+/* How much personal data was found, summed up over what r asks models for. */
+void request_audit_pii(struct request *r, enum pii_side side, const struct pii_counts *found);
+/* The manifest of the model that serves (64 hex digits) and its effective options; either may be
+ * NULL. */
+void request_audit_model(struct request *r, const char *digest, const json_t *options);
+
 /* ---- whole replies; each ends ---- */
 
-void reply_json(struct request *r, int status, json_t *j); /* takes j over */
+void reply_json(struct request *r, int status, json_t *j);    /* takes j over */
+void reply_figures(struct request *r, int status, json_t *j); /* reals with nine digits */
 void reply_text(struct request *r, int status, const char *content_type, struct str text);
 void reply_status(struct request *r, int status); /* no body */
 __attribute__((format(printf, 3, 4))) void reply_error(struct request *r, int status,
                                                        const char *fmt, ...);
 /* The status that an error stands for: USAGE, FORMAT, UNSUPPORTED 400; NOT_FOUND 404; LIMIT 400 or
- * as the caller says; CANCELLED 499; BUSY 503, TIMEOUT 504; the rest 500. */
+ * as the caller says; DENIED 403; RATE 429; CANCELLED 499; BUSY 503, TIMEOUT 504; the rest 500. */
 int status_of(const struct err *e);
 void reply_err(struct request *r, const struct err *e); /* status_of(e) and its message */
 
@@ -67,6 +105,7 @@ enum stream_form { STREAM_NDJSON, STREAM_SSE };
 void stream_start(struct request *r, int status, enum stream_form form);
 bool stream_started(const struct request *r);
 void stream_json(struct request *r, const json_t *j); /* a line, or "data: {...}\n\n"; borrowed */
+void stream_figures(struct request *r, const json_t *j); /* a line, reals with nine digits */
 /* "event: name\ndata: {...}\n\n" */
 void stream_event(struct request *r, const char *name, const json_t *j);
 void stream_text(struct request *r, struct str raw); /* bytes as they are */

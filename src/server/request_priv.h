@@ -1,4 +1,4 @@
-/* A request as those see it that work for it on other threads than its handler's: ask.c. */
+/* A request as those see it that work for it on other threads than its handler's: ask_model.c. */
 #pragma once
 
 #include "engine/gen.h"
@@ -23,6 +23,16 @@ void request_attach(struct request *r, struct gen_task *task);
 typedef void request_gone_fn(void *ctx);
 void request_on_gone(struct request *r, request_gone_fn *fn, void *ctx);
 
+/* Others want what r's task makes, too: fn(ctx) says whether they do.  As long as it does neither
+ * the client's leaving (leaving: that is what it is asked for) nor its slowness stops the task.
+ * Called with a lock of r held; NULL: no longer, and it is not being called. */
+typedef bool request_wanted_fn(void *ctx, bool leaving);
+void request_share(struct request *r, request_wanted_fn *fn, void *ctx);
+/* One of them has left: if r's client has, too, and nobody else is there, the task is stopped. */
+void request_unwanted(struct request *r);
+/* One has come: a task that was paused goes on. */
+void request_hurry(struct request *r);
+
 /* Not 0 once the client has left, for work_watch; as long as r. */
 const volatile int *request_left(const struct request *r);
 
@@ -32,7 +42,11 @@ const volatile int *request_left(const struct request *r);
 void request_ref(struct request *r);
 void request_unref(struct request *r);
 
-/* What a model did for r: for the log line and the metrics; before the end. */
+/* What a model did for r: for the log line, the metrics and the key; before the end. */
 void request_note_work(struct request *r, const struct gen_stats *s, int64_t load_ns);
+/* What is noted from now on is done beside what was noted before, not instead of it. */
+void request_next_work(struct request *r);
+/* All of it; with the lock held. */
+struct gen_stats request_work(const struct request *r);
 /* Now the first text of an answer goes out. */
 void request_note_first(struct request *r);

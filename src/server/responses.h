@@ -15,14 +15,19 @@ struct response {
     char id[OPENAI_ID];
     char *owner;   /* owned */
     json_t *body;  /* owned: the response object, what the request says of it filled in */
-    json_t *items; /* owned: the conversation so far, in OpenAI's items; NULL: not to be kept */
+    json_t *keeps; /* owned: of the request what is kept (ask.h): "items", the conversation so far
+                    * in OpenAI's items, and what the response tells of it */
     json_t *think; /* owned: gen's, if the model can; or NULL */
     bool stream, store, encrypted, logprobs;
+    bool served; /* body's "model" is the one that answers instead of what was asked for */
     /* ---- from here on the events' ---- */
     json_t *output; /* owned: complete items */
+    json_t *kept;   /* owned: the same as they may be kept */
     enum { ITEM_NONE, ITEM_REASONING, ITEM_MESSAGE } open;
     char item_id[OPENAI_ID]; /* of the open one */
     struct buf text;         /* of the open one */
+    struct buf kept_text;    /* apart: the same as it may be kept */
+    bool apart;              /* what may be kept is another text (ask_kept) */
     json_t *text_logprobs;   /* owned: of the open one */
     int sequence;            /* number of the next event */
 };
@@ -30,5 +35,8 @@ struct response {
 void responses_free(struct response *x);
 void responses_on_event(void *ctx, const struct gen_event *ev);
 
+/* Items as they are kept, new: texts that a model gets as one are one, so that what is found in the
+ * one is found in the other (ask_pii.c).  NULL: out of memory. */
+json_t *responses_kept(const json_t *items);
 /* Items (as clients send them, or kept ones) are added to gen's "messages", which exist. */
 int responses_messages(json_t *items, json_t *gen, struct fault *f);

@@ -16,10 +16,12 @@
 void responses_free(struct response *x) {
     gather_fini(&x->g);
     buf_fini(&x->text);
+    buf_fini(&x->kept_text);
     json_decref(x->body);
     json_decref(x->think);
-    json_decref(x->items);
+    json_decref(x->keeps);
     json_decref(x->output);
+    json_decref(x->kept);
     json_decref(x->text_logprobs);
     free(x->owner);
     free(x);
@@ -70,8 +72,8 @@ static void start_stream(struct response *x) {
 
 /* ---- items ---- */
 
-static json_t *text_of(const struct response *x) {
-    return json_stringn(x->text.p ? x->text.p : "", x->text.n);
+static json_t *json_of(const struct buf *text) {
+    return json_stringn(buf_view(text).p, text->n);
 }
 
 static json_t *part_of(const struct response *x, json_t *text) {
@@ -81,19 +83,26 @@ static json_t *part_of(const struct response *x, json_t *text) {
                      "logprobs", x->text_logprobs ? json_incref(x->text_logprobs) : json_array());
 }
 
-/* parts NULL: none yet. */
-static json_t *item_of(const struct response *x, json_t *part, const char *status) {
+/* text NULL: none yet. */
+static json_t *item_of(const struct response *x, const struct buf *text, const char *status) {
     json_t *parts = json_array(), *j;
-    if (part) json_array_append_new(parts, part);
+    if (text) json_array_append_new(parts, part_of(x, json_of(text)));
     if (x->open == ITEM_MESSAGE)
         return json_pack("{s:s, s:s, s:s, s:s, s:o}", "id", x->item_id, "type", "message", "status",
                          status, "role", "assistant", "content", parts);
     j = json_pack("{s:s, s:s, s:s, s:o}", "id", x->item_id, "type", "reasoning", "status", status,
                   "summary", parts);
-    if (j && x->encrypted && part)
-        json_object_set_new(j, "encrypted_content",
-                            json_sprintf("cria:%s", x->text.p ? x->text.p : ""));
+    if (j && x->encrypted && text)
+        json_object_set_new(j, "encrypted_content", json_sprintf("cria:%s", buf_view(text).p));
     return j;
+}
+
+/* Complete; kept NULL: it may be kept as it is.  Takes both over. */
+static void put_item(struct response *x, json_t *item, json_t *kept) {
+    send_item(x, "response.output_item.done", item);
+    if (json_array_append_new(x->kept, kept ? kept : json_incref(item)) != 0 ||
+        json_array_append_new(x->output, item) != 0)
+        x->g.failed = true;
 }
 
 static void open_item(struct response *x, int kind) {
@@ -101,6 +110,7 @@ static void open_item(struct response *x, int kind) {
     x->open = kind == ITEM_REASONING ? ITEM_REASONING : ITEM_MESSAGE;
     openai_id(x->open == ITEM_REASONING ? "rs_" : "msg_", x->item_id);
     buf_reset(&x->text);
+    buf_reset(&x->kept_text);
     json_decref(x->text_logprobs);
     x->text_logprobs = NULL;
     item = item_of(x, NULL, "in_progress");
@@ -115,17 +125,15 @@ static void open_item(struct response *x, int kind) {
 static void close_item(struct response *x, const char *status) {
     if (x->open == ITEM_NONE) return;
     const bool thinking = x->open == ITEM_REASONING;
-    json_t *done = json_pack("{s:o}", "text", text_of(x));
+    json_t *done = json_pack("{s:o}", "text", json_of(&x->text));
     if (!thinking)
         json_object_set_new(done, "logprobs",
                             x->text_logprobs ? json_incref(x->text_logprobs) : json_array());
     send_part(x, thinking ? "response.reasoning_summary_text.done" : "response.output_text.done",
               done);
     send_part(x, thinking ? "response.reasoning_summary_part.done" : "response.content_part.done",
-              json_pack("{s:o}", "part", part_of(x, text_of(x))));
-    json_t *item = item_of(x, part_of(x, text_of(x)), status);
-    send_item(x, "response.output_item.done", item);
-    if (json_array_append_new(x->output, item) != 0) x->g.failed = true;
+              json_pack("{s:o}", "part", part_of(x, json_of(&x->text))));
+    put_item(x, item_of(x, &x->text, status), x->apart ? item_of(x, &x->kept_text, status) : NULL);
     x->open = ITEM_NONE;
 }
 
@@ -135,6 +143,10 @@ static void grow_item(struct response *x, const struct gen_event *ev) {
         close_item(x, "completed");
         open_item(x, kind);
     }
+    struct str kept;
+    const json_t *unused;
+    x->apart |= ask_kept(ev, &kept, &unused);
+    if (x->apart) buf_append(&x->kept_text, kept.p, kept.n);
     buf_append(&x->text, ev->text.p, ev->text.n);
     json_t *delta = json_pack("{s:s%}", "delta", ev->text.p, ev->text.n);
     if (kind == ITEM_REASONING) {
@@ -163,13 +175,23 @@ static json_t *call_item(const struct response *x, const json_t *call, const cha
                      "arguments", arguments, "namespace", space);
 }
 
-static void add_call(struct response *x, const json_t *call) {
-    struct buf text = {0};
+/* A call's arguments as OpenAI writes them: JSON in a text. */
+static void put_arguments(struct response *x, const json_t *call, struct buf *out) {
     const json_t *arguments = json_object_get(json_object_get(call, "function"), "arguments");
+    if (!arguments || json_append("tool call", arguments, out, NULL) != 0) x->g.failed = true;
+    if (!out->n) buf_str(out, "{}");
+}
+
+static void add_call(struct response *x, const struct gen_event *ev) {
+    const json_t *call = ev->data, *kept_call;
+    struct buf text = {0}, kept_text = {0};
+    struct str unused;
+    x->apart |= ask_kept(ev, &unused, &kept_call);
     close_item(x, "completed");
     openai_id("fc_", x->item_id);
-    if (!arguments || json_append("tool call", arguments, &text, NULL) != 0) x->g.failed = true;
-    const char *s = text.p ? text.p : "{}";
+    put_arguments(x, call, &text);
+    if (x->apart) put_arguments(x, kept_call, &kept_text);
+    const char *s = buf_view(&text).p;
     const int at = (int)json_array_size(x->output);
     const char *name = field_text(json_object_get(call, "function"), "name");
     openai_split_name(json_object_get(x->body, "tools"), name ? name : "", &name);
@@ -181,10 +203,10 @@ static void add_call(struct response *x, const json_t *call) {
     send_new(x, "response.function_call_arguments.done",
              json_pack("{s:s, s:i, s:s, s:s}", "item_id", x->item_id, "output_index", at, "name",
                        name, "arguments", s));
-    item = call_item(x, call, "completed", s);
-    send_item(x, "response.output_item.done", item);
-    if (json_array_append_new(x->output, item) != 0) x->g.failed = true;
+    put_item(x, call_item(x, call, "completed", s),
+             x->apart ? call_item(x, kept_call, "completed", buf_view(&kept_text).p) : NULL);
     buf_fini(&text);
+    buf_fini(&kept_text);
 }
 
 /* ---- the end ---- */
@@ -196,6 +218,7 @@ static void set(struct response *x, const char *key, json_t *take) {
 static void complete_body(struct response *x) {
     const struct gen_stats *s = &x->g.stats;
     const bool cut = x->g.choice[0].why == GEN_LENGTH;
+    request_tell(x->r, x->body);
     set(x, "status", json_string(cut ? "incomplete" : "completed"));
     if (cut) set(x, "incomplete_details", json_pack("{s:s}", "reason", "max_output_tokens"));
     set(x, "completed_at", json_integer((json_int_t)time(NULL)));
@@ -244,6 +267,15 @@ static void fail(struct response *x, const struct err *e) {
     responses_free(x);
 }
 
+/* The response and the conversation as they are kept: true, both in x->keeps. */
+static bool fill_kept(struct response *x) {
+    json_t *response = json_copy(x->body);
+    return json_object_update(response, json_object_get(x->keeps, "response")) == 0 &&
+           json_object_set(response, "output", x->kept) == 0 &&
+           json_object_set_new(x->keeps, "response", response) == 0 &&
+           json_array_extend(json_object_get(x->keeps, "items"), x->kept) == 0;
+}
+
 static void end(struct response *x, const struct gen_event *ev) {
     struct err e = {0};
     const char *status = x->g.choice[0].why == GEN_LENGTH ? "incomplete" : "completed";
@@ -260,8 +292,9 @@ static void end(struct response *x, const struct gen_event *ev) {
     complete_body(x);
     struct responses_db *d =
         x->store && !x->g.failed ? responses_shared(request_server(x->r), &e) : NULL;
-    if (d && json_array_extend(x->items, x->output) == 0) {
-        responses_write(d, x->owner, x->body, x->items, on_written, x);
+    if (d && fill_kept(x)) {
+        responses_write(d, x->owner, json_object_get(x->keeps, "response"),
+                        json_object_get(x->keeps, "items"), on_written, x);
         return;
     }
     if (x->store) {
@@ -273,6 +306,9 @@ static void end(struct response *x, const struct gen_event *ev) {
 
 void responses_on_event(void *ctx, const struct gen_event *ev) {
     struct response *x = ctx;
+    const char *served = request_served(x->r, NULL);
+    if (served && !x->served) set(x, "model", json_string(served));
+    x->served |= served != NULL;
     gather_add(&x->g, ev);
     if (ev->kind == GEN_END) {
         end(x, ev);
@@ -280,5 +316,5 @@ void responses_on_event(void *ctx, const struct gen_event *ev) {
     }
     start_stream(x);
     if (ev->kind == GEN_TEXT || ev->kind == GEN_THINKING) grow_item(x, ev);
-    if (ev->kind == GEN_CALL) add_call(x, ev->data);
+    if (ev->kind == GEN_CALL) add_call(x, ev);
 }

@@ -4,7 +4,6 @@
 #include "server/responses_db.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdbool.h>
@@ -17,6 +16,7 @@
 
 #include "base/json.h"
 #include "base/log.h"
+#include "base/os.h"
 
 enum { PATH = 4096, BUSY_MS = 2000 };
 
@@ -63,16 +63,8 @@ static const char schema[] =
     "CREATE TRIGGER IF NOT EXISTS response_items AFTER DELETE ON response"
     " BEGIN DELETE FROM item WHERE seq = OLD.seq; END;";
 
-/* The file is made by us, so that nobody else may read it from its first byte on. */
-static int make_file(const char *path, struct err *e) {
-    const int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0) return err_errno(e, path);
-    close(fd);
-    return 0;
-}
-
 static int try_open(struct responses_db *d, int *rc, struct err *e) {
-    if (make_file(d->path, e) != 0) return -1;
+    if (os_make_private(d->path, e) != 0) return -1;
     *rc =
         sqlite3_open_v2(d->path, &d->db,
                         SQLITE_OPEN_READWRITE | SQLITE_OPEN_FULLMUTEX | SQLITE_OPEN_NOFOLLOW, NULL);
@@ -317,6 +309,8 @@ int responses_delete(struct responses_db *d, const char *id, const char *owner, 
         d, "DELETE FROM response WHERE id = ?1 AND owner = ?2 AND created >= ?3", id, owner);
     int rc = run(d, st, "delete", e);
     if (rc == 0 && sqlite3_changes(d->db) == 0) rc = not_found(id, e);
+    /* What the log still has of it goes at once, too; nobody reads without db_lock. */
+    if (rc == 0) sqlite3_wal_checkpoint_v2(d->db, NULL, SQLITE_CHECKPOINT_TRUNCATE, NULL, NULL);
     pthread_mutex_unlock(&d->db_lock);
     return rc;
 }

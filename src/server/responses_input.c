@@ -1,5 +1,5 @@
 /* Items of the Responses API as messages of engine/gen.h.  What an assistant did is several items
- * there (reasoning, a message, calls) and one message here. */
+ * there (reasoning, a message, calls) and one message here.  And items as they are kept. */
 #include "server/responses.h"
 
 #include <string.h>
@@ -190,4 +190,51 @@ int responses_messages(json_t *items, json_t *gen, struct fault *f) {
     for (size_t i = 0; i < json_array_size(items); i++)
         if (add_item(json_array_get(items, i), i, list, f) != 0) return -1;
     return 0;
+}
+
+/* ---- what is kept ---- */
+
+static const char *text_in(const json_t *part) {
+    const char *text = field_text(part, "text");
+    return text ? text : field_text(part, "refusal");
+}
+
+/* Its texts joined as openai_say does, where the first of them stood. */
+static json_t *join_parts(const json_t *parts) {
+    json_t *made = json_array(), *first = NULL, *part;
+    struct buf text = {0};
+    struct fault f;
+    size_t i;
+    int rc = made ? 0 : -1;
+    json_array_foreach(parts, i, part) {
+        const char *more = text_in(part);
+        if (more) rc |= openai_say(&text, more, &f);
+        if (!more || !first) rc |= json_array_append_new(made, json_copy(part));
+        if (more && !first) first = json_array_get(made, json_array_size(made) - 1);
+    }
+    const char *key = field_text(first, "text") ? "text" : "refusal";
+    if (first) rc |= json_object_set_new(first, key, json_stringn(buf_view(&text).p, text.n));
+    buf_fini(&text);
+    if (rc == 0) return made;
+    json_decref(made);
+    return NULL;
+}
+
+json_t *responses_kept(const json_t *items) {
+    static const char *const lists[] = {"content", "output", "summary"};
+    json_t *made = json_array(), *item;
+    size_t i;
+    int rc = made ? 0 : -1;
+    json_array_foreach(items, i, item) {
+        json_t *copy = json_copy(item);
+        for (size_t k = 0; k < sizeof lists / sizeof *lists; k++) {
+            const json_t *parts = json_object_get(item, lists[k]);
+            if (json_array_size(parts) > 1)
+                rc |= json_object_set_new(copy, lists[k], join_parts(parts));
+        }
+        rc |= json_array_append_new(made, copy);
+    }
+    if (rc == 0) return made;
+    json_decref(made);
+    return NULL;
 }

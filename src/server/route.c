@@ -8,8 +8,9 @@
 
 /* The last one is for tests. */
 static const struct route *tables[] = {
-    routes_front,     routes_native,    routes_store, routes_openai,
-    routes_responses, routes_anthropic, routes_extra, NULL,
+    routes_front,     routes_native,    routes_store, routes_train, routes_openai,
+    routes_responses, routes_anthropic, routes_extra, routes_cache, routes_pii,
+    routes_keep,      routes_audit,     NULL,
 };
 enum { N_TABLE = sizeof tables / sizeof *tables };
 

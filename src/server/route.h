@@ -1,6 +1,7 @@
 /* The table of routes: what is answered, by whom, with which rights and limits. */
 #pragma once
 
+#include "policy/keys.h"
 #include "server/field.h"
 
 /* On a worker thread, with the whole body.  Owes r its end. */
@@ -20,18 +21,11 @@ struct body_sink {
     void (*abort)(void *sink);
 };
 
-enum right {
-    RIGHT_NONE,  /* no key: health, "/" */
-    RIGHT_READ,  /* lists and shows */
-    RIGHT_USE,   /* generate, embed */
-    RIGHT_ADMIN, /* change the store: pull, push, create, delete, blobs */
-};
-
 struct route {
     enum http_method method; /* HEAD is answered where GET is */
     const char *path; /* "/api/tags", "/api/blobs/:digest", "/v1/models/:model" (":name" at the
                          end takes the rest, slashes included) */
-    enum right right;
+    int right;        /* of enum right, keys.h: one of these is needed; RIGHT_NONE: no key */
     enum dialect dialect;
     int64_t max_body; /* bytes; 0: no body */
     handler_fn *handler;
@@ -42,7 +36,9 @@ struct route {
 enum { BODY_MAX = 32 << 20 };
 #define BLOB_BODY_MAX ((int64_t)1 << 44) /* as LAYER_MAX_BYTES */
 
-/* NULL-path-terminated tables, one per dialect: api_native.c, api_store.c, api_openai.c,
- * api_responses.c, api_anthropic.c, api_extra.c. */
-extern const struct route routes_native[], routes_store[], routes_openai[], routes_responses[],
-    routes_anthropic[], routes_extra[];
+/* NULL-path-terminated tables, one per dialect: api_native.c, api_store.c, api_train.c,
+ * api_openai.c, api_responses.c, api_anthropic.c, api_extra.c, api_cache.c, api_pii.c,
+ * api_keep.c, api_audit.c. */
+extern const struct route routes_native[], routes_store[], routes_train[], routes_openai[],
+    routes_responses[], routes_anthropic[], routes_extra[], routes_cache[], routes_pii[],
+    routes_keep[], routes_audit[];

@@ -14,7 +14,10 @@
 
 #include "base/os.h"
 #include "server/front_priv.h"
+#include "server/isolate.h"
+#include "server/response_cache.h"
 #include "server/responses_db.h"
+#include "server/trainings.h"
 #include "store/store.h"
 
 enum { FILES_KEPT = 256 }; /* descriptors that are not for connections */
@@ -62,6 +65,7 @@ static struct models_opts models_opts(const struct server *s) {
         .store = s->store,
         .log = s->log,
         .max_bytes = t->memory_bytes,
+        .own_bytes = SERVER_OWN_BYTES,
         .n_parallel = (int)t->num_parallel,
         .max_loaded = (int)t->max_loaded_models,
         .max_queue = (int)t->max_queue,
@@ -72,9 +76,10 @@ static struct models_opts models_opts(const struct server *s) {
     };
 }
 
-static int read_settings(const struct server *s, struct settings *t, struct err *e) {
-    char v[SETTING_TEXT];
-    return settings_read(t, s->o.config ? s->o.config : os_setting("CONFIG", v, sizeof v), e);
+static int read_settings(const struct server *s, struct settings *t, struct conf *c,
+                         struct err *e) {
+    char path[SETTINGS_PATH];
+    return settings_read(t, c, s->o.config ? s->o.config : settings_file(path), e);
 }
 
 static const char *tls_cert(const struct server *s) {
@@ -89,14 +94,26 @@ struct listeners {
     char text[NET_LISTEN_MAX][SETTING_TEXT];
     const char *at[NET_LISTEN_MAX];
     int n;
+    bool inherited; /* somebody else has bound them */
 };
 
-/* Descriptors that systemd passed in: "fd:3", ... into list.  Returns how many. */
-static int inherited(char list[NET_LISTEN_MAX][16]) {
+/* How many descriptors systemd passed in, from 3 on. */
+static int n_inherited(void) {
     const char *pid = getenv("LISTEN_PID"), *fds = getenv("LISTEN_FDS");
-    int n = pid && fds && atol(pid) == (long)getpid() ? atoi(fds) : 0;
+    const int n = pid && fds && atol(pid) == (long)getpid() ? atoi(fds) : 0;
+    return n < 0 || n > NET_LISTEN_MAX ? 0 : n;
+}
+
+void server_close_inherited(void) {
+#ifdef __linux__
+    closefrom(3 + n_inherited());
+#endif
+}
+
+/* Those: "fd:3", ... into list.  Returns how many. */
+static int inherited(char list[NET_LISTEN_MAX][16]) {
+    const int n = n_inherited();
     unsetenv("LISTEN_PID"), unsetenv("LISTEN_FDS"), unsetenv("LISTEN_FDNAMES");
-    if (n < 0 || n > NET_LISTEN_MAX) n = 0;
     for (int i = 0; i < n; i++)
         snprintf(list[i], sizeof list[i], "fd:%d", 3 + i);
     return n;
@@ -107,6 +124,7 @@ static int find_listeners(struct server *s, struct listeners *l, struct err *e) 
     static char fds[NET_LISTEN_MAX][16];
     const int n_fd = inherited(fds);
     l->n = s->o.n_listen ? s->o.n_listen : n_fd ? n_fd : 1;
+    l->inherited = n_fd && !s->o.n_listen;
     if (l->n > NET_LISTEN_MAX)
         return err_set(e, ERR_USAGE, "--listen: %d addresses; %d are accepted", l->n,
                        NET_LISTEN_MAX);
@@ -143,7 +161,7 @@ static int open_net(struct server *s, struct err *e) {
     const struct net_server_opts o = {
         .listen = l.at,
         .n_listen = l.n,
-        .wide = s->keys || s->o.wide || t->wide,
+        .wide = (door_needs_key(s->door) || s->o.wide || t->wide) && (!s->isolation || l.inherited),
         .ctx = s,
         .head = on_head,
         .body = on_body,
@@ -157,32 +175,62 @@ static int open_net(struct server *s, struct err *e) {
     };
     if (net_server_open(&s->net, &o, e) != 0) {
         if (e && e->code == ERR_LIMIT && !o.wide)
-            err_set(e, ERR_LIMIT, "%s; --api-key-file, or --allow-remote, permits it", e->msg);
+            err_set(e, ERR_LIMIT, "%s; %s", e->msg,
+                    s->isolation
+                        ? "isolated, it listens on loopback, Unix sockets and those that systemd "
+                          "passes in"
+                        : "keys (`cria keys add`, --api-key-file), or --allow-remote, permit it");
         return -1;
     }
-    const char *at;
-    for (int i = 0; (at = net_server_address(s->net, i)); i++)
-        log_line(s->log, LOG_INFO, "listening on %s", at);
-    if (o.wide && !s->keys)
+    if (o.wide && !door_needs_key(s->door))
         log_line(s->log, LOG_WARN, "no API keys: whoever reaches this server may use it");
     return 0;
 }
 
-/* Keys as the file has them now; *out NULL without a file. */
-static int read_keys(const struct server *s, const struct settings *t, struct keys **out,
-                     struct err *e) {
-    const char *path = s->o.api_key_file ? s->o.api_key_file : t->api_key_file;
-    struct stat st;
-    *out = NULL;
-    if (!*path) return 0;
-    *out = keys_read(path, e);
-    if (*out && stat(path, &st) == 0 && (st.st_mode & 077))
-        log_line(s->log, LOG_WARN, "%s: others may read it (mode %o)", path, st.st_mode & 0777);
-    return *out ? 0 : -1;
+/* Behind the last thing that can refuse: who reads it may connect. */
+static void tell_listeners(const struct server *s) {
+    const char *at;
+    for (int i = 0; (at = net_server_address(s->net, i)); i++)
+        log_line(s->log, LOG_INFO, "listening on %s", at);
+}
+
+static void on_keys(void *ctx, struct keys *was, struct keys *now) {
+    const struct server *s = ctx;
+    if (s->audit) audit_key_changes(s->audit, was, now);
+}
+
+static struct door_opts door_opts(struct server *s, const struct settings *t) {
+    return (struct door_opts){.key_file = s->o.api_key_file ? s->o.api_key_file : t->api_key_file,
+                              .database = t->keys,
+                              .log = s->log,
+                              .changed = on_keys,
+                              .ctx = s};
 }
 
 static bool log_is_json(const struct settings *t) {
     return *t->log_format ? strcmp(t->log_format, "json") == 0 : !isatty(STDERR_FILENO);
+}
+
+static void put_text(char out[SETTING_TEXT], const char *option) {
+    if (option) snprintf(out, SETTING_TEXT, "%s", option);
+}
+
+/* The settings as they hold, with what the command line says instead: for the audit log. */
+static int open_audit(struct server *s, struct err *e) {
+    const struct server_opts *o = &s->o;
+    struct settings t = s->settings;
+    struct buf at = {0};
+    for (int i = 0; i < o->n_listen; i++)
+        buf_printf(&at, "%s%s", i ? " " : "", o->listen[i]);
+    put_text(t.host, at.n && !at.failed ? at.p : NULL);
+    put_text(t.isolation, o->isolation);
+    put_text(t.api_key_file, o->api_key_file);
+    put_text(t.tls_cert, o->tls_cert);
+    put_text(t.tls_key, o->tls_key);
+    put_text(t.config, o->config);
+    t.wide |= o->wide;
+    buf_fini(&at);
+    return audit_server_open(&t, &s->audit, e);
 }
 
 struct server *server_open(const struct server_opts *o, struct err *e) {
@@ -194,17 +242,31 @@ struct server *server_open(const struct server_opts *o, struct err *e) {
     s->o = *o;
     pthread_mutex_init(&s->lock, NULL);
     if (getrandom(&s->id_key, sizeof s->id_key, 0) != sizeof s->id_key) s->id_key = (uintptr_t)s;
-    if (read_settings(s, &s->settings, e) != 0) goto fail;
+    if (read_settings(s, &s->settings, &s->conf, e) != 0) goto fail;
+    if (isolation_parse(o->isolation ? o->isolation : s->settings.isolation, &s->isolation, e) != 0)
+        goto fail;
     if (!(s->log = log_open(STDERR_FILENO, log_is_json(&s->settings), e))) goto fail;
     s->log_bodies = s->settings.log_prompts;
     if (geteuid() == 0)
         log_line(s->log, LOG_WARN, "running as root; a user without rights will do");
-    if (read_keys(s, &s->settings, &s->keys, e) != 0) goto fail;
+    const struct door_opts g = door_opts(s, &s->settings);
+    if (!(s->door = door_open(&g, e))) goto fail;
     if (!(s->store = store_open(o->store, e))) goto fail;
-    if (!(s->metrics = metrics_new(e)) || !(s->workers = workers_new(e))) goto fail;
-    if (open_net(s, e) != 0) goto fail;
+    if (!(s->fallback = fallback_new(e)) || fallback_configure(s->fallback, &s->settings, e) != 0)
+        goto fail;
+    if (!(s->pii = pii_guard_new(e)) || pii_guard_configure(s->pii, &s->settings, e) != 0)
+        goto fail;
+    if (!(s->metrics = metrics_new(e)) || open_net(s, e) != 0) goto fail;
+    /* Nothing was accepted yet, and there are no threads: what follows is behind the walls. */
+    if (s->isolation && isolate(s, e) != 0) goto fail;
+    if (open_audit(s, e) != 0) goto fail;
+    if (log_start(s->log, e) != 0 || door_start(s->door, e) != 0 || !(s->workers = workers_new(e)))
+        goto fail;
+    if (!(s->cache = response_cache_new(&s->settings, e))) goto fail;
+    tell_listeners(s);
     const struct models_opts m = models_opts(s);
     if (!(s->models = models_open(&m, e))) goto fail;
+    if (!(s->trainings = trainings_open(s->store, s->models, s->log, e))) goto fail;
     return s;
 fail:
     server_close(s);
@@ -224,35 +286,80 @@ void server_drain(struct server *s) {
     pthread_mutex_unlock(&s->lock);
     const bool again = atomic_fetch_add(&s->n_drain, 1) > 0;
     log_line(s->log, LOG_INFO, again ? "stopping now" : "stopping: answers under way may end");
+    trainings_drain(s->trainings);
     models_drain(s->models);
     net_server_drain(s->net, again || grace_ms < 0  ? 0
                              : grace_ms > INT32_MAX ? INT32_MAX
                                                     : (int)grace_ms);
 }
 
+/* What a reload cannot change, and must not say that it has: the log's files and keys, the walls.
+ */
+static const char *fixed_setting(const struct settings *was, const struct settings *t) {
+    const struct {
+        const char *name, *was, *now;
+    } text[] = {{"AUDIT_FILE", was->audit_file, t->audit_file},
+                {"AUDIT_KEY_FILE", was->audit_key_file, t->audit_key_file},
+                {"AUDIT_SIGN_KEY", was->audit_sign_key, t->audit_sign_key},
+                {"AUDIT_PUBLIC_KEY", was->audit_public_key, t->audit_public_key},
+                {"ISOLATION", was->isolation, t->isolation}};
+    for (size_t i = 0; i < sizeof text / sizeof *text; i++)
+        if (strcmp(text[i].was, text[i].now) != 0) return text[i].name;
+    if (was->audit_rotate_bytes != t->audit_rotate_bytes) return "AUDIT_ROTATE";
+    return was->audit_content != t->audit_content ? "AUDIT_CONTENT" : NULL;
+}
+
+/* CRIA_AUDIT may become stricter or less so; a log is opened at the start only. */
+static int check_fixed(const struct server *s, const struct settings *t, enum audit_mode *mode,
+                       struct err *e) {
+    const char *fixed = fixed_setting(&s->settings, t);
+    if (!audit_mode_of(t->audit, mode))
+        return err_set(e, ERR_USAGE, "setting CRIA_AUDIT: off, on or required is accepted");
+    if ((*mode == AUDIT_OFF) != (s->audit == NULL)) fixed = "AUDIT";
+    if (!fixed) return 0;
+    return err_set(e, ERR_USAGE,
+                   "setting CRIA_%s: it is as it was at the start; a restart changes it", fixed);
+}
+
+/* What was taken already of settings that are not. */
+static void take_back(struct server *s) {
+    struct err unused;
+    const struct door_opts g = door_opts(s, &s->settings);
+    pii_guard_configure(s->pii, &s->settings, &unused);
+    door_reload(s->door, &g, &unused);
+}
+
 /* All of it or, when something is wrong, nothing.  Addresses and limits of connections stay as they
  * were at the start. */
 void server_reload(struct server *s) {
-    struct settings t;
-    struct keys *keys = NULL, *old = NULL;
+    struct settings t, before;
+    struct conf conf;
     struct err e = {0};
-    int rc = read_settings(s, &t, &e);
-    if (rc == 0) rc = read_keys(s, &t, &keys, &e);
-    if (rc == 0 && !keys && s->keys) rc = err_set(&e, ERR_USAGE, "there were API keys");
+    enum audit_mode mode;
+    int rc = read_settings(s, &t, &conf, &e);
+    if (rc == 0) rc = check_fixed(s, &t, &mode, &e);
     if (rc == 0 && tls_cert(s)) rc = net_server_tls(s->net, tls_cert(s), tls_key(s), &e);
+    if (rc == 0) rc = pii_guard_configure(s->pii, &t, &e);
+    const struct door_opts g = door_opts(s, &t);
+    if (rc == 0) rc = door_reload(s->door, &g, &e); /* they are looked at all the time */
+    if (rc == 0) rc = fallback_configure(s->fallback, &t, &e);
     if (rc == 0) {
         pthread_mutex_lock(&s->lock);
-        old = s->keys;
+        const struct conf old_conf = s->conf;
+        before = s->settings;
         s->settings = t;
-        s->keys = keys;
+        if (s->audit) audit_set_required(s->audit, mode == AUDIT_REQUIRED);
+        s->conf = conf;
+        conf = old_conf;
         s->log_bodies = t.log_prompts;
         pthread_mutex_unlock(&s->lock);
         const struct models_opts m = models_opts(s);
         models_configure(s->models, &m);
-    } else {
-        old = keys;
+        response_cache_configure(s->cache, &t);
+        if (s->audit) audit_settings(s->audit, &before, &t);
     }
-    keys_free(old);
+    conf_free(&conf);
+    if (rc != 0) take_back(s);
     if (rc == 0)
         log_line(s->log, LOG_INFO, "settings were read again");
     else
@@ -262,13 +369,21 @@ void server_reload(struct server *s) {
 void server_close(struct server *s) {
     if (!s) return;
     if (s->workers) workers_stop(s->workers);
+    trainings_close(s->trainings);
+    fallback_stop(s->fallback);
     if (s->models) models_close(s->models);
     responses_shared_close();
+    response_cache_free(s->cache);
     net_server_close(s->net);
     workers_free(s->workers);
     store_close(s->store);
     metrics_free(s->metrics);
-    keys_free(s->keys);
+    fallback_free(s->fallback);
+    pii_guard_free(s->pii);
+    conf_free(&s->conf);
+    door_close(s->door);
+    audit_denied_rest(s);
+    audit_server_close(s->audit);
     log_close(s->log);
     pthread_mutex_destroy(&s->lock);
     free(s);
@@ -284,4 +399,12 @@ struct models *server_models(struct server *s) {
 
 struct store *server_store(struct server *s) {
     return s->store;
+}
+
+struct fallback *server_fallback(struct server *s) {
+    return s->fallback;
+}
+
+struct pii_guard *server_pii(struct server *s) {
+    return s->pii;
 }

@@ -6,15 +6,43 @@
  */
 #include "base/json.h"
 #include "base/os.h"
+#include "server/allow.h"
 #include "server/front_priv.h"
+
+/* A whole answer in the stream's place; whoever makes the stream is told that nobody reads it. */
+static void refuse(struct request *r, const struct err *e) {
+    struct buf text = {0}, h = {0};
+    audit_refusal(r, e, &text);
+    buf_str(&h, "Content-Type: application/json; charset=utf-8\r\n");
+    buf_append(&h, r->headers.p, r->headers.n);
+    pthread_mutex_lock(&r->lock);
+    r->started = true;
+    r->status = 503;
+    if (net_reply_start(r->net, 503, h.p, (int64_t)text.n, NULL) != 0)
+        r->cut = true;
+    else
+        net_reply_write(r->net, text.p, text.n);
+    r->n_sent = (int64_t)text.n;
+    request_set_gone(r);
+    pthread_mutex_unlock(&r->lock);
+    buf_fini(&h), buf_fini(&text);
+    stream_tell_gone(r);
+}
 
 void stream_start(struct request *r, int status, enum stream_form form) {
     struct buf h = {0};
+    struct err e = {0};
+    if (!stream_started(r) && !audit_door(r, &e)) {
+        refuse(r, &e);
+        return;
+    }
     buf_printf(&h, "Content-Type: %s\r\n",
                form == STREAM_SSE ? "text/event-stream; charset=utf-8" : "application/x-ndjson");
     /* Proxies hold chunks back to fill their buffers unless they are told not to. */
     buf_str(&h, "Cache-Control: no-cache\r\nX-Accel-Buffering: no\r\n");
+    allow_headers(r, &h);
     buf_append(&h, r->headers.p, r->headers.n);
+    buf_str(&h, request_cache_header(r));
     pthread_mutex_lock(&r->lock);
     if (!r->started) {
         r->started = true;
@@ -41,20 +69,21 @@ static void pause_task(struct request *r) {
     pthread_mutex_lock(&r->lock);
     const bool slow = r->pending.n > PAUSE_BYTES && !r->gone;
     pthread_mutex_unlock(&r->lock);
-    if (slow && r->task && !r->task_paused) {
+    if (slow && r->task && !r->task_paused && !request_is_wanted(r, false)) {
         r->task_paused = true;
         gen_pause(r->task);
     }
     pthread_mutex_unlock(&r->task_lock);
 }
 
-/* The client has left, or is treated so. */
-static void tell_gone(struct request *r) {
+void stream_tell_gone(struct request *r) {
     pthread_mutex_lock(&r->task_lock);
-    request_gone_fn *fn = r->gone_fn;
-    r->gone_fn = NULL;
-    if (r->task) gen_cancel(r->task);
-    if (fn) fn(r->gone_ctx);
+    if (!request_is_wanted(r, true)) {
+        request_gone_fn *fn = r->gone_fn;
+        r->gone_fn = NULL;
+        if (r->task) gen_cancel(r->task);
+        if (fn) fn(r->gone_ctx);
+    }
     pthread_mutex_unlock(&r->task_lock);
 }
 
@@ -81,7 +110,7 @@ void stream_text(struct request *r, struct str raw) {
     r->n_sent += (int64_t)raw.n;
     pthread_mutex_unlock(&r->lock);
     if (cut)
-        tell_gone(r);
+        stream_tell_gone(r);
     else if (slow)
         pause_task(r);
 }
@@ -95,7 +124,7 @@ void stream_line(struct request *r, const struct buf *b) {
     request_set_gone(r);
     r->cut = true;
     pthread_mutex_unlock(&r->lock);
-    tell_gone(r);
+    stream_tell_gone(r);
 }
 
 void stream_event(struct request *r, const char *name, const json_t *j) {
@@ -112,6 +141,14 @@ void stream_json(struct request *r, const json_t *j) {
     stream_event(r, NULL, j);
 }
 
+void stream_figures(struct request *r, const json_t *j) {
+    struct buf b = {0};
+    if (json_append_figures("stream", j, &b, NULL) != 0) b.failed = true;
+    buf_byte(&b, '\n');
+    stream_line(r, &b);
+    buf_fini(&b);
+}
+
 void stream_end(struct request *r) {
     pthread_mutex_lock(&r->lock);
     r->ending = true;
@@ -123,6 +160,9 @@ void stream_end(struct request *r) {
 
 void stream_fail(struct request *r, const struct err *e) {
     json_t *j = error_json(r, status_of(e), e);
+    pthread_mutex_lock(&r->lock);
+    r->failed = true;
+    pthread_mutex_unlock(&r->lock);
     if (j) stream_event(r, r->dialect == DIALECT_ANTHROPIC ? "error" : NULL, j);
     json_decref(j);
     stream_end(r);
@@ -159,5 +199,5 @@ void stream_gone(struct request *r) {
     if (end)
         request_finish(r, false);
     else
-        tell_gone(r);
+        stream_tell_gone(r);
 }
