@@ -61,9 +61,11 @@ struct command {
                struct err *e);          /* argv[0] is the command's name.  0, or -1
                                          * with e set, or a positive exit code for which it has spoken */
     const struct opt *(*options)(void); /* for help; NULL for none */
-    const struct command *sub; /* a group (`cria debug X`): its table, and no run; else NULL */
-    void (*more_help)(void);   /* printed behind the options; or NULL */
-    bool any_settings;         /* runs although a CRIA_ setting does not parse: doctor */
+    const struct command
+        *sub;                /* a group (`cria debug X`): its table.  With run: that is what a word
+                              * not in the table gets (`cria train tokenizer`, `cria train`) */
+    void (*more_help)(void); /* printed behind the options; or NULL */
+    bool any_settings;       /* runs although a CRIA_ setting does not parse: doctor */
 };
 
 extern const struct command cli_commands[]; /* ends with a NULL name; sorted by use */
@@ -95,6 +97,16 @@ void cli_print_json(json_t *take);
 
 /* Turn on when a signal asks to stop: commands poll it.  A second Ctrl-C ends the program. */
 extern volatile int cli_interrupted;
+
+/* From now on SIGTERM asks to stop, too (exit code 143): for commands that keep what they have
+ * done. */
+void cli_catch_term(void);
+
+/* Is stderr a terminal that can write over a line? */
+bool cli_is_screen(void);
+int cli_columns(void); /* of that terminal */
+/* Write over its line: what does not fit is cut. */
+void cli_draw_line(const char *text);
 
 /* A progress bar on stderr; silent when stderr is no terminal or total is 0. */
 struct progress {

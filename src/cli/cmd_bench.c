@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "cli/bench_train.h"
 #include "cli/model.h"
 #include "cpu/cpu.h"
 #include "engine/bench.h"
@@ -14,6 +15,8 @@ static const char *kv_name; /* NULL: what a user gets */
 static bool as_json;
 static const char *clients; /* "1,4,8", or NULL */
 static int n_late;
+static struct bench_train_opts train = {.kept = -1};
+static int full, f32;
 
 const struct opt *cmd_bench_options(void) {
     static const struct opt table[] = {
@@ -36,6 +39,13 @@ const struct opt *cmd_bench_options(void) {
          "instead: as many clients that ask at once, --pp tokens (128) for --tg (64)"},
         {"late", 0, OPT_INT, &n_late, 0, 1 << 20, "N",
          "with --clients: a prompt of N tokens arrives while they are answered"},
+        {"train", 0, OPT_INT, &train.n_tok, 2, 1 << 20, "N",
+         "instead: training steps of one sequence of N tokens, adapters on all linears"},
+        {"rank", 0, OPT_INT, &train.rank, 1, 512, "N", "with --train: of the adapters; default 16"},
+        {"kept", 0, OPT_INT, &train.kept, 0, 1 << 10, "N",
+         "with --train: layers whose activations are kept, the others recompute; default all"},
+        {"full", 0, OPT_FLAG, &full, 0, 0, NULL, "with --train: all weights (F32 models)"},
+        {"f32", 0, OPT_FLAG, &f32, 0, 0, NULL, "with --train: no bfloat16 products"},
         {"json", 0, OPT_FLAG, &as_json, 0, 0, NULL, "one JSON object"},
         {0},
     };
@@ -188,6 +198,16 @@ static int bench_load_of(const char *name, struct err *e) {
     return rc;
 }
 
+static int bench_train_of(const char *name, struct err *e) {
+    struct cli_model m;
+    train.n_thread = opts.n_threads, train.n_reps = opts.n_reps;
+    train.full = full != 0, train.f32 = f32 != 0, train.json = as_json;
+    int rc = cli_model_open(&m, name, e);
+    if (rc == 0) rc = bench_train(name, m.r.path, &train, e);
+    cli_model_close(&m);
+    return rc;
+}
+
 int cmd_bench(int argc, char **argv, struct err *e) {
     const char *args[CLI_MAX_ARGS];
     int n_args;
@@ -197,6 +217,7 @@ int cmd_bench(int argc, char **argv, struct err *e) {
         return err_set(e, ERR_USAGE, "bench: --pp 0 and --tg 0 leave nothing to measure");
     if (choose_kv(e) != 0) return -1;
     if (clients) return bench_load_of(args[0], e);
+    if (train.n_tok) return bench_train_of(args[0], e);
     struct progress p;
     struct bench_result r;
     struct cli_model m;

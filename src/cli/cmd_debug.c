@@ -13,9 +13,11 @@ const struct command debug_commands[] = {
     {"quant", NULL, "TYPE", "rows of raw floats (standard input) to blocks", debug_quant, .options = debug_quant_options},
     {"dequant", NULL, "TYPE", "blocks (standard input) to raw floats", debug_dequant, .options = debug_dequant_options},
     {"kernels", NULL, "", "which kernel stands in each slot", debug_kernels, .options = debug_kernels_options},
+    {"gemm", NULL, "", "speed of training's products beside the peak", debug_gemm, .options = debug_gemm_options},
     {"logits", NULL, "FILE", "raw logits after token ids", debug_logits, .options = debug_logits_options},
     {"greedy", NULL, "FILE", "the most likely continuation of token ids", debug_greedy, .options = debug_greedy_options},
     {"layers", NULL, "FILE", "what flows through the layers", debug_layers, .options = debug_layers_options},
+    {"train", NULL, "", "losses, gradients and steps of a reference case", debug_train, .options = debug_train_options},
     {0},
 };
 /* clang-format on */

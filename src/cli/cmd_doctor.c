@@ -21,6 +21,7 @@
 #include "base/sandbox.h"
 #include "base/version.h"
 #include "cpu/cpu.h"
+#include "policy/isolation.h"
 
 extern char **environ;
 
@@ -146,6 +147,12 @@ static json_t *isolation_section(void) {
     sandbox_explain(&s, walls, sizeof walls);
     json_t *o = json_pack("{s:s, s:i, s:b}", "engine_process", walls, "landlock_abi",
                           s.landlock_abi, "seccomp", (int)s.seccomp);
+    /* Of a server that nothing may leave. */
+    char missing[200];
+    isolation_missing(&s, missing, sizeof missing);
+    json_object_set_new(o, "serve_isolated",
+                        json_sprintf("%s%s", *missing ? "missing: " : "yes", missing));
+    json_object_set_new(o, "empty_network", json_boolean(sandbox_network_offered()));
     if (!s.landlock_abi)
         json_object_set_new(o, "without_landlock",
                             json_string("no prompts are cached on disk by the server"));

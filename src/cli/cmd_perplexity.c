@@ -139,13 +139,19 @@ static int measure(struct session *session, struct ids *text, const char *path, 
     return 0;
 }
 
-static int open_engine(const char *path, struct engine **g, struct err *e) {
-    struct engine_opts o = {.n_threads = flags.threads, .n_batch = flags.batch, .n_ctx = flags.ctx};
+static int open_engine(const struct recipe *r, struct engine **g, struct err *e) {
+    const char *const lora[] = {r->adapter};
+    struct engine_opts o = {.n_threads = flags.threads,
+                            .n_batch = flags.batch,
+                            .n_ctx = flags.ctx,
+                            .lora = lora,
+                            .n_lora = r->adapter[0] != 0};
     if (engine_user_opts(&o, e) != 0) return -1;
-    *g = engine_open(path, &o, e);
+    *g = engine_open(r->path, &o, e);
     if (!*g) return -1;
     if (model_is_embedding(engine_model(*g)))
-        return err_set(e, ERR_UNSUPPORTED, "%s: an embedding model; it foretells no tokens", path);
+        return err_set(e, ERR_UNSUPPORTED, "%s: an embedding model; it foretells no tokens",
+                       r->path);
     return 0;
 }
 
@@ -158,7 +164,7 @@ int cmd_perplexity(int argc, char **argv, struct err *e) {
     struct ids text = {0};
     struct cli_model m;
     int rc = cli_model_open(&m, args[0], e);
-    if (rc == 0) rc = open_engine(m.r.path, &g, e);
+    if (rc == 0) rc = open_engine(&m.r, &g, e);
     if (rc == 0) rc = read_text(args[1], engine_vocab(g), &text, e);
     struct session *s = rc == 0 ? session_new(g, e) : NULL;
     rc = s ? measure(s, &text, args[1], e) : -1;

@@ -6,6 +6,7 @@
 #include "cli/model.h"
 #include "cli/pull.h"
 #include "cli/remote_store.h"
+#include "policy/leave.h"
 
 static bool insecure, all, as_json;
 
@@ -70,6 +71,7 @@ int cmd_pull(int argc, char **argv, struct err *e) {
     int n;
     if (cli_parse(argc, argv, cmd_pull_options(), args, &n, e) != 0) return -1;
     if (cli_check_args("pull", n, !all, all ? 0 : CLI_MAX_ARGS, "NAME...", e) != 0) return -1;
+    if (policy_check_leaving("pull", e) != 0) return -1; /* nor is a server asked to */
     struct remote *r;
     const int found = remote_find(NULL, &r, e);
     if (found != 0) return found;

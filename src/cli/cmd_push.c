@@ -6,6 +6,7 @@
 #include "cli/model.h"
 #include "cli/pull.h"
 #include "cli/remote_store.h"
+#include "policy/leave.h"
 
 static bool insecure, as_json;
 
@@ -36,6 +37,7 @@ int cmd_push(int argc, char **argv, struct err *e) {
     if (cli_parse(argc, argv, cmd_push_options(), args, &n_args, e) != 0) return -1;
     if (cli_check_args("push", n_args, 1, 1, "NAME", e) != 0) return -1;
     if (name_parse(args[0], &n, e) != 0) return -1;
+    if (policy_check_leaving("push", e) != 0) return -1; /* nor is a server asked to */
     struct remote *r;
     const int found = remote_find(NULL, &r, e);
     if (found != 0) return found;

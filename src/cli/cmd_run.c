@@ -1,4 +1,5 @@
-/* `cria run MODEL [PROMPT...]`: one answer to a prompt, or without one on a terminal a chat. */
+/* `cria run [MODEL] [PROMPT...]`: one answer to a prompt, or without one on a terminal a chat.
+ * Without a model the guide answers. */
 #include "cli/commands.h"
 
 #include <stdio.h>
@@ -7,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/os.h"
+#include "cli/guide.h"
 #include "cli/model.h"
 #include "cli/remote_store.h"
 #include "cli/repl.h"
@@ -172,16 +174,34 @@ static int run_here(struct chat *c, const char *const *args, int n_args, struct 
     return rc;
 }
 
+/* No model is named: the guide's file comes before the prompt.  It knows one answer to a question,
+ * so nothing is left to chance, unless the user wants that. */
+static int put_guide(const char **args, int *n_args, struct chat *c, struct err *e) {
+    static char path[4096 + 64];
+    if (*n_args > 0 && guide_is_model(args[0])) return 0;
+    if (guide_path(path, sizeof path, e) != 0) return -1;
+    memmove(args + 1, args, (size_t)*n_args * sizeof *args);
+    args[0] = path;
+    ++*n_args;
+    return chat_set_option(c, "temperature", "0", e);
+}
+
 int cmd_run(int argc, char **argv, struct err *e) {
-    const char *args[CLI_MAX_ARGS];
+    const char *args[CLI_MAX_ARGS + 1];
     int n_args;
     struct chat c = {0};
     if (cli_parse(argc, argv, cmd_run_options(), args, &n_args, e) != 0) return -1;
-    if (cli_check_args("run", n_args, 1, CLI_MAX_ARGS, "MODEL [PROMPT...]", e) != 0) return -1;
+    chat_init(&c);
+    if (put_guide(args, &n_args, &c, e) != 0) {
+        chat_fini(&c);
+        return -1;
+    }
     struct remote *r = NULL;
     int rc = cli_is_file(args[0]) ? 0 : remote_find(only_here(), &r, e);
-    if (rc != 0) return rc;
-    chat_init(&c);
+    if (rc != 0) {
+        chat_fini(&c);
+        return rc;
+    }
     c.verbose = flags.verbose;
     remote_close(r);
     if (r) {

@@ -9,12 +9,13 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "base/os.h"
 #include "server/server.h"
 #include "server/settings.h"
 
-static bool allow_remote;
+static bool allow_remote, isolated;
 static struct opt_list listen_on;
-static const char *tls_cert, *tls_key, *key_file, *models, *config;
+static const char *tls_cert, *tls_key, *key_file, *models, *config, *isolation;
 
 const struct opt *cmd_serve_options(void) {
     static const struct opt table[] = {
@@ -26,9 +27,14 @@ const struct opt *cmd_serve_options(void) {
         {"api-key-file", 0, OPT_STR, &key_file, 0, 0, "FILE",
          "who may ask: lines NAME KEY [read|use|admin]"},
         {"config", 0, OPT_STR, &config, 0, 0, "FILE",
-         "more settings: lines NAME=VALUE; default: CRIA_CONFIG"},
+         "more settings, and rules of models; default: CRIA_CONFIG, else ~/.cria/cria.conf"},
         {"allow-remote", 0, OPT_FLAG, &allow_remote, 0, 0, NULL,
          "other machines may ask although there are no keys"},
+        {"isolated", 0, OPT_FLAG, &isolated, 0, 0, NULL,
+         "nothing may leave this machine: enforced by the kernel, or it does not start"},
+        {"isolation", 0, OPT_STR, &isolation, 0, 0, "MODE",
+         "on (as --isolated), best-effort (as far as the kernel can), off; default: "
+         "CRIA_ISOLATION"},
         {0},
     };
     return table;
@@ -100,7 +106,12 @@ int cmd_serve(int argc, char **argv, struct err *e) {
     int n_args;
     if (cli_parse(argc, argv, cmd_serve_options(), args, &n_args, e) != 0) return -1;
     if (cli_check_args("serve", n_args, 0, 0, "no arguments", e) != 0) return -1;
+    if (isolated && isolation)
+        return err_set(e, ERR_USAGE, "serve: --isolated and --isolation; one of them is accepted");
+    server_close_inherited();
+    os_give_memory_back(128 << 10);
     signal(SIGPIPE, SIG_IGN); /* clients leave, and they may come before this returns */
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of whoever writes it */
     struct sigaction old[N_SIGNAL];
     if (catch_signals(old, e) != 0) return -1;
     struct server *s = server_open(&(struct server_opts){.listen = listen_on.v,
@@ -110,7 +121,8 @@ int cmd_serve(int argc, char **argv, struct err *e) {
                                                          .api_key_file = key_file,
                                                          .config = config,
                                                          .wide = allow_remote,
-                                                         .store = models},
+                                                         .store = models,
+                                                         .isolation = isolated ? "on" : isolation},
                                    e);
     const int rc = s ? serve(s, e) : -1;
     restore_signals(old);

@@ -94,11 +94,14 @@ static int show_model(const struct cli_model *m, struct err *e) {
     if (rc == 0 && m->store && (only_modelfile || as_json))
         rc = create_print_modelfile(m->store, &m->r.name, &p.modelfile, e);
     if (rc == 0) rc = show_read(&s, g, e);
+    json_t *training = rc == 0 ? show_training(g) : NULL;
     if (rc == 0) {
+        s.training = training;
         show_add_parts(&s, &p);
         snprintf(s.id, sizeof s.id, "%s", m->r.manifest.id.hex);
         rc = show(&s, g, e);
     }
+    json_decref(training);
     show_parts_close(&p);
     gguf_close(g);
     return rc;

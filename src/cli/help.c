@@ -13,14 +13,18 @@ static void row(const char *left, const char *right) {
         printf("  %s\n%*s%s\n", left, HELP_COLUMN, "", right);
 }
 
-void cli_help_list(const struct command *table, const char *prefix) {
-    printf("Usage: %s COMMAND [ARGUMENTS]\n\nCommands:\n", prefix);
+static void command_rows(const struct command *table) {
     for (const struct command *c = table; c->name; c++) {
         char left[128];
         if (!c->brief) continue;
         snprintf(left, sizeof left, "%s %s", c->name, c->args);
         row(left, c->brief);
     }
+}
+
+void cli_help_list(const struct command *table, const char *prefix) {
+    printf("Usage: %s COMMAND [ARGUMENTS]\n\nCommands:\n", prefix);
+    command_rows(table);
     if (table == cli_commands) {
         row("help [COMMAND]", "this list, or one command with its options");
         puts("\nOptions:");
@@ -51,5 +55,10 @@ void cli_help_command(const struct command *c, const char *prefix) {
     if (o && o->name) puts("\nOptions:");
     for (; o && o->name; o++)
         option_row(o);
+    if (c->sub) {
+        puts("\nCommands:");
+        command_rows(c->sub);
+        printf("\n`%s %s COMMAND --help` tells more about a command.\n", prefix, c->name);
+    }
     if (c->more_help) c->more_help();
 }

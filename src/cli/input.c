@@ -23,6 +23,7 @@
 #include <wchar.h>
 
 #include "base/os.h"
+#include "policy/leave.h"
 #include "cli/cli.h"
 #include "cli/editor.h"
 
@@ -180,6 +181,7 @@ static int read_key(EditLine *el, wchar_t *out) {
 
 static bool history_wanted(void) {
     char v[16];
+    if (!policy_may_leave()) return false; /* isolated: nothing of a chat is kept */
     if (!os_setting("NOHISTORY", v, sizeof v)) return true;
     return !strcmp(v, "0") || !strcmp(v, "false") || !strcmp(v, "no") || !strcmp(v, "off");
 }

@@ -9,14 +9,22 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/os.h"
 #include "base/version.h"
+#include "cli/commands.h"
+#include "policy/isolation.h"
 
 volatile int cli_interrupted;
+static volatile sig_atomic_t interrupted_by = SIGINT;
 
 static void on_interrupt(int sig) {
-    (void)sig;
-    if (cli_interrupted) _exit(130);
+    if (cli_interrupted) _exit(128 + sig);
+    interrupted_by = sig;
     cli_interrupted = 1;
+}
+
+void cli_catch_term(void) {
+    sigaction(SIGTERM, &(struct sigaction){.sa_handler = on_interrupt}, NULL);
 }
 
 static void set_signals(void) {
@@ -82,6 +90,16 @@ static bool wants_help(int argc, char **argv) {
     return false;
 }
 
+/* Commands, too, ask nobody but this machine's servers then. */
+static int stay_if_isolated(struct err *e) {
+    char v[64];
+    enum isolation mode;
+    if (!os_setting("ISOLATION", v, sizeof v)) return 0;
+    if (isolation_parse(v, &mode, e) != 0) return err_prefix(e, "setting CRIA_ISOLATION");
+    if (mode != ISOLATION_OFF) policy_stay(true);
+    return 0;
+}
+
 int cli_dispatch(const struct command *table, const char *prefix, int argc, char **argv,
                  struct err *e) {
     if (argc < 1)
@@ -93,7 +111,7 @@ int cli_dispatch(const struct command *table, const char *prefix, int argc, char
     }
     const struct command *c = find(table, argv[0]);
     if (!c) return unknown(table, prefix, argv[0], e);
-    if (c->sub) {
+    if (c->sub && (!c->run || (argc > 1 && find(c->sub, argv[1])))) {
         char longer[64];
         snprintf(longer, sizeof longer, "%s %s", prefix, c->name);
         return cli_dispatch(c->sub, longer, argc - 1, argv + 1, e);
@@ -103,6 +121,8 @@ int cli_dispatch(const struct command *table, const char *prefix, int argc, char
         return 0;
     }
     if (!c->any_settings && cli_check_settings(e) != 0) return -1;
+    /* A server has options for it, and its children are what it is. */
+    if (!c->any_settings && c->run != cmd_serve && stay_if_isolated(e) != 0) return -1;
     return c->run(argc, argv, e);
 }
 
@@ -114,7 +134,7 @@ static int help(int argc, char **argv, struct err *e) {
     for (; i < argc; i++) {
         const struct command *c = find(table, argv[i]);
         if (!c || !c->brief) return unknown(table, prefix, argv[i], e);
-        if (!c->sub) {
+        if (!c->sub || (c->run && i + 1 == argc)) {
             cli_help_command(c, prefix);
             return 0;
         }
@@ -153,10 +173,11 @@ int main(int argc, char **argv) {
     fill_std_fds();
     set_signals();
     int rc = start(argc, argv, &e);
-    if (rc == 0 && cli_interrupted) return 130; /* a command that Ctrl-C only cut short */
+    const int by_signal = 128 + interrupted_by;
+    if (rc == 0 && cli_interrupted) return by_signal; /* a command that Ctrl-C only cut short */
     if (rc == 0) rc = flush_output(&e);
     if (rc >= 0) return rc;
     /* The user knows that they pressed Ctrl-C. */
     if (e.code != ERR_CANCELLED) fprintf(stderr, "Error: %s\n", e.msg);
-    return err_exit_code(&e);
+    return e.code == ERR_CANCELLED && cli_interrupted ? by_signal : err_exit_code(&e);
 }

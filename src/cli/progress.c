@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -32,14 +33,28 @@ static void time_left(char out[32], double s) {
         snprintf(out, 32, "%ldh%02ldm", n / 3600, n / 60 % 60);
 }
 
-static int columns(void) {
+bool cli_is_screen(void) {
+    const char *term = getenv("TERM");
+    return isatty(STDERR_FILENO) && !(term && strcmp(term, "dumb") == 0);
+}
+
+int cli_columns(void) {
     struct winsize w;
     return ioctl(STDERR_FILENO, TIOCGWINSZ, &w) == 0 && w.ws_col > 0 ? w.ws_col : 80;
 }
 
+void cli_draw_line(const char *text) {
+    const char *end = text;
+    for (int room = cli_columns() - 1; *end; end++) { /* the last column would begin a line */
+        const bool begins = ((unsigned char)*end & 0xc0) != 0x80;
+        if (begins && room-- <= 0) break;
+    }
+    fprintf(stderr, "\r%.*s\x1b[K", (int)(end - text), text);
+}
+
 void progress_start(struct progress *p, const char *label, double total, const char *unit) {
     *p = (struct progress){.label = label, .total = total, .unit = unit, .start_ns = os_now_ns()};
-    p->on = total > 0 && isatty(STDERR_FILENO);
+    p->on = total > 0 && cli_is_screen();
     p->shown_ns = p->start_ns; /* work that ends at once shows nothing */
 }
 
@@ -58,13 +73,15 @@ void progress_update(struct progress *p, double done) {
              scaled(all, p->total, p->unit), scaled(speed, rate, p->unit), left);
 
     char bar[BAR_MAX + 1];
-    int width = columns() - (int)(strlen(p->label) + strlen(figures)) - 12;
+    int width = cli_columns() - (int)(strlen(p->label) + strlen(figures)) - 12;
     width = width < 0 ? 0 : width > BAR_MAX ? BAR_MAX : width;
     const int full = (int)(share * width);
     memset(bar, '#', (size_t)full);
     memset(bar + full, '.', (size_t)(width - full));
     bar[width] = 0;
-    fprintf(stderr, "\r%s %3.0f%% [%s] %s\x1b[K", p->label, share * 100, bar, figures);
+    char line[512];
+    snprintf(line, sizeof line, "%s %3.0f%% [%s] %s", p->label, share * 100, bar, figures);
+    cli_draw_line(line);
 }
 
 void progress_end(struct progress *p) {

@@ -81,6 +81,10 @@ void remote_close(struct remote *r) {
     free(r);
 }
 
+bool remote_is_here(const struct remote *r) {
+    return r->here;
+}
+
 const char *remote_url(const struct remote *r) {
     return r->shown;
 }

@@ -17,6 +17,7 @@ enum { EXIT_NO_SERVER = 4 };
 struct remote *remote_open(struct err *e);
 void remote_close(struct remote *r);
 const char *remote_url(const struct remote *r); /* for messages: a URL, or "unix:PATH" */
+bool remote_is_here(const struct remote *r);    /* HOST is an address of this machine */
 
 /* The rule, for all commands that name a model:
  *
@@ -35,9 +36,9 @@ int remote_need(struct remote **out, struct err *e);
 
 /* Ask and wait.  path: "/api/ps"; body: borrowed, NULL: none.  *out (may be NULL) gets the answer's
  * object, NULL when it has none; json_decref.  An answer of 400 and above is an error with the
- * server's words: ERR_NOT_FOUND for 404, ERR_USAGE 400, ERR_LIMIT 401 and 403, ERR_BUSY 503,
- * ERR_TIMEOUT 504, else ERR_IO; ERR_CANCELLED after Ctrl-C.  ERR_FORMAT for what is no JSON object,
- * ERR_UNSUPPORTED for a redirect, which is not followed. */
+ * server's words: ERR_NOT_FOUND for 404, ERR_USAGE 400, ERR_LIMIT 401 and 403, ERR_RATE 429,
+ * ERR_BUSY 503, ERR_TIMEOUT 504, else ERR_IO; ERR_CANCELLED after Ctrl-C.  ERR_FORMAT for what is
+ * no JSON object, ERR_UNSUPPORTED for a redirect, which is not followed. */
 int remote_ask(struct remote *r, enum net_method method, const char *path, const json_t *body,
                json_t **out, struct err *e);
 

@@ -34,6 +34,7 @@ static enum err_code code_of(int status) {
     case 400: return ERR_USAGE;
     case 401:
     case 403: return ERR_LIMIT;
+    case 429: return ERR_RATE;
     case 503: return ERR_BUSY;
     case 504: return ERR_TIMEOUT;
     default: return ERR_IO;

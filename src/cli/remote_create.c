@@ -2,7 +2,8 @@
  *
  *   Modelfile -> FROM, ADAPTER, DRAFT that are files -> digest -> HEAD /api/blobs/sha256:...
  *                                                    -> POST there, unless it has it
- *             -> all the rest                        -> POST /api/create, lines of progress */
+ *             -> all the rest                        -> POST /api/create, or with a TRAINFILE, a
+ *                                                       blob, too, /api/train; lines of progress */
 #include "cli/remote_create.h"
 
 #include <ctype.h>
@@ -14,6 +15,7 @@
 #include <unistd.h>
 
 #include "base/sha256.h"
+#include "cli/remote_train.h"
 #include "store/digest.h"
 #include "store/params.h"
 
@@ -25,6 +27,7 @@ struct sending {
     json_t *body;
     create_event_fn *say;
     void *ctx;
+    char job[64]; /* of training: its id, once it is known */
 };
 
 /* ---- one file ---- */
@@ -160,6 +163,20 @@ static int add_source(const struct sending *s, const struct modelfile_line *l, s
                : err_set(e, ERR_FORMAT, "FROM: a name that is no UTF-8 text");
 }
 
+/* TRAINFILE goes before a valid.jsonl beside it: what VALIDFILE says stays. */
+static int add_data(const struct sending *s, const struct modelfile_line *l, struct err *e) {
+    const bool train = l->command == MF_TRAINFILE;
+    char path[STORE_PATH], other[STORE_PATH] = "", digest[DIGEST_TEXT];
+    if (remote_train_file(s->o->folder, l, path, train ? other : NULL, e) != 0 ||
+        send_file(s, path, digest, e) != 0)
+        return -1;
+    json_object_set_new(s->body, train ? "data" : "valid", json_string(digest));
+    if (!*other || json_object_get(s->body, "valid")) return 0;
+    if (send_file(s, other, digest, e) != 0) return -1;
+    json_object_set_new(s->body, "valid", json_string(digest));
+    return 0;
+}
+
 /* ---- the other commands ---- */
 
 static json_t *list_of(json_t *body, const char *key) {
@@ -182,6 +199,7 @@ static int add_text(json_t *body, const char *key, const struct modelfile_line *
 static int add_parameter(const struct sending *s, const struct modelfile_line *l, struct err *e) {
     json_t *body = s->body, *all = json_object_get(body, "parameters");
     const struct param *p = param_find(l->name);
+    if (remote_train_option(body, l)) return 0;
     if (!all) {
         all = json_object();
         json_object_set_new(body, "parameters", all);
@@ -197,6 +215,7 @@ static int add_parameter(const struct sending *s, const struct modelfile_line *l
 
 static int add_line(const struct sending *s, const struct modelfile_line *l, struct err *e) {
     json_t *body = s->body, *v;
+    char key[sizeof "fallback"]; /* the longest of modelfile_extensions */
     switch (l->command) {
     case MF_FROM:
     case MF_ADAPTER:
@@ -215,7 +234,12 @@ static int add_line(const struct sending *s, const struct modelfile_line *l, str
         v = json_pack("{s:s, s:s%}", "role", l->name, "content", l->value.p, l->value.n);
         if (json_array_append_new(list_of(body, "messages"), v) == 0) return 0;
         break;
-    case MF_EXTENSION: return err_set(e, ERR_UNSUPPORTED, "%s: not through a server", l->name);
+    case MF_TRAINFILE:
+    case MF_VALIDFILE: return add_data(s, l, e);
+    case MF_EXTENSION:
+        for (size_t i = 0; (key[i] = (char)tolower((unsigned char)l->name[i])); i++) {
+        }
+        return add_text(body, key, l, e);
     }
     return err_set(e, ERR_FORMAT, "the text is no UTF-8");
 }
@@ -223,7 +247,8 @@ static int add_line(const struct sending *s, const struct modelfile_line *l, str
 /* ---- all ---- */
 
 static int hear(void *ctx, const json_t *line, struct err *e) {
-    const struct sending *s = ctx;
+    struct sending *s = ctx;
+    if (remote_train_hear(line, s->o, s->ctx, s->job)) return 0;
     const char *status = json_string_value(json_object_get(line, "status"));
     const json_int_t total = json_integer_value(json_object_get(line, "total"));
     const json_int_t done = json_integer_value(json_object_get(line, "completed"));
@@ -248,11 +273,15 @@ static int add_all(const struct sending *s, const struct modelfile *m, struct er
 int remote_create(struct remote *r, const char *name, const struct modelfile *m,
                   const struct create_opts *o, create_event_fn *say, void *ctx, struct err *e) {
     if (create_check(m, o, e) != 0) return -1;
-    struct sending s = {r, o, json_pack("{s:s}", "model", name), say, ctx};
+    struct sending s = {.r = r, .o = o, .say = say, .ctx = ctx};
+    const bool trains = remote_trains(m);
+    s.body = json_pack("{s:s}", "model", name);
     int rc = s.body ? 0 : err_set(e, ERR_USAGE, "create: a name that is no UTF-8 text");
     if (rc == 0 && o->quantize) json_object_set_new(s.body, "quantize", json_string(o->quantize));
     if (rc == 0) rc = add_all(&s, m, e);
-    if (rc == 0) rc = remote_stream(r, "/api/create", s.body, hear, &s, e);
+    if (rc == 0 && trains) rc = remote_train_settings(s.body, o, e);
+    if (rc == 0) rc = remote_stream(r, trains ? "/api/train" : "/api/create", s.body, hear, &s, e);
+    if (rc != 0 && e->code == ERR_CANCELLED) remote_train_cancel(r, s.job, o, ctx);
     json_decref(s.body);
     return rc;
 }

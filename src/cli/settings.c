@@ -1,6 +1,7 @@
 /* The settings this build reads from the environment.  A value that does not parse is an error:
- * a limit or a thread count that was quietly ignored would surprise later. */
-#include "cli/cli.h"
+ * a limit or a thread count that was quietly ignored would surprise later.  Those of a server are
+ * server/settings.c's. */
+#include "cli/settings.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -8,6 +9,7 @@
 
 #include "base/cores.h"
 #include "base/os.h"
+#include "cli/cli.h"
 #include "cpu/cpu.h"
 #include "engine/engine.h"
 
@@ -30,6 +32,8 @@ static const struct {
      0},
     {"API_KEY", "key that commands show to it", 0, 0},
     {"EDITOR", "opened by Ctrl-G in a chat; default: VISUAL, EDITOR, vi", 0, 0},
+    {"ISOLATION", "on: other machines are not asked, a chat's lines are not kept; default: off", 0,
+     0},
     {"NOHISTORY", "1: a chat's lines are not kept", 0, 0},
     {"DEBUG", "1, 2: messages about what happens", 0, 2},
 };
@@ -53,6 +57,14 @@ int cli_check_settings(struct err *e) {
     if (engine_user_opts(&unused, e) != 0) return -1;
     if (cores_setting_threads(e) < 0 || cores_setting_pin(e) < 0) return -1;
     return cpu_check_setting(e);
+}
+
+int cli_settings(const char *file, struct settings *out, struct err *e) {
+    char path[SETTINGS_PATH];
+    struct conf of_models;
+    const int rc = settings_read(out, &of_models, file ? file : settings_file(path), e);
+    conf_free(&of_models);
+    return rc;
 }
 
 void cli_help_settings(void) {

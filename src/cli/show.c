@@ -71,6 +71,60 @@ static void parameters_section(struct str lines) {
     show_section("Parameters", &b);
 }
 
+/* A row of what a trained model says of itself; digests are whole. */
+static void training_row(struct buf *b, const char *label, const json_t *v) {
+    struct str text = {json_string_value(v), json_string_length(v)};
+    if (!json_is_string(v) && !json_is_number(v)) return;
+    buf_printf(b, "%s\t", label);
+    if (json_is_number(v))
+        show_float(b, json_number_value(v), false);
+    else if (str_starts(text, STR("sha256:")))
+        text_escape(b, text, false);
+    else
+        show_cell(b, text);
+    buf_byte(b, '\n');
+}
+
+/* Where a trained model comes from, and how it was made. */
+static void training_section(const json_t *t) {
+    static const char *const key[][2] = {
+        {"method", "method"},
+        {"type", "type"},
+        {"rank", "rank"},
+        {"alpha", "alpha"},
+        {"targets", "targets"},
+        {"layers", "last layers"},
+        {"lr", "learning rate"},
+        {"schedule", "schedule"},
+        {"batch", "batch"},
+        {"ctx", "context"},
+        {"seed", "seed"},
+        {"base", "base"},
+        {"base_digest", "base digest"},
+        {"from_adapter", "adapter before"},
+        {"data", "data"},
+        {"data_digest", "data digest"},
+        {"valid_digest", "validation digest"},
+        {"examples", "examples"},
+        {"valid_examples", "validation examples"},
+        {"epochs", "epochs"},
+        {"steps", "steps"},
+        {"best_step", "best step"},
+        {"loss_before", "loss before"},
+        {"loss_after", "loss after"},
+        {"valid_loss_before", "validation before"},
+        {"valid_loss_after", "validation after"},
+    };
+    struct buf b = {0};
+    const json_t *recipe = json_object_get(t, "recipe");
+    for (size_t i = 0; i < sizeof key / sizeof *key; i++) {
+        const json_t *done =
+            json_object_get(t, key[i][0]); /* of the run, else what was asked for */
+        training_row(&b, key[i][1], done ? done : json_object_get(recipe, key[i][0]));
+    }
+    show_section("Training", &b);
+}
+
 static void first_lines(struct buf *b, struct str text, int n_line) {
     while (text.n && n_line > 0) {
         const char *nl = memchr(text.p, '\n', text.n);
@@ -94,6 +148,7 @@ void show_text(const struct show_info *s, const json_t *projector) {
     }
     show_section("Capabilities", &b);
     if (projector) projector_section(projector);
+    if (s->training) training_section(s->training);
     parameters_section(s->parameters);
     first_lines(&b, s->system, 2);
     show_section("System", &b);

@@ -33,6 +33,7 @@ static void set_info(json_t *o, const struct show_info *s) {
         lines.n--;
     set_string(o, "parameter_lines", lines);
     set_string(o, "modelfile", s->modelfile);
+    if (s->training) json_object_set(o, "training", (json_t *)(uintptr_t)s->training);
 }
 
 void show_json(const struct show_info *s, const struct gguf *g, bool verbose) {

@@ -32,7 +32,8 @@ int show_read_remote(struct show_info *s, const json_t *answer, struct err *e) {
                             .requires_version = text_of(answer, "requires"),
                             .system = text_of(answer, "system"),
                             .parameters = text_of(answer, "parameters"),
-                            .modelfile = text_of(answer, "modelfile")};
+                            .modelfile = text_of(answer, "modelfile"),
+                            .training = json_object_get(answer, "training")};
     s->n_param = json_number_value(json_object_get(info, "general.parameter_count"));
     s->context_length = figure(info, s->architecture, "context_length");
     s->embedding_length = figure(info, s->architecture, "embedding_length");

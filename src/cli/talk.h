@@ -42,6 +42,9 @@ bool talk_embeds(const struct talk *t); /* an embedding model: it cannot answer 
 int talk_ask(struct talk *t, const json_t *request, const char *keep_alive, talk_fn *fn, void *ctx,
              struct talk_end *end, struct err *e);
 
+/* From now on fn sees every event of a local one's answers, on the model's thread. */
+void talk_watch(struct talk *t, gen_event_fn *fn, void *ctx);
+
 /* Only have a server's model loaded; a local one is. */
 int talk_load(struct talk *t, const json_t *options, const char *keep_alive, struct err *e);
 

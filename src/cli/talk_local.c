@@ -12,6 +12,7 @@
 enum { LOOK_MS = 50 };
 
 struct waiting {
+    const struct talk *t;
     talk_fn *fn;
     void *ctx;
     struct talk_end *end;
@@ -40,6 +41,7 @@ static void keep_vector(struct waiting *w, const struct gen_event *ev) {
 
 static void hear(void *ctx, const struct gen_event *ev) {
     struct waiting *w = ctx;
+    if (w->t->watch) w->t->watch(w->t->watch_ctx, ev);
     switch (ev->kind) {
     case GEN_TEXT: tell(w, TALK_TEXT, ev); break;
     case GEN_THINKING: tell(w, TALK_THINKING, ev); break;
@@ -97,14 +99,14 @@ static int run(struct talk *t, const json_t *request, struct waiting *w, struct 
 
 int talk_ask_local(struct talk *t, const json_t *request, talk_fn *fn, void *ctx,
                    struct talk_end *end, struct err *e) {
-    struct waiting w = {.fn = fn, .ctx = ctx, .end = end};
+    struct waiting w = {.t = t, .fn = fn, .ctx = ctx, .end = end};
     return run(t, request, &w, e);
 }
 
 int talk_embed_local(struct talk *t, const json_t *request, json_t **vector, int *n_cut,
                      struct err *e) {
     struct talk_end end = {0};
-    struct waiting w = {.end = &end};
+    struct waiting w = {.t = t, .end = &end};
     const int rc = run(t, request, &w, e);
     *n_cut = end.stats.n_truncated;
     *vector = w.vector;
@@ -130,6 +132,11 @@ struct talk *talk_open_local(const char *path, const struct gen_opts *opts, stru
     }
     free(t);
     return NULL;
+}
+
+void talk_watch(struct talk *t, gen_event_fn *fn, void *ctx) {
+    t->watch = fn;
+    t->watch_ctx = ctx;
 }
 
 void talk_close(struct talk *t) {

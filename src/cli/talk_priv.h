@@ -9,6 +9,8 @@ struct talk {
     const char *model;     /* of the server, borrowed */
     json_t *shown;         /* owned */
     bool embeds;
+    gen_event_fn *watch; /* NULL: nobody */
+    void *watch_ctx;
 };
 
 int talk_ask_local(struct talk *t, const json_t *request, talk_fn *fn, void *ctx,
