@@ -30,3 +30,10 @@ json_t *api_quoted(const char *quoted);
 
 /* The string of that key; "" where there is none. */
 const char *text_of(const json_t *o, const char *key);
+
+/* Of api_make: a template that shows tools and calls, so that the model can make some. */
+#define API_CALLER                                                                                 \
+    ",\"template\":\"{{ range .Tools }}{{ . }}{{ end }}{{ range .Messages }}[{{ .Role }}]"         \
+    "{{ .Content }}{{ if .ToolCalls }}e{{ range .ToolCalls }}{\\\"name\\\": "                      \
+    "\\\"{{ .Function.Name }}\\\", \\\"arguments\\\": {{ .Function.Arguments }}}{{ end }}"         \
+    "{{ end }}{{ end }}\""

@@ -251,8 +251,12 @@ static void no_pause(struct gen_task *t, bool on) {
 static int stream_step;
 
 static struct gen *stream_open(const char *path, const struct gen_opts *o, struct err *e) {
-    static const struct gen_impl impl = {stream_close, yes,       stream_load,
-                                         stream_start, no_cancel, no_pause};
+    static const struct gen_impl impl = {.close = stream_close,
+                                         .alive = yes,
+                                         .load = stream_load,
+                                         .start = stream_start,
+                                         .cancel = no_cancel,
+                                         .pause = no_pause};
     struct stream *s = calloc(1, sizeof *s);
     (void)path, (void)e;
     s->base = (struct gen){&impl, {.arch = "stream", .n_ctx = 8, .n_embd = 4, .n_vocab = 100}};

@@ -23,7 +23,8 @@ struct gen {
     struct gen_opts opts; /* as given; its pointers are not to be used */
     atomic_bool dead;
     atomic_int n_task;
-    uint64_t extra; /* resident bytes over the plan */
+    uint64_t extra;      /* resident bytes over the plan */
+    char adapters[1024]; /* their names, each with a blank behind */
 };
 
 struct gen_task {
@@ -234,6 +235,20 @@ int gen_start(struct gen *g, const json_t *request, gen_event_fn *fn, void *ctx,
     if (pthread_create(&thread, &a, fake_answer, t) != 0) abort();
     pthread_attr_destroy(&a);
     return 0;
+}
+
+static atomic_bool fake_no_adapter; /* none can be added */
+int gen_add_adapter(struct gen *g, const char *name, const char *path, float scale, struct err *e) {
+    (void)scale;
+    if (access(path, R_OK) != 0) return err_errno(e, path);
+    if (atomic_load(&fake_no_adapter)) return err_set(e, ERR_LIMIT, "no room for %s", path);
+    usleep(1000);
+    pthread_mutex_lock(&fake.lock);
+    const bool there = strstr(g->adapters, name) != NULL;
+    const size_t n = strlen(g->adapters);
+    if (!there) snprintf(g->adapters + n, sizeof g->adapters - n, "%s ", name);
+    pthread_mutex_unlock(&fake.lock);
+    return there ? err_set(e, ERR_USAGE, "the name is not free") : 0;
 }
 
 void gen_cancel(struct gen_task *t) {

@@ -11,5 +11,7 @@ struct rig_layer {
 /* config NULL: a plain one.  more may be NULL. */
 void shop_model(struct shop *r, const char *name, const void *weights, size_t n_weights,
                 const char *config, const struct rig_layer *more);
+/* The same with the weights in a file outside of the store, which must stay there. */
+void shop_link(struct shop *r, const char *name, const char *path);
 /* The same from a file. */
 void shop_gguf(struct shop *r, const char *name, const char *path, const struct rig_layer *more);

@@ -17,6 +17,12 @@ struct serve {
     int code;      /* after serve_stop: its exit code, 128 + signal */
 };
 
+/* With RIG_ISOLATED in the environment (make isolation-campaign) every server is started with
+ * --isolated; what that forbids (pulls, addresses other than loopback) is then skipped. */
+bool serve_isolated(void);
+/* With RIG_TRACED (under strace) times say nothing. */
+bool serve_traced(void);
+
 /* args: more arguments of `cria serve`; set: "NAME=VALUE" for its environment ("NAME": taken out of
  * it); both NULL-terminated, or NULL.  An empty store in dir unless `set` has CRIA_MODELS, address
  * 127.0.0.1:0 unless `args` has --listen.  Waits until it listens. */
@@ -39,6 +45,9 @@ int serve_descriptors(const struct serve *s);
 /* Processes below the server: pids into out [max]; their resident bytes together into *rss_bytes
  * (may be NULL).  Returns how many there are. */
 int serve_children(const struct serve *s, pid_t *out, int max, size_t *rss_bytes);
+
+/* A figure of /metrics, by its name behind "cria_" with its labels; false: it is not there. */
+bool serve_metric(const struct serve *s, const char *name, long *out);
 
 /* ---- one request, one answer ---- */
 

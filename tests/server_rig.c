@@ -136,6 +136,16 @@ void haproxy_start(struct server *p, const char *dir, const char *name, const ch
     start(p, p->log, (const char *const[]){"haproxy", "-db", "-f", path, NULL});
 }
 
+void redis_start(struct server *p, const char *dir, const char *name, const char *password) {
+    char port[16];
+    begin(p, dir, name);
+    snprintf(port, sizeof port, "%d", p->port);
+    start(p, p->log,
+          (const char *const[]){"redis-server", "--bind", "127.0.0.1", "--port", port, "--save", "",
+                                "--appendonly", "no", "--dir", dir,
+                                password ? "--requirepass" : NULL, password, NULL});
+}
+
 static void end(struct server *p, int sig) {
     if (p->pid > 0) {
         kill(p->pid, sig);

@@ -1,5 +1,5 @@
 /* Real servers on loopback, in processes of their own with all their files in a folder: Debian's
- * docker-registry, and nginx before it. */
+ * docker-registry, nginx and HAProxy before others, Redis. */
 #pragma once
 
 #include <sys/types.h>
@@ -30,6 +30,10 @@ void nginx_again(struct server *p);
 /* HAProxy with a "frontend" on p->port and these lines in its "backend"; p->log gets a line "URI
  * SERVER STATUS" for each request, SERVER "<NOSRV>" when it was not passed on. */
 void haproxy_start(struct server *p, const char *dir, const char *name, const char *backend);
+
+/* Redis that keeps nothing on disk; with the password, unless that is NULL.  p->port 0: a free one;
+ * else again on that one. */
+void redis_start(struct server *p, const char *dir, const char *name, const char *password);
 
 void server_stop(struct server *p);
 void server_kill(struct server *p); /* at once: connections break */

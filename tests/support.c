@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,6 +17,22 @@
 #include <unistd.h>
 
 #include "base/os.h"
+
+bool in_campaign(void) {
+    const char *set = getenv("CRIA_CAMPAIGN");
+    return set && strcmp(set, "0") != 0;
+}
+
+void campaign_say(const char *fmt, ...) {
+    double load = 0;
+    va_list ap;
+    if (!in_campaign()) return;
+    va_start(ap, fmt);
+    vfprintf(stderr, fmt, ap);
+    va_end(ap);
+    if (getloadavg(&load, 1) == 1) fprintf(stderr, " (load average %.1f)", load);
+    fputc('\n', stderr);
+}
 
 bool golden_is_full(void) {
     return getenv("CRIA_GOLDEN_SMALL") == NULL && access("../shared/golden/README.md", R_OK) == 0;
@@ -62,6 +79,21 @@ uint8_t *slurp(const char *path, size_t *n) {
     if (os_read_file(path, (size_t)1 << 30, &b, &e) != 0) fail_msg("%s", e.msg);
     *n = b.n;
     return (uint8_t *)b.p;
+}
+
+bool file_has(const char *path, const void *bytes, size_t n) {
+    size_t size;
+    if (access(path, F_OK) != 0) return false;
+    uint8_t *p = slurp(path, &size);
+    const bool found = memmem(p, size, bytes, n) != NULL;
+    free(p);
+    return found;
+}
+
+bool database_has(const char *path, const char *text) {
+    char log[PATH_MAX];
+    snprintf(log, sizeof log, "%s-wal", path);
+    return file_has(path, text, strlen(text)) || file_has(log, text, strlen(text));
 }
 
 float *slurp_f32(const char *path, size_t *n_float) {

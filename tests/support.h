@@ -21,6 +21,12 @@ enum { SANITIZED = 1 };
 enum { SANITIZED = 0 };
 #endif
 
+/* CRIA_CAMPAIGN=1: all rounds, whole sizes, and figures printed; make test does a part of them. */
+bool in_campaign(void);
+/* A line for people, in a campaign only: with the load of the machine, without which times say
+ * little. */
+__attribute__((format(printf, 1, 2))) void campaign_say(const char *fmt, ...);
+
 /* Path of a golden file: ../shared/golden/REL where that folder exists, else the part that the
  * project carries, tests/golden/REL (same layout, fewer files).  Static ring of buffers: valid for
  * the next 15 calls. */
@@ -36,6 +42,9 @@ void names_free(char **names);
 uint8_t *slurp(const char *path, size_t *n);
 float *slurp_f32(const char *path, size_t *n_float);
 json_t *slurp_json(const char *path);
+/* Do these n bytes stand in the file?  One that is not there has none. */
+bool file_has(const char *path, const void *bytes, size_t n);
+bool database_has(const char *path, const char *text); /* of SQLite: there, or in its log */
 
 /* Call fn for each line of a .jsonl file, parsed; returns how many lines. */
 typedef void line_fn(void *ctx, int line, json_t *value);

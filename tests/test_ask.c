@@ -2,14 +2,17 @@
  * network: what is merged, what is refused and how, clients that leave, deadlines, unloading. */
 #include "fake_gen.h"
 #include "models_rig.h"
+#include "server/allow.h"
 #include "server/ask.h"
+#include "server/ask_steps.h"
 #include "server/models_priv.h"
 #include "server/request_priv.h"
 
 #define MS INT64_C(1000000)
 enum { SECONDS = 20 };
 
-/* ---- requests without a network: the functions of request.h that ask.c calls ---- */
+/* ---- requests without a network: the functions of request.h that ask.c and ask_model.c call ----
+ */
 
 struct request {
     atomic_int n_ref;
@@ -49,6 +52,24 @@ const char *request_key(const struct request *r) {
     (void)r;
     return ""; /* there are none */
 }
+int allow_model(const struct request *r, const struct name *n, struct err *e) {
+    (void)r, (void)n, (void)e;
+    return 0;
+}
+int allow_tokens(struct request *r, const json_t *gen, struct err *e) {
+    (void)r, (void)gen, (void)e;
+    return 0;
+}
+void allow_prompt(struct request *r, int n_prompt) {
+    (void)r, (void)n_prompt;
+}
+void allow_settle(struct request *r, int status) {
+    (void)r, (void)status;
+}
+enum key_class allow_class(const struct request *r) {
+    (void)r;
+    return KEY_NORMAL;
+}
 json_t *request_turn(const struct request *r, const char *theirs) {
     return json_string(theirs ? theirs : request_user(r));
 }
@@ -66,6 +87,9 @@ const volatile int *request_left(const struct request *r) {
     (void)r;
     static const volatile int stays;
     return &stays;
+}
+void request_next_work(struct request *r) {
+    (void)r;
 }
 void request_ref(struct request *r) {
     atomic_fetch_add(&r->n_ref, 1);
@@ -93,6 +117,14 @@ void request_on_gone(struct request *r, request_gone_fn *fn, void *ctx) {
     r->gone_ctx = ctx;
     pthread_mutex_unlock(&r->lock);
     if (gone) fn(ctx);
+}
+
+/* Of the row of steps there is the last one only, and no audit log. */
+int ask_audit(struct request *r, const struct ask *a, struct err *e) {
+    return ask_one(r, a, e);
+}
+void request_audit_model(struct request *r, const char *digest, const json_t *options) {
+    (void)r, (void)digest, (void)options;
 }
 
 /* The client leaves. */

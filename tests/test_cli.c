@@ -343,19 +343,31 @@ static int options_of(const char *prefix, const char *name) {
     return n;
 }
 
+/* Are there commands behind this one? */
+static bool is_group(const char *name) {
+    char *text = help_text((const char *const[]){"help", name, NULL});
+    const bool group = strstr(text, "\nCommands:\n") != NULL;
+    free(text);
+    return group;
+}
+
 static void wrong_options_of_every_command(void **s) {
     (void)s;
-    struct commands c;
-    int n_option = 0;
+    struct commands c, behind;
+    int n_option = 0, n_group = 0;
     list_commands((const char *const[]){"help", NULL}, &c);
     assert_true(c.n >= 3);
-    for (int i = 0; i < c.n; i++)
-        if (strcmp(c.name[i], "debug") != 0) n_option += options_of(NULL, c.name[i]);
-    list_commands((const char *const[]){"debug", "--help", NULL}, &c);
-    assert_true(c.n >= 2);
-    for (int i = 0; i < c.n; i++)
-        n_option += options_of("debug", c.name[i]);
+    for (int i = 0; i < c.n; i++) {
+        if (strcmp(c.args[i], "COMMAND") != 0) n_option += options_of(NULL, c.name[i]);
+        if (!is_group(c.name[i])) continue;
+        n_group++;
+        list_commands((const char *const[]){"help", c.name[i], NULL}, &behind);
+        assert_true(behind.n >= 1);
+        for (int k = 0; k < behind.n; k++)
+            n_option += options_of(c.name[i], behind.name[k]);
+    }
     assert_true(n_option >= 30);
+    assert_true(n_group >= 3); /* debug, data, train */
 }
 
 /* ---- every command that takes a model FILE ---- */
@@ -365,7 +377,8 @@ struct bad_file {
     int code;
 };
 
-static void bad_files_for(const char *prefix, const char *name, const char *dir) {
+/* needed: without a file it is refused, too. */
+static void bad_files_for(const char *prefix, const char *name, const char *dir, bool needed) {
     static const struct bad_file bad[] = {
         {"missing.gguf", 3}, {"folder.gguf", 1}, {"fifo.gguf", 1},
         {"empty.gguf", 1},   {"text.gguf", 1},   {"missing/below.gguf", 3},
@@ -391,7 +404,7 @@ static void bad_files_for(const char *prefix, const char *name, const char *dir)
     }
     const char *args[MAX_WORDS];
     line_of(args, prefix, name, NULL, NULL, NULL);
-    refuse(args, 2, "");
+    if (needed) refuse(args, 2, "");
 }
 
 static void wrong_files_for_every_command(void **s) {
@@ -411,12 +424,13 @@ static void wrong_files_for_every_command(void **s) {
     int n = 0;
     list_commands((const char *const[]){"help", NULL}, &c);
     for (int i = 0; i < c.n; i++)
-        if (strncmp(c.args[i], "MODEL", 5) == 0 || strncmp(c.args[i], "IN", 2) == 0)
-            bad_files_for(NULL, c.name[i], dir), n++;
+        if (strncmp(c.args[i], "MODEL", 5) == 0 || strncmp(c.args[i], "[MODEL", 6) == 0 ||
+            strncmp(c.args[i], "IN", 2) == 0)
+            bad_files_for(NULL, c.name[i], dir, c.args[i][0] != '['), n++;
     list_commands((const char *const[]){"debug", "--help", NULL}, &c);
     for (int i = 0; i < c.n; i++)
         if (strncmp(c.args[i], "FILE", 4) == 0 || strncmp(c.args[i], "MODEL", 5) == 0)
-            bad_files_for("debug", c.name[i], dir), n++;
+            bad_files_for("debug", c.name[i], dir, true), n++;
     assert_true(n >= 12); /* grows with the commands */
     temp_remove(dir);
 }

@@ -315,7 +315,7 @@ static void default_file(void **state) {
     holds(&r.err, "specified Modelfile wasn't found");
     ran_fini(&r);
     created("folder", "FROM ./only\n");
-    fails(2, "FROM .\n", "2 GGUF files; FROM FILE says which");
+    fails(1, "FROM .\n", "2 GGUF files; FROM FILE says which");
     setenv("HOME", dir, 1);
     created("home", "FROM ~/model.gguf\n");
     same_model("home", "folder");
@@ -410,6 +410,50 @@ static void adapters(void **state) {
           "(line 3): a second ADAPTER");
     fails(1, "FROM plain\nFROM ./model.gguf\n", "(line 2): ");
     fails(3, "FROM plain\nADAPTER ./none.gguf\n", "(line 2): ");
+}
+
+/* --merge: no adapter any more, the same answers; of the base's types, or TYPE, or -q's; of an
+ * ADAPTER, or of one that FROM brings. */
+static void merged(void **state) {
+    (void)state;
+    struct ran with, r;
+    char path[1300];
+    created("tuned", "FROM ./model.gguf\nADAPTER ./lora.gguf\n");
+    answer("tuned", &with);
+    static const struct {
+        const char *text, *a, *b, *c, *type;
+    } cases[] = {
+        {"FROM ./model.gguf\nADAPTER ./lora.gguf\n", "--merge", NULL, NULL, "F32"},
+        {"FROM tuned\nSYSTEM x\n", "--merge", NULL, NULL, "F32"},
+        {"FROM tuned\n", "--merge=F16", NULL, NULL, "F16"},
+        {"FROM tuned\n", "--merge", "-q", "q8_0", "Q8_0"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        create(&r, 0, "whole", cases[i].text, cases[i].a, cases[i].b, cases[i].c);
+        holds(&r.err, "merging the adapter");
+        ran_fini(&r);
+        CRIA(r, 0, "show", "whole", "--json");
+        json_t *j = json_loads(r.out.p, 0, NULL);
+        const char *type = json_string_value(json_object_get(j, "quantization"));
+        if (!type || strcmp(type, cases[i].type) != 0) fail_msg("%s: %s", cases[i].type, r.out.p);
+        json_decref(j);
+        ran_fini(&r);
+        layer_at("whole", 0, path, "model");
+        char *manifest = manifest_of("whole");
+        assert_null(strstr(manifest, "image.adapter"));
+        free(manifest);
+        answer("whole", &r);
+        if (strcmp(cases[i].type, "F32") == 0) assert_string_equal(r.out.p, with.out.p);
+        ran_fini(&r);
+    }
+    create(&r, 2, "bad", "FROM ./model.gguf\n", "--merge", NULL, NULL);
+    holds(&r.err, "ADAPTER or TRAINFILE is missing");
+    ran_fini(&r);
+    create(&r, 2, "bad", "FROM tuned\n", "--merge=Q9", NULL, NULL);
+    holds(&r.err, "Q4_K_M");
+    ran_fini(&r);
+    CRIA(r, 3, "show", "bad");
+    ran_fini(&r), ran_fini(&with);
 }
 
 /* A split model becomes one file. */
@@ -648,13 +692,13 @@ static void errors(void **state) {
     struct ran r;
     fails(1, "SYSTEM x\n", "no FROM line");
     fails(1, "FROM ./model.gguf\nFOO x\n", "(line 2): unknown command \"FOO\"");
-    fails(2, "FROM ./model.gguf\nPARAMETER top_k x\n",
+    fails(1, "FROM ./model.gguf\nPARAMETER top_k x\n",
           "(line 2): option \"top_k\" must be of type integer");
-    fails(2, "FROM ./model.gguf\nPARAMETER nonsense 1\n", "(line 2): unknown parameter 'nonsense'");
+    fails(1, "FROM ./model.gguf\nPARAMETER nonsense 1\n", "(line 2): unknown parameter 'nonsense'");
     fails(1, "FROM ./model.gguf\nREQUIRES soon\n", "(line 2): requires must be a valid semver");
     fails(3, "FROM ./none.gguf\n", "(line 1): ");
     fails(1, "FROM ./Mf\n", "(line 1): "); /* no GGUF file */
-    fails(2, "FROM a:b:c\n", "(line 1): ");
+    fails(1, "FROM a:b:c\n", "(line 1): ");
     CRIA(r, 2, "create"), ran_fini(&r);
     CRIA(r, 2, "create", "../evil", "-f", in_dir("Mf")), ran_fini(&r);
     CRIA(r, 2, "create", "a/b/c/d/e", "-f", in_dir("Mf")), ran_fini(&r);
@@ -706,6 +750,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(quantized, set_up, tear_down),
         cmocka_unit_test_setup_teardown(linked, set_up, tear_down),
         cmocka_unit_test_setup_teardown(adapters, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(merged, set_up, tear_down),
         cmocka_unit_test_setup_teardown(split, set_up, tear_down),
         cmocka_unit_test_setup_teardown(odd_values, set_up, tear_down),
         cmocka_unit_test_setup_teardown(parameters_are_options, set_up, tear_down),

@@ -26,10 +26,6 @@
 #include "base/os.h"
 #include "server/front_priv.h"
 
-static bool campaign(void) {
-    return getenv("CRIA_CAMPAIGN") != NULL;
-}
-
 /* ---- the server's side ---- */
 
 enum { N_TOKEN = 200, PACE_US = 10000, CROWD = 20000 };
@@ -191,7 +187,7 @@ static double p99(int n) {
 /* Connections that have asked once and wait. */
 static void idle(void **state) {
     (void)state;
-    const int n = campaign() ? 10000 : 1000;
+    const int n = in_campaign() ? 10000 : 1000;
     struct wire w = {0};
     p99(100); /* its threads and buffers are there */
     const size_t before = serve_rss_bytes(&s);
@@ -202,9 +198,9 @@ static void idle(void **state) {
     }
     const size_t each = (serve_rss_bytes(&s) - before) / (size_t)n;
     const int64_t cpu = cpu_ns();
-    sleep(campaign() ? 10 : 1);
-    const double busy = (double)(cpu_ns() - cpu) / (campaign() ? 10e9 : 1e9);
-    if (campaign())
+    sleep(in_campaign() ? 10 : 1);
+    const double busy = (double)(cpu_ns() - cpu) / (in_campaign() ? 10e9 : 1e9);
+    if (in_campaign())
         printf("%d idle: %.1f KiB each, %.2f %% of a core\n", n, (double)each / 1024, 100 * busy);
     if (!SANITIZED) assert_true(each <= 12 << 10);
     if (!SANITIZED) assert_true(busy < 0.1);
@@ -277,16 +273,17 @@ static double stream_all(void) {
  * each. */
 static void streams(void **state) {
     (void)state;
-    const double most = campaign() ? 1.5 : 1.8;
+    const double most = in_campaign() ? 1.5 : 1.8;
     double best = 1e9;
-    for (int round = 0; round < (campaign() ? 5 : 4) && (campaign() || best > most); round++) {
+    for (int round = 0; round < (in_campaign() ? 5 : 4) && (in_campaign() || best > most);
+         round++) {
         open_many(1000);
         p99(100);
         const double before = send_alone(), us = stream_all(), after = send_alone();
         const double alone = before > after ? before : after;
         if (us / alone < best) best = us / alone;
         close_many();
-        if (campaign())
+        if (in_campaign())
             printf("1000 idle, %d streams: %.1f us of CPU a token, %.1f us its send alone\n",
                    N_STREAM, us, alone);
     }
@@ -331,7 +328,7 @@ static void one_thread_a_token(void **state) {
     while (wire_line(&w, &line, 30) == 1)
         n_line++;
     assert_int_equal(n_line, N_TOKEN);
-    if (campaign()) printf("one stream: %.2f sleeps of a thread a token\n", each);
+    if (in_campaign()) printf("one stream: %.2f sleeps of a thread a token\n", each);
     if (!SANITIZED) assert_true(each < 1.5); /* its maker's own, and few others */
     answer_fini(&a);
     buf_fini(&line);
@@ -342,8 +339,8 @@ static void one_thread_a_token(void **state) {
  * time. */
 static void slow_heads(void **state) {
     (void)state;
-    const int n = campaign() ? 1000 : 300, per_round = campaign() ? 4000 : 500;
-    const int n_round = campaign() ? 7 : 3;
+    const int n = in_campaign() ? 1000 : 300, per_round = in_campaign() ? 4000 : 500;
+    const int n_round = in_campaign() ? 7 : 3;
     static const char head[] = "GET / HTTP/1.1\r\nHost: localhost\r\nX: aaaaaaaaaaaaaaaaaaaaaaa";
     double alone[7], during[7];
     for (int k = 0; k < n_round; k++) {
@@ -360,10 +357,10 @@ static void slow_heads(void **state) {
     qsort(during, (size_t)n_round, sizeof *during, by_size);
     /* Medians; in the small, where one of three rounds may fall into another's busy moment, the
      * best beside them. */
-    const double a = alone[n_round / 2], d = during[campaign() ? n_round / 2 : 0];
-    if (campaign())
+    const double a = alone[n_round / 2], d = during[in_campaign() ? n_round / 2 : 0];
+    if (in_campaign())
         printf("%d slow: p99 %.0f us alone, %.0f us beside them\n", n, a * 1e6, d * 1e6);
-    if (!SANITIZED) assert_true(d < a * (campaign() ? 1.2 : 3) + (campaign() ? 0 : 0.002));
+    if (!SANITIZED) assert_true(d < a * (in_campaign() ? 1.2 : 3) + (in_campaign() ? 0 : 0.002));
     int n_closed = 0;
     const int64_t until = os_now_ns() + 20000000000;
     while (n_closed < n && os_now_ns() < until) { /* 408, within 10 s of the first byte */
@@ -381,7 +378,7 @@ static void slow_heads(void **state) {
 /* Opened and closed at once, many times: nothing stays behind. */
 static void open_and_close(void **state) {
     (void)state;
-    const int n = campaign() ? 10000 : 1000;
+    const int n = in_campaign() ? 10000 : 1000;
     p99(100);
     const int before = serve_descriptors(&s);
     const size_t rss = serve_rss_bytes(&s);

@@ -21,10 +21,6 @@
 static char *dir;
 static struct serve s;
 
-static bool campaign(void) {
-    return getenv("CRIA_CAMPAIGN") != NULL;
-}
-
 static int begin(void **state) {
     (void)state;
     char cert[700], key[700];
@@ -177,7 +173,7 @@ static void dripping(enum kind a, enum kind b, int n, double least, double most)
         if (c[i].seconds < least) fail_msg("kind %d: cut after %.1f s", c[i].kind, c[i].seconds);
         client_close(&c[i]);
     }
-    if (campaign()) printf("kinds %d and %d, %d clients: %zu KiB more\n", a, b, n, grown / 1024);
+    if (in_campaign()) printf("kinds %d and %d, %d clients: %zu KiB more\n", a, b, n, grown / 1024);
     if (!SANITIZED && (ssize_t)grown > (ssize_t)n * (128 << 10)) fail_msg("grew by %zu", grown);
     for (int i = 0; i < 500 && serve_descriptors(&s) > before; i++)
         usleep(10000);
@@ -187,7 +183,7 @@ static void dripping(enum kind a, enum kind b, int n, double least, double most)
 
 static void slow_handshakes_and_heads(void **state) {
     (void)state;
-    dripping(HANDSHAKE, HEAD, campaign() ? 1000 : 200, 7, 20);
+    dripping(HANDSHAKE, HEAD, in_campaign() ? 1000 : 200, 7, 20);
 }
 
 /* A record that never ends is no byte of a request: the time between requests, 75 s, ends it; a
@@ -221,7 +217,7 @@ static void long_hellos(void **state) {
         if (!wire_closed(&w[i], 1)) fail_msg("%d is still there", i);
     const size_t grown = serve_rss_bytes(&s) - rss;
     if (!SANITIZED && grown > (size_t)MAX * (160 << 10)) fail_msg("grew by %zu", grown);
-    if (campaign()) printf("%d long hellos: %zu KiB more\n", N, grown / 1024);
+    if (in_campaign()) printf("%d long hellos: %zu KiB more\n", N, grown / 1024);
     for (int i = N - MAX + 1; i < N; i++) /* one gave way to others_are_served */
         n_late += has_ended(&w[i]);
     if (n_late > 20) fail_msg("%d of the younger ones were cut", n_late);
@@ -273,5 +269,5 @@ int main(void) {
     };
     const struct CMUnitTest longer[] = {cmocka_unit_test(slow_records_and_bodies)};
     const int n_failed = cmocka_run_group_tests(tests, begin, end);
-    return n_failed + (campaign() ? cmocka_run_group_tests(longer, begin, end) : 0);
+    return n_failed + (in_campaign() ? cmocka_run_group_tests(longer, begin, end) : 0);
 }

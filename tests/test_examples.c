@@ -73,12 +73,16 @@ static void test_web(void **state) {
         struct answer a;
         int status;
         wait_for_port(s.port);
-        ask(&s, &a, "POST", "/", NULL, "Once upon a time");
-        assert_int_equal(a.status, 200);
-        assert_string_equal(answer_header(&a, "Transfer-Encoding"), "chunked");
-        assert_true(a.whole);
-        assert_true(a.body.n > 100);
-        answer_fini(&a);
+        size_t most = 0; /* an untrained model may end its answer at any token */
+        for (int k = 0; k < 6 && most <= 100; k++) {
+            ask(&s, &a, "POST", "/", NULL, "Once upon a time");
+            assert_int_equal(a.status, 200);
+            assert_string_equal(answer_header(&a, "Transfer-Encoding"), "chunked");
+            assert_true(a.whole);
+            most = a.body.n > most ? a.body.n : most;
+            answer_fini(&a);
+        }
+        assert_true(most > 100);
         ask(&s, &a, "GET", "/", NULL, NULL);
         assert_int_equal(a.status, 400);
         answer_fini(&a);

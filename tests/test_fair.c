@@ -21,7 +21,6 @@
 
 enum { N_HOSTILE = 4, N_MESSAGE = SANITIZED ? 10000 : 100000, MAX_ASKED = 400 };
 
-static bool campaign;
 static struct shop shop;
 static struct serve srv;
 static char models_set[700];
@@ -150,10 +149,10 @@ static void stop(void) {
 
 static void check_words(const char *what, struct times quiet, struct times loud, double campaign_ms,
                         double usual_ms) {
-    if (campaign)
+    if (in_campaign())
         fprintf(stderr, "%s: a word in %.1f ms (p99 %.1f), quiet %.1f (%.1f)\n", what, loud.p50_ms,
                 loud.p99_ms, quiet.p50_ms, quiet.p99_ms);
-    const double most = campaign ? campaign_ms : usual_ms;
+    const double most = in_campaign() ? campaign_ms : usual_ms;
     if (!SANITIZED && loud.p99_ms > quiet.p99_ms + most)
         fail_msg("%s: %.1f ms, without them %.1f ms", what, loud.p99_ms, quiet.p99_ms);
 }
@@ -161,7 +160,7 @@ static void check_words(const char *what, struct times quiet, struct times loud,
 /* Before there were lanes: 2,900 ms. */
 static void words_beside_long_chats(void **state) {
     (void)state;
-    const int n = campaign ? MAX_ASKED : 60;
+    const int n = in_campaign() ? MAX_ASKED : 60;
     struct crowd c;
     start();
     const struct times quiet = ask_words(n, "");
@@ -175,7 +174,7 @@ static void words_beside_long_chats(void **state) {
 
 static void words_beside_templates(void **state) {
     (void)state;
-    const int n = campaign ? MAX_ASKED : 60;
+    const int n = in_campaign() ? MAX_ASKED : 60;
     static const char json[] = ", \"format\": \"json\"";
     struct crowd c;
     start();
@@ -192,7 +191,7 @@ static void words_beside_templates(void **state) {
 
 static void stream_beside_long_chats(void **state) {
     (void)state;
-    const double seconds = campaign ? 10 : 2;
+    const double seconds = in_campaign() ? 10 : 2;
     double quiet_gap, gap;
     struct crowd c;
     start();
@@ -200,10 +199,10 @@ static void stream_beside_long_chats(void **state) {
     crowd_start(&c, "/api/chat", put_many_messages);
     const double loud = stream_rate(seconds, &gap);
     crowd_stop(&c);
-    if (campaign)
+    if (in_campaign())
         fprintf(stderr, "a stream: %.0f lines/s, widest gap %.1f ms; quiet %.0f, %.1f ms\n", loud,
                 gap, quiet, quiet_gap);
-    if (!SANITIZED && loud < quiet * (campaign ? 0.5 : 0.2))
+    if (!SANITIZED && loud < quiet * (in_campaign() ? 0.5 : 0.2))
         fail_msg("%.0f lines/s, without them %.0f", loud, quiet);
     if (!SANITIZED && gap > 500) fail_msg("nothing for %.0f ms", gap);
     stop();
@@ -242,8 +241,9 @@ static void leave_while_read(void **state) {
     while (n_busy() > 0 && os_now_ns() - t0 < 20000 * MS)
         usleep(5000);
     const double ms = (double)(os_now_ns() - t0) / 1e6;
-    if (campaign) fprintf(stderr, "four that left while they were read: gone in %.0f ms\n", ms);
-    if (!SANITIZED && ms > (campaign ? 250 : 8000)) fail_msg("gone in %.0f ms", ms);
+    if (in_campaign())
+        fprintf(stderr, "four that left while they were read: gone in %.0f ms\n", ms);
+    if (!SANITIZED && ms > (in_campaign() ? 250 : 8000)) fail_msg("gone in %.0f ms", ms);
     ask_words(1, "");
     buf_fini(&c.body);
     stop();
@@ -273,8 +273,6 @@ int main(int argc, char **argv) {
         cmocka_unit_test(stream_beside_long_chats),
         cmocka_unit_test(leave_while_read),
     };
-    const char *setting = getenv("CRIA_CAMPAIGN");
-    campaign = setting && strcmp(setting, "0") != 0;
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

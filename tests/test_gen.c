@@ -327,6 +327,8 @@ static void test_bad_requests(void **state) {
         {"{'op':'text','prompt':'a','format':'xml'}", "format", ERR_USAGE},
         {"{'op':'text','prompt':'a','think':'much'}", "think", ERR_USAGE},
         {"{'op':'text','prompt':'a','tokens':[-1]}", "tokens", ERR_USAGE},
+        {"{'op':'text','prompt':'a','priority':'urgent'}", "urgent", ERR_USAGE},
+        {"{'op':'embed','input':['a'],'priority':1}", "priority", ERR_USAGE},
         {"{'op':'text','raw':true,'tokens':[100000]}", "100000", ERR_FORMAT},
         {"{'op':'chat'}", "messages", ERR_USAGE},
         {"{'op':'chat','messages':{}}", "messages", ERR_USAGE},

@@ -264,6 +264,7 @@ static void preloaded(void **state) {
 /* The store has it not, a registry has. */
 static void preloaded_from_a_registry(void **state) {
     (void)state;
+    if (serve_isolated()) skip();
     struct server hub;
     struct ran r;
     char name[100], setting[130];
@@ -316,7 +317,8 @@ static void full_queue(void **state) {
         assert_string_equal(answer_header(&a, "Retry-After"), "1");
         assert_non_null(strstr(a.body.p, "server busy, please try again.  maximum pending requests "
                                          "exceeded"));
-        if (took > 50 * MS && !SANITIZED) fail_msg("refused after %lld us", (long long)took / 1000);
+        if (took > 50 * MS && !SANITIZED && !serve_traced())
+            fail_msg("refused after %lld us", (long long)took / 1000);
         answer_fini(&a);
     }
     wire_close(&running); /* the next one's turn */

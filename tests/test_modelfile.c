@@ -11,10 +11,11 @@
 #include "store/params.h"
 
 static const char *const words[] = {
-    [MF_FROM] = "FROM",         [MF_ADAPTER] = "ADAPTER", [MF_DRAFT] = "DRAFT",
-    [MF_TEMPLATE] = "TEMPLATE", [MF_SYSTEM] = "SYSTEM",   [MF_PARAMETER] = "PARAMETER",
-    [MF_MESSAGE] = "MESSAGE",   [MF_LICENSE] = "LICENSE", [MF_REQUIRES] = "REQUIRES",
-    [MF_RENDERER] = "RENDERER", [MF_PARSER] = "PARSER",   [MF_EXTENSION] = "EXTENSION",
+    [MF_FROM] = "FROM",           [MF_ADAPTER] = "ADAPTER",     [MF_DRAFT] = "DRAFT",
+    [MF_TEMPLATE] = "TEMPLATE",   [MF_SYSTEM] = "SYSTEM",       [MF_PARAMETER] = "PARAMETER",
+    [MF_MESSAGE] = "MESSAGE",     [MF_LICENSE] = "LICENSE",     [MF_REQUIRES] = "REQUIRES",
+    [MF_RENDERER] = "RENDERER",   [MF_PARSER] = "PARSER",       [MF_EXTENSION] = "EXTENSION",
+    [MF_TRAINFILE] = "TRAINFILE", [MF_VALIDFILE] = "VALIDFILE",
 };
 
 /* "FROM=foo;PARAMETER stop=x;": what was parsed, on one line. */
@@ -90,6 +91,8 @@ static void grammar(void **state) {
          "FROM=a;"},
         {"FROM a\nADAPTER ./x\nDRAFT y\nREQUIRES 0.14.0\nRENDERER r\nPARSER p",
          "FROM=a;ADAPTER=./x;DRAFT=y;REQUIRES=0.14.0;RENDERER=r;PARSER=p;"},
+        {"FROM a\nTRAINFILE ./x y.jsonl\nValidFile \"z\"\n",
+         "FROM=a;TRAINFILE=./x y.jsonl;VALIDFILE=z;"},
         {"FROM a\nSYSTEM \xe4\xbd\xa0\xe5\xa5\xbd\n", "FROM=a;SYSTEM=\xe4\xbd\xa0\xe5\xa5\xbd;"},
     };
     for (size_t i = 0; i < sizeof table / sizeof *table; i++)
@@ -105,13 +108,14 @@ static void errors(void **state) {
                                  "\"from\", \"license\", \"template\", \"system\", \"adapter\""},
         {"FROM a\n\n# c\nFOO", "(line 4): unknown command \"FOO\""},
         {"FROM a\nSYS-TEM x", "(line 2): unknown command \"SYS-TEM\""},
-        {"FROM a\nTRAINFILE x", "(line 2): unknown command \"TRAINFILE\""},
+        {"FROM a\nTRAINFILES x", "(line 2): unknown command \"TRAINFILES\""},
+        {"FROM a\nTRAINFILE", "(line 2): TRAINFILE without a value"},
         {"\"quoted\" x", "(line 1): unknown command"},
         {"FROM", "(line 1): FROM without a value"},
         {"FROM a\nSYSTEM\nLICENSE x", "(line 2): SYSTEM without a value"},
         {"FROM a\nPARAMETER stop\n", "(line 2): stop: a value is missing"},
         {"FROM a\nPARAMETER \n", "(line 2): PARAMETER without a name"},
-        {"FROM a\nPARAMETER a-b c\n", "(line 2): a: a value is missing"},
+        {"FROM a\nPARAMETER a-b c\n", "(line 2): PARAMETER a-...: names of parameters have _"},
         {"FROM a\nMESSAGE user\n", "(line 2): user: a value is missing"},
         {"FROM a\nMESSAGE badguy x\n", "(line 2): role \"badguy\"; message role must be one of"},
         {"FROM a\nMESSAGE User x\n", "(line 2): role \"User\""},

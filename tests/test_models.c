@@ -373,6 +373,41 @@ static void what_cannot_fit(void **state) {
     end();
 }
 
+/* What the server itself takes is not the models'. */
+static void servers_own(void **state) {
+    (void)state;
+    begin((struct models_opts){.max_bytes = 240 * MIB, .own_bytes = 20 * MIB});
+    use("a"), use("b"); /* 116 MiB each */
+    assert_false(is_loaded("a:latest"));
+    assert_true(fake.peak <= 220 * MIB);
+    assert_int_equal(models_stats(m).max_bytes, 240 * MIB);
+    end();
+}
+
+/* A context that does not fit is refused to who asked for it, not to those that wait beside. */
+static void too_large_a_wish(void **state) {
+    (void)state;
+    begin((struct models_opts){.max_bytes = 400 * MIB});
+    struct client a = client_of("a"), open = client_of("big"), large = client_of("big"),
+                  less = client_of("big");
+    large.w.key.num_ctx = 12000; /* 300 + 120 */
+    less.w.key.num_ctx = 6000;
+    get(&a);
+    assert_int_equal(ask(&open), 0);
+    assert_int_equal(ask(&large), 0);
+    assert_int_equal(ask(&less), 0);
+    usleep(30000);
+    assert_int_equal(atomic_load(&large.told), 0);
+    done(&a);
+    wait_told(&large, 2);
+    assert_int_equal(large.e.code, ERR_NOMEM);
+    wait_told(&open, 1);
+    wait_told(&less, 1);
+    assert_int_equal(gen_info(open.w.at->gen)->n_ctx, 6000);
+    done(&open), done(&large), done(&less);
+    end();
+}
+
 static void waits_for_room(void **state) {
     (void)state;
     begin((struct models_opts){.max_bytes = 400 * MIB});
@@ -778,6 +813,8 @@ int main(int argc, char **argv) {
         cmocka_unit_test(least_recently_used_goes),
         cmocka_unit_test(memory_is_kept),
         cmocka_unit_test(what_cannot_fit),
+        cmocka_unit_test(servers_own),
+        cmocka_unit_test(too_large_a_wish),
         cmocka_unit_test(waits_for_room),
         cmocka_unit_test(never_above_the_limit),
         cmocka_unit_test(options_that_reload),

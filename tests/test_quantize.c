@@ -46,7 +46,8 @@ static struct gguf *open_or_fail(const char *path) {
 
 static void quantize(const char *in, const char *out, const char *type, bool pure,
                      const char *imatrix, int n_threads) {
-    const struct quantize_opts o = {mix_by_name(type), pure, imatrix};
+    const struct quantize_opts o = {
+        .mix = mix_by_name(type), .pure = pure, .imatrix_path = imatrix};
     struct err e;
     struct quantizer *q = quantize_new(in, &o, &e);
     if (!q || quantize_run(q, out, n_threads, NULL, NULL, &e) != 0) fail_msg("%s: %s", type, e.msg);
@@ -564,7 +565,7 @@ static void test_bad_importance(void **state) {
 
 static int try_quantize(const char *in, const char *out, const char *type, const char *imatrix,
                         struct err *e) {
-    const struct quantize_opts o = {mix_by_name(type), false, imatrix};
+    const struct quantize_opts o = {.mix = mix_by_name(type), .imatrix_path = imatrix};
     struct quantizer *q = quantize_new(in, &o, e);
     const int rc = q ? quantize_run(q, out, 2, NULL, NULL, e) : -1;
     quantize_free(q);

@@ -150,7 +150,7 @@ static void sends_once(void **state) {
     (void)state;
     char text[1200];
     const int before = serve_lines(&srv, "\"POST\"", "/api/blobs/", 0);
-    snprintf(text, sizeof text, "FROM %s\nSYSTEM x\n", full("models/qwen2.gguf"));
+    snprintf(text, sizeof text, "FROM %s\nSYSTEM x\n", full("models/phi3-4k.gguf"));
     write_modelfile(text);
     there();
     free(create("once", NULL, 0));
@@ -173,7 +173,7 @@ static void refusals(void **state) {
     (void)state;
     char text[1200];
     there();
-    refuse("FROM ./none.gguf\n", NULL, 3, "Error: (line 1): ");
+    refuse("FROM ./none.gguf\n", NULL, 3, "Modelfile (line 1): ");
     refuse("FROM folder\nADAPTER none\n", NULL, 3, "(line 2): none: no such file or folder");
     refuse("FROM folder\nSYSTEM \"\"\n", NULL, 1, "(line 2): an empty text");
     refuse("FROM folder\nPARAMETER top_k x\n", NULL, 2, "option \"top_k\" must be of type");

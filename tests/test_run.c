@@ -198,7 +198,6 @@ struct refusal {
 static void test_refusals(void **state) {
     (void)state;
     const struct refusal all[] = {
-        {{"run"}, 2, "accepted: MODEL"},
         {{"run", "/nowhere.gguf", "x"}, 3, "/nowhere.gguf"},
         {{"run", dir, "x"}, 1, dir},
         {{"run", llama, "x", "-o", "magic=1"}, 2, "known: num_ctx"},

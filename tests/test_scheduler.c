@@ -4,6 +4,7 @@
 #include "count_alloc.h"
 #include "support.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -86,6 +87,17 @@ static void fini_all(struct talk *t, int n) {
         talk_fini(&t[i]);
 }
 
+/* All clients ask at once, and get what each gets alone. */
+static void ask_all(struct talk t[CLIENTS], const struct talk want[CLIENTS], struct gen *g,
+                    const char *options, const char *how) {
+    for (int i = 0; i < CLIENTS; i++)
+        ask(&t[i], g, i, options);
+    for (int i = 0; i < CLIENTS; i++)
+        talk_wait(&t[i]);
+    for (int i = 0; i < CLIENTS; i++)
+        expect_same(&want[i], &t[i], how, i);
+}
+
 static void check_same(const char *model, const char *options) {
     struct talk *want = alone(model, options), *t = calloc(CLIENTS, sizeof *t);
     for (int threads = 1; threads <= 2; threads++)
@@ -93,12 +105,7 @@ static void check_same(const char *model, const char *options) {
             struct gen_opts o = {.engine = {.n_threads = threads, .n_batch = n_batch}};
             struct gen *g = open_gen(model, o);
             for (int round = 0; round < 2; round++) { /* the second finds all in the cache */
-                for (int i = 0; i < CLIENTS; i++)
-                    ask(&t[i], g, i, options);
-                for (int i = 0; i < CLIENTS; i++)
-                    talk_wait(&t[i]);
-                for (int i = 0; i < CLIENTS; i++)
-                    expect_same(&want[i], &t[i], round ? "cached" : "fresh", i);
+                ask_all(t, want, g, options, round ? "cached" : "fresh");
                 if (round) assert_true(t[5].all.n_cached >= 64);
                 fini_all(t, CLIENTS);
             }
@@ -225,29 +232,60 @@ static void test_tenants(void **state) {
 
 /* ---- turns ---- */
 
+/* t[1] to t[n - 1], all of whom wait while t[0] has the only place, one after the other. */
+static void in_turns(struct gen *g, struct talk *t, int n, const char *const *user,
+                     const char *const *priority) {
+    talk_start(&t[0], g,
+               "{'op':'text','raw':true,'prompt':'x','user':'x',"
+               "'options':{'temperature':0,'num_predict':100000,'ignore_eos':true}}");
+    talk_wait_events(&t[0], 3);
+    for (int i = 1; i < n; i++) {
+        talk_start(&t[i], g,
+                   "{'op':'text','raw':true,'prompt':'x','user':'%s','priority':'%s',"
+                   "'options':{'temperature':0,'num_predict':3,'ignore_eos':true}}",
+                   user[i], priority ? priority[i] : "normal");
+        usleep(20000); /* several threads read requests: one after the other */
+    }
+    pthread_mutex_lock(&t[0].lock);
+    if (t[0].task) gen_cancel(t[0].task);
+    pthread_mutex_unlock(&t[0].lock);
+    for (int i = 0; i < n; i++)
+        talk_wait(&t[i]);
+}
+
+/* The low ones first, each another user's; served by shares of 16, 4 and 1. */
+static void test_classes(void **state) {
+    (void)state;
+    enum { N = 15 };
+    static const char *const user[N] = {"x", "a", "b", "c", "d", "e", "f", "g",
+                                        "h", "i", "j", "k", "l", "m", "n"};
+    static const char *const priority[N] = {"",       "low",    "low",    "normal", "normal",
+                                            "normal", "normal", "normal", "normal", "high",
+                                            "high",   "high",   "high",   "high",   "high"};
+    /* x began at 4, and normal ones are due at 8, 12...; high ones at 5, 6...; low ones at 20, 36.
+     * Of equals the higher goes first. */
+    static const char want[] = "hhhhnhhnnnlnnl";
+    struct gen *g = open_gen(llama, (struct gen_opts){.engine.n_parallel = 1});
+    struct talk t[N] = {0};
+    char got[N] = "";
+    in_turns(g, t, N, user, priority);
+    for (int i = 1; i < N; i++) {
+        int place = 0;
+        for (int k = 1; k < N; k++)
+            place += t[k].end_ns < t[i].end_ns;
+        got[place] = *priority[i];
+    }
+    assert_string_equal(got, want);
+    fini_all(t, N);
+    gen_close(g);
+}
+
 static void test_fair(void **state) {
     (void)state;
     struct gen *g = open_gen(llama, (struct gen_opts){.engine.n_parallel = 1});
     struct talk t[8] = {0};
     static const char *const user[8] = {"x", "a", "a", "a", "a", "b", "a", "b"};
-    talk_start(&t[0], g,
-               "{'op':'text','raw':true,'prompt':'x','user':'x',"
-               "'options':{'temperature':0,'num_predict':100000,'ignore_eos':true}}");
-    talk_wait_events(&t[0], 3);
-    for (int i = 1; i < 8; i++)
-        talk_start(&t[i], g,
-                   "{'op':'text','raw':true,'prompt':'x','user':'%s',"
-                   "'options':{'temperature':0,'num_predict':3,'ignore_eos':true}}",
-                   user[i]);
-    /* All have been read when a request behind them has been answered. */
-    struct talk tok = {0};
-    talk(&tok, g, "{'op':'tokenize','text':'x'}");
-    talk_fini(&tok);
-    pthread_mutex_lock(&t[0].lock);
-    if (t[0].task) gen_cancel(t[0].task);
-    pthread_mutex_unlock(&t[0].lock);
-    for (int i = 0; i < 8; i++)
-        talk_wait(&t[i]);
+    in_turns(g, t, 8, user, NULL);
     /* a's first, b's first, a's second, b's second, then the rest of a's. */
     assert_true(t[1].end_ns < t[5].end_ns);
     assert_true(t[5].end_ns < t[2].end_ns);
@@ -265,7 +303,7 @@ static void test_slow_reader(void **state) {
     struct talk slow = {0}, t = {0};
     talk_start(&slow, g,
                "{'op':'text','raw':true,'prompt':'%s','options':{'temperature':0,"
-               "'num_predict':200,'ignore_eos':true}}",
+               "'num_predict':1500,'ignore_eos':true}}",
                words(1, 20));
     talk_wait_events(&slow, 5);
     pthread_mutex_lock(&slow.lock);
@@ -281,9 +319,47 @@ static void test_slow_reader(void **state) {
     pthread_mutex_unlock(&slow.lock);
     talk_wait(&slow);
     assert_int_equal(slow.err.code, ERR_NONE);
-    assert_int_equal(slow.n_id[0], 200);
+    assert_int_equal(slow.n_id[0], 1500);
     talk_fini(&slow);
     talk_fini(&t);
+    gen_close(g);
+}
+
+/* A reader that is slow loses its pages to others, and then keeps nobody out: not before it reads
+ * again, nor those who come behind. */
+static void test_slow_reader_without_pages(void **state) {
+    (void)state;
+    struct gen *g =
+        open_gen(llama, (struct gen_opts){.engine = {.n_ctx = 256, .n_kv = 256, .n_parallel = 2}});
+    struct talk slow = {0}, eater = {0}, t = {0};
+    talk_start(&slow, g,
+               "{'op':'text','raw':true,'prompt':'%s','options':{'temperature':0,"
+               "'num_predict':100000,'ignore_eos':true}}",
+               words(1, 60));
+    talk_wait_events(&slow, 3);
+    pthread_mutex_lock(&slow.lock);
+    gen_pause(slow.task);
+    pthread_mutex_unlock(&slow.lock);
+    for (int i = 0; i < 3; i++) { /* more than its pages leave */
+        eater = (struct talk){0};
+        talk(&eater, g,
+             "{'op':'text','raw':true,'prompt':'%s','options':{'temperature':0,"
+             "'num_predict':120,'ignore_eos':true}}",
+             words(50 + 7 * i, 100));
+        assert_int_equal(eater.err.code, ERR_NONE);
+        talk_fini(&eater);
+    }
+    talk(&t, g,
+         "{'op':'text','raw':true,'prompt':'x','options':{'temperature':0,'num_predict':5,"
+         "'ignore_eos':true}}");
+    assert_int_equal(t.n_id[0], 5);
+    assert_false(slow.ended);
+    pthread_mutex_lock(&slow.lock);
+    gen_resume(slow.task);
+    gen_cancel(slow.task);
+    pthread_mutex_unlock(&slow.lock);
+    talk_wait(&slow);
+    talk_fini(&slow), talk_fini(&t);
     gen_close(g);
 }
 
@@ -398,12 +474,7 @@ static void test_short_of_pages(void **state) {
     struct gen_opts o = {.engine = {.n_ctx = 256, .n_kv = 1, .n_batch = 64}};
     struct gen *g = open_gen(llama, o);
     for (int round = 0; round < 3; round++) {
-        for (int i = 0; i < CLIENTS; i++)
-            ask(&t[i], g, i, options);
-        for (int i = 0; i < CLIENTS; i++)
-            talk_wait(&t[i]);
-        for (int i = 0; i < CLIENTS; i++)
-            expect_same(&want[i], &t[i], "short of pages", i);
+        ask_all(t, want, g, options, "short of pages");
         fini_all(t, CLIENTS);
     }
     const struct gen_load l = gen_load(g);
@@ -666,6 +737,7 @@ static void test_no_allocation(void **state) {
     if (!COUNT_ALLOCATIONS) return; /* the sanitizer's own */
     struct gen *g = open_gen(llama, (struct gen_opts){0});
     struct counter c[4] = {0};
+    long least = LONG_MAX;
     for (int i = 0; i < 4; i++) {
         json_t *r = json_pack("{s:s,s:b,s:s,s:{s:i,s:i,s:b}}", "op", "text", "raw", 1, "prompt",
                               words(i, 30), "options", "temperature", 0, "num_predict", 400,
@@ -679,10 +751,11 @@ static void test_no_allocation(void **state) {
             usleep(1000);
         assert_true(c[i].ended);
         assert_true(c[i].at[0] > 0 && c[i].at[1] > 0);
-        /* A sequence's list of pages may have grown once. */
-        if (c[i].at[1] - c[i].at[0] > 4)
-            fail_msg("%ld allocations in 100 tokens", c[i].at[1] - c[i].at[0]);
+        /* The others' requests may have been read meanwhile, but not in all four. */
+        if (c[i].at[1] - c[i].at[0] < least) least = c[i].at[1] - c[i].at[0];
     }
+    /* A sequence's list of pages may have grown once. */
+    if (least > 4) fail_msg("%ld allocations in 100 tokens", least);
     gen_close(g);
 }
 
@@ -815,7 +888,9 @@ int main(void) {
         cmocka_unit_test(test_shared_prefix),
         cmocka_unit_test(test_tenants),
         cmocka_unit_test(test_fair),
+        cmocka_unit_test(test_classes),
         cmocka_unit_test(test_slow_reader),
+        cmocka_unit_test(test_slow_reader_without_pages),
         cmocka_unit_test(test_same_after_shifts),
         cmocka_unit_test(test_shifts_short_of_pages),
         cmocka_unit_test(test_short_of_pages),

@@ -241,6 +241,29 @@ static void kept_and_pipelined(void **state) {
     buf_fini(&b);
 }
 
+/* A client that has read a reply may send the next request, with a large body, before the server
+ * has heard that the reply is over: it waits, and is not cut. */
+static void far_ahead(void **state) {
+    (void)state;
+    struct rig g;
+    struct buf b = {0};
+    rig_open(&g, (struct net_server_opts){0});
+    const int fd = dial(&g);
+    buf_str(&b, GET("/stream") "POST /b HTTP/1.1\r\nHost: a\r\nContent-Length: 100000\r\n\r\n");
+    for (int i = 0; i < BODY_MAX; i++)
+        buf_byte(&b, 'x');
+    put(fd, b.p);
+    buf_reset(&b);
+    assert_true(get(fd, &b, "/b 100000\n", 1));
+    buf_reset(&b);
+    put(fd, GET_CLOSE("/last")); /* and reading goes on */
+    assert_true(get(fd, &b, NULL, 0));
+    assert_non_null(strstr(b.p, "/last 0\n"));
+    close(fd);
+    rig_close(&g);
+    buf_fini(&b);
+}
+
 static void bodies(void **state) {
     (void)state;
     struct rig g;
@@ -560,6 +583,7 @@ static void addresses(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(kept_and_pipelined),
+        cmocka_unit_test(far_ahead),
         cmocka_unit_test(bodies),
         cmocka_unit_test(leaving),
         cmocka_unit_test(slow_reader),

@@ -1,13 +1,11 @@
 /* `cria serve` with a real engine child when clients leave, the child is killed, the server is told
- * to stop, memory is short or the queue is full; and what a token costs on its way to the client.
+ * to stop or the queue is full; and what a token costs on its way to the client.
  * `make test` runs a few rounds of each; `make server-campaign` (CRIA_CAMPAIGN=1) runs them all and
  * prints the figures.  An argument is a filter of tests: test_server_faults 'clients_*'. */
 #include "models_rig.h"
 #include "serve_rig.h"
 
-#include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +21,6 @@
     for (int64_t end_ns = os_now_ns() + 20000 * MS; !(condition); usleep(2000))                    \
         if (os_now_ns() > end_ns) fail_msg("never: " #condition)
 
-static bool campaign;
 static struct shop shop;
 static struct serve srv;
 static char models_set[700];
@@ -31,19 +28,7 @@ static char models_set[700];
 /* ---- helpers ---- */
 
 static int rounds(int brief, int all) {
-    return campaign ? all : SANITIZED ? (brief + 3) / 4 : brief;
-}
-
-/* A line of the campaign: with the load of the machine, without which times say little. */
-__attribute__((format(printf, 1, 2))) static void say(const char *fmt, ...) {
-    double load = 0;
-    va_list ap;
-    if (!campaign) return;
-    va_start(ap, fmt);
-    vfprintf(stderr, fmt, ap);
-    va_end(ap);
-    if (getloadavg(&load, 1) == 1) fprintf(stderr, " (load average %.1f)", load);
-    fputc('\n', stderr);
+    return in_campaign() ? all : SANITIZED ? (brief + 3) / 4 : brief;
 }
 
 static void start(const char *a, const char *b) {
@@ -175,21 +160,22 @@ static void clients_leave(void **state) {
             wire_close(&w);
         took[i] = one_answer("chat");
         if (i == n / 5) warm = size_now();
-        if (campaign && i % 200 == 199) {
+        if (in_campaign() && i % 200 == 199) {
             now = size_now();
-            say("%4d left: front %zu KiB and %d descriptors, child %zu KiB and %d", i + 1,
-                now.front >> 10, now.front_fds, now.child >> 10, now.child_fds);
+            campaign_say("%4d left: front %zu KiB and %d descriptors, child %zu KiB and %d", i + 1,
+                         now.front >> 10, now.front_fds, now.child >> 10, now.child_fds);
         }
     }
     now = size_now();
     assert_int_equal(child(), engine);
     const double median = percentile_ms(took, n, 50), worst = percentile_ms(took, n, 100);
-    say("%d clients left: the slot's next answer after %.1f ms (median), %.1f ms at most; front "
+    campaign_say(
+        "%d clients left: the slot's next answer after %.1f ms (median), %.1f ms at most; front "
         "%+ld KiB, child %+ld KiB since round %d",
         n, median, worst, (long)(now.front - warm.front) / 1024,
         (long)(now.child - warm.child) / 1024, n / 5);
     if (!SANITIZED && median > 250) fail_msg("the next answer after %.1f ms (median)", median);
-    if (!SANITIZED && worst > (campaign ? 250 : 2000)) fail_msg("after %.1f ms", worst);
+    if (!SANITIZED && worst > (in_campaign() ? 250 : 2000)) fail_msg("after %.1f ms", worst);
     assert_int_equal(now.front_fds, warm.front_fds);
     assert_int_equal(now.child_fds, warm.child_fds);
     if (!SANITIZED && now.front > warm.front + (2 << 20))
@@ -223,7 +209,8 @@ static void child_killed(void **state) {
     assert_int_equal(srv.pid, front);
     assert_int_equal(metric("model_crashes_total"), n);
     const double median = percentile_ms(took, n, 50), worst = percentile_ms(took, n, 100);
-    say("%d times kill -9 while it streams: an error each time; the next answer after %.1f ms "
+    campaign_say(
+        "%d times kill -9 while it streams: an error each time; the next answer after %.1f ms "
         "(median), %.1f ms at most; the front is the same process",
         n, median, worst);
     if (!SANITIZED && worst > 2000) fail_msg("the next answer after %.1f ms", worst);
@@ -239,7 +226,7 @@ enum { N_STREAM = 100 };
 static void stop_with_streams(const char *parallel) {
     static struct wire w[N_STREAM], late;
     struct answer a = {0};
-    const int n_predict = campaign ? 1000 : SANITIZED ? 100 : 300;
+    const int n_predict = in_campaign() ? 1000 : SANITIZED ? 100 : 300;
     int n_whole = 0, n_line;
     start(parallel, "CRIA_KEEP_ALIVE=1h");
     one_answer("chat");
@@ -248,7 +235,7 @@ static void stop_with_streams(const char *parallel) {
     const bool all_run = strcmp(parallel, "CRIA_NUM_PARALLEL=100") == 0;
     for (int i = 0; i < (all_run ? N_STREAM : 1); i++)
         read_lines(&w[i], 1);
-    WAIT_UNTIL(metric("requests_running") + metric("requests_waiting") > (campaign ? 60 : 20));
+    WAIT_UNTIL(metric("requests_running") + metric("requests_waiting") > (in_campaign() ? 60 : 20));
     wire_open(&late, &srv);
     const int64_t t0 = os_now_ns();
     serve_signal(&srv, SIGTERM);
@@ -266,8 +253,9 @@ static void stop_with_streams(const char *parallel) {
     assert_true(wire_closed(&late, 10));
     wire_close(&late), answer_fini(&a);
     assert_true(serve_ended(&srv, 30));
-    say("SIGTERM with %d streams of %d tokens, %s: %d whole; ended %.2f s after, code %d", N_STREAM,
-        n_predict, parallel, n_whole, (double)(os_now_ns() - t0) / 1e9, srv.code);
+    campaign_say("SIGTERM with %d streams of %d tokens, %s: %d whole; ended %.2f s after, code %d",
+                 N_STREAM, n_predict, parallel, n_whole, (double)(os_now_ns() - t0) / 1e9,
+                 srv.code);
     assert_int_equal(n_whole, N_STREAM);
     assert_int_equal(srv.code, 0);
     serve_kill(&srv);
@@ -277,109 +265,6 @@ static void told_to_stop(void **state) {
     (void)state;
     stop_with_streams("CRIA_NUM_PARALLEL=100");
     stop_with_streams("CRIA_NUM_PARALLEL=4");
-}
-
-/* ---- the memory limit ---- */
-
-enum { N_CLIENT = 6 };
-
-static const char *const *load_names;
-static atomic_int n_next, n_good, n_refused;
-static atomic_bool watching;
-static int n_load, n_name;
-static int n_share; /* a long prompt has a word for so many tokens of the context */
-
-/* Chats, prompts that fill their context, embeddings, other contexts, models that leave at once. */
-static void *mixed_loads(void *arg) {
-    (void)arg;
-    for (int i; (i = atomic_fetch_add(&n_next, 1)) < n_load;) {
-        struct answer a;
-        struct buf b = {0};
-        const int num_ctx = 512 << i % 4;
-        const char *op = i % 5 == 4 ? "/api/embed" : "/api/generate";
-        buf_printf(&b, "{\"model\": \"%s\", \"%s\": \"hello", load_names[i * 3 % n_name],
-                   i % 5 == 4 ? "input" : "prompt");
-        for (int k = 0; i % 3 == 0 && k < num_ctx / n_share; k++)
-            buf_printf(&b, " %d", (k * 7919 + i) % 97);
-        buf_printf(&b, "\", \"options\": {\"num_ctx\": %d%s}%s%s}", num_ctx,
-                   i % 5 == 4 ? "" : ", \"num_predict\": 8",
-                   i % 5 == 4 ? "" : ", \"stream\": false",
-                   i % 7 == 6 ? ", \"keep_alive\": 0" : "");
-        ask(&srv, &a, "POST", op, NULL, b.p);
-        /* One that has too little room for this context is told so. */
-        const bool refused = a.status == 500 && strstr(a.body.p, "of memory");
-        if (a.status != 200 && !refused) print_message("%d %.200s\n", a.status, a.body.p);
-        atomic_fetch_add(a.status == 200 ? &n_good : &n_refused, a.status == 200 || refused);
-        answer_fini(&a), buf_fini(&b);
-    }
-    return NULL;
-}
-
-static void *watch_memory(void *arg) {
-    size_t *peak = arg;
-    while (atomic_load(&watching)) {
-        size_t rss;
-        serve_children(&srv, NULL, 0, &rss);
-        if (rss > *peak) *peak = rss;
-        usleep(1000);
-    }
-    return NULL;
-}
-
-static void loads_at_the_limit(int limit_mib, const char *const *names, int n) {
-    char setting[64];
-    pthread_t t[N_CLIENT], watcher;
-    size_t peak = 0;
-    load_names = names, n_name = n, n_load = rounds(20, 50);
-    n_share = limit_mib > 100 ? 32 : 4; /* of the large models an answer takes its time */
-    atomic_store(&n_next, 0), atomic_store(&n_good, 0), atomic_store(&n_refused, 0);
-    atomic_store(&watching, true);
-    snprintf(setting, sizeof setting, "OLLAMA_MEMORY=%dm", limit_mib);
-    start(setting, "CRIA_MAX_LOADED_MODELS=8");
-    pthread_create(&watcher, NULL, watch_memory, &peak);
-    for (int i = 0; i < N_CLIENT; i++)
-        pthread_create(&t[i], NULL, mixed_loads, NULL);
-    for (int i = 0; i < N_CLIENT; i++)
-        pthread_join(t[i], NULL);
-    atomic_store(&watching, false);
-    pthread_join(watcher, NULL);
-    const int n_opened = metric("model_loads_total"), n_crash = metric("model_crashes_total");
-    say("OLLAMA_MEMORY=%dm, %d requests: %d loads, %d evictions, %d answered, %d refused with the "
-        "numbers, %d engines died; children together %.1f MiB at the peak",
-        limit_mib, n_load, n_opened, metric("model_evictions_total"), atomic_load(&n_good),
-        atomic_load(&n_refused), n_crash, (double)peak / (1 << 20));
-    assert_int_equal(atomic_load(&n_good) + atomic_load(&n_refused), n_load);
-    assert_true(atomic_load(&n_good) > n_load / 2);
-    assert_int_equal(n_crash, 0);
-    if (!SANITIZED && peak > (size_t)limit_mib << 20) fail_msg("%zu bytes", peak);
-    stop();
-}
-
-static void make_model(const char *shape) {
-    struct ran r;
-    char path[700], tool[700];
-    const char *cria = getenv("CRIA") ? getenv("CRIA") : "build/cria";
-    snprintf(path, sizeof path, "%s/%s.gguf", shop.dir, shape);
-    /* It stands beside the program under test. */
-    snprintf(tool, sizeof tool, "%.*stools/mkmodel", (int)(strlen(cria) - strlen("cria")), cria);
-    const char *const args[] = {shape, path, NULL};
-    if (run_program(&r, tool, args, NULL, 0, 120) != 0) fail_msg("%s", r.err.p);
-    ran_fini(&r);
-    shop_gguf(&shop, shape, path, NULL);
-    unlink(path);
-}
-
-static void memory_limit(void **state) {
-    (void)state;
-    static const char *const small[] = {"chat", "gemma", "phi", "m0", "m1", "m2", "m3"};
-    static const char *const large[] = {"tiny", "smollm2-135m", "smollm2-360m", "chat", "m0"};
-    loads_at_the_limit(80, small, 7);
-    if (!campaign) return;
-    loads_at_the_limit(40, small, 7);
-    for (int i = 0; i < 3; i++)
-        make_model(large[i]);
-    loads_at_the_limit(600, large, 5);
-    loads_at_the_limit(400, large, 5);
 }
 
 /* ---- a full queue ---- */
@@ -407,11 +292,12 @@ static void queue_full(void **state) {
         answer_fini(&a);
     }
     const double median = percentile_ms(took, n, 50), p99 = percentile_ms(took, n, 99);
-    say("%d refused by a full queue, connection included: %.2f ms (median), %.2f ms (p99), %.2f ms "
+    campaign_say(
+        "%d refused by a full queue, connection included: %.2f ms (median), %.2f ms (p99), %.2f ms "
         "at most",
         n, median, p99, percentile_ms(took, n, 100));
     if (!SANITIZED && median > 5) fail_msg("503 after %.2f ms (median)", median);
-    if (!SANITIZED && p99 > (campaign ? 5 : 100)) fail_msg("503 after %.2f ms (p99)", p99);
+    if (!SANITIZED && p99 > (in_campaign() ? 5 : 100)) fail_msg("503 after %.2f ms (p99)", p99);
     wire_close(&running);
     for (int i = 0; i < N_WAIT; i++)
         wire_close(&waiting[i]);
@@ -513,35 +399,25 @@ static void cost_of_a_token(void **state) {
                  f = percentile_ms(front, n_round, 50) * us,
                  c = percentile_ms(engine, n_round, 50) * us,
                  l = percentile_ms(run_cpu, n_round, 50) * us;
-    say("medians of %d turns of %d tokens in %d lines, a line: %.1f us through the server, %.1f us "
+    campaign_say(
+        "medians of %d turns of %d tokens in %d lines, a line: %.1f us through the server, %.1f us "
         "by cria run: %.1f us more (least of each: %.1f us more); CPU time: front %.1f us, child "
         "%.1f us, cria run %.1f us",
         n_round, n, n_line, wall, local, wall - local,
         (percentile_ms(server, n_round, 0) - percentile_ms(run, n_round, 0)) * us, f, c, l);
-    if (!SANITIZED && campaign && wall - local > 20) fail_msg("%.1f us", wall - local);
-    if (!SANITIZED && f > (campaign ? 100 : 400)) fail_msg("front: %.1f us of CPU a line", f);
+    if (!SANITIZED && in_campaign() && wall - local > 20) fail_msg("%.1f us", wall - local);
+    if (!SANITIZED && f > (in_campaign() ? 100 : 400)) fail_msg("front: %.1f us of CPU a line", f);
     stop();
 }
 
 /* ---- */
 
 static int set_up(void **state) {
-    static const char *const golden_of[][2] = {{"chat", "models/llama32.gguf"},
-                                               {"gemma", "models/gemma3.gguf"},
-                                               {"phi", "models/phi3-4k.gguf"}};
     (void)state;
     use_program();
     shop_open(&shop);
     snprintf(models_set, sizeof models_set, "CRIA_MODELS=%s", shop.root);
-    for (int i = 0; i < 3; i++)
-        shop_gguf(&shop, golden_of[i][0], golden(golden_of[i][1]), NULL);
-    for (int i = 0; i < 4; i++) { /* of one file, with something of their own */
-        char system[] = "I am number 0.", name[16];
-        system[12] = (char)('0' + i);
-        snprintf(name, sizeof name, "m%d", i);
-        shop_gguf(&shop, name, golden("models/llama32.gguf"),
-                  (const struct rig_layer[]){{"system", system}, {NULL, NULL}});
-    }
+    shop_gguf(&shop, "chat", golden("models/llama32.gguf"), NULL);
     setenv("CRIA_HOST", "127.0.0.1:1", 1); /* `cria run` finds no server */
     return 0;
 }
@@ -554,12 +430,10 @@ static int tear_down(void **state) {
 
 int main(int argc, char **argv) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(clients_leave), cmocka_unit_test(child_killed),
-        cmocka_unit_test(told_to_stop),  cmocka_unit_test(memory_limit),
-        cmocka_unit_test(queue_full),    cmocka_unit_test(cost_of_a_token),
+        cmocka_unit_test(clients_leave),   cmocka_unit_test(child_killed),
+        cmocka_unit_test(told_to_stop),    cmocka_unit_test(queue_full),
+        cmocka_unit_test(cost_of_a_token),
     };
-    const char *setting = getenv("CRIA_CAMPAIGN");
-    campaign = setting && strcmp(setting, "0") != 0;
     if (argc > 1) cmocka_set_test_filter(argv[1]);
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

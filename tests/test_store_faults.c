@@ -23,10 +23,8 @@
 #include "sample/rng.h"
 #include "store_rig.h"
 
-static bool campaign;
-
 static int rounds(int brief, int all) {
-    return campaign ? all : brief;
+    return in_campaign() ? all : brief;
 }
 
 /* A text of n bytes that is another for each seed. */
@@ -141,7 +139,7 @@ static void gc_race(void **state) {
     waitpid(child, &status, 0);
     shop_check(&r, -1);
     shop_close(&r);
-    if (campaign) fprintf(stderr, "gc race: %d rounds, 0 lost blobs\n", n);
+    if (in_campaign()) fprintf(stderr, "gc race: %d rounds, 0 lost blobs\n", n);
 }
 
 /* ---- killed ---- */
@@ -217,7 +215,7 @@ static void killed(void **state) {
         check_after(&r);
     }
     shop_close(&r);
-    if (campaign) fprintf(stderr, "kill -9: %d moments, the store valid after each\n", n);
+    if (in_campaign()) fprintf(stderr, "kill -9: %d moments, the store valid after each\n", n);
 }
 
 /* ---- no room ---- */
@@ -398,8 +396,6 @@ static void permission(void **state) {
 }
 
 int main(void) {
-    const char *setting = getenv("CRIA_CAMPAIGN");
-    campaign = setting && strcmp(setting, "0") != 0;
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gc_race),
         cmocka_unit_test(killed),
@@ -408,5 +404,5 @@ int main(void) {
     };
     const struct CMUnitTest more[] = {cmocka_unit_test(own_disks)};
     const int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    return campaign ? failed + cmocka_run_group_tests(more, NULL, NULL) : failed;
+    return in_campaign() ? failed + cmocka_run_group_tests(more, NULL, NULL) : failed;
 }

@@ -117,6 +117,7 @@ static void bad_requests(void **state) {
     (void)state;
     struct buf text = {0};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        if (serve_isolated() && bad[i].status == 500) continue; /* nobody is asked */
         const int status = api_status(&S, bad[i].method, bad[i].path, bad[i].body, &text);
         if (status != bad[i].status || !strstr(text.p, bad[i].text))
             fail_msg("%s %s %s: %d \"%s\"; want %d \"%s\"", bad[i].method, bad[i].path,
@@ -513,6 +514,7 @@ static void registry(void *ctx, int fd, const struct hostile_request *q) {
 
 static void pull(void **state) {
     (void)state;
+    if (serve_isolated()) skip();
     struct hostile h;
     char body[300];
     hostile_start(&h, registry, NULL);
@@ -545,6 +547,7 @@ static void pull(void **state) {
 /* A client that leaves ends the pull, though the registry says nothing at all. */
 static void pull_is_left(void **state) {
     (void)state;
+    if (serve_isolated()) skip();
     struct hostile h;
     char body[300];
     struct wire w;
@@ -569,6 +572,7 @@ static void pull_is_left(void **state) {
 
 static void push_is_refused(void **state) {
     (void)state;
+    if (serve_isolated()) skip();
     struct hostile h;
     char body[300];
     hostile_start(&h, registry, NULL);

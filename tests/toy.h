@@ -47,6 +47,10 @@ struct toy {
 
 enum { TOY_VOCAB = 96, TOY_CTX = 128 };
 
+/* One or more for every architecture but those of golden outputs only (toy_archs.c). */
+extern const struct toy toy_archs[];
+extern const int toy_n_arch;
+
 struct toy_model; /* the weights, by tensor name */
 
 struct toy_model *toy_new(const struct toy *t, uint64_t seed);
