@@ -15,12 +15,13 @@ RUN apt-get update && \
 FROM $BASE
 RUN apt-get update && \
     apt-get install -y --no-install-recommends ca-certificates libcurl4 libedit2 \
-        libevent-2.1-7 libevent-openssl-2.1-7 libjansson4 libpcre2-8-0 libsqlite3-0 \
+        libhiredis0.14 libinih1 libevent-2.1-7 libevent-openssl-2.1-7 libjansson4 libpcre2-8-0 libsqlite3-0 \
         libssl3 libutf8proc2 libzstd1 zlib1g && \
     apt-get clean && rm -rf /var/lib/apt/lists/* && \
     useradd --system --uid 10001 --home-dir /var/lib/cria cria && \
     install -d -o cria -g cria /var/lib/cria
 COPY --from=build /out/usr/bin/cria /usr/bin/cria
+COPY --from=build /out/usr/share/cria /usr/share/cria
 USER cria
 # In a container the port is reached from outside of it; who may do that is decided by what is
 # published (docker-compose.yml: this machine alone).

@@ -4,11 +4,11 @@ _cria() {
     for w in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do
         [[ $w == -* || $w == */* || ${#command[@]} -ge 2 ]] || command+=("$w")
     done
-    [[ ${command[0]} == debug ]] || command=("${command[@]:0:1}")
+    [[ " debug data train tune " == *" ${command[0]} "* ]] || command=("${command[@]:0:1}")
     if [[ $word == -* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$(cria help "${command[@]}" 2>/dev/null |
             grep -oE '^ .{0,6}--[a-z0-9-]+' | grep -oE -- '--[a-z0-9-]+')" -- "$word")
-    elif [[ ${#command[@]} -eq 0 || ${command[*]} == debug ]]; then
+    elif [[ ${#command[@]} -eq 0 || " debug data train " == *" ${command[*]} "* ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$(cria help "${command[@]}" 2>/dev/null |
             sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p')" -- "$word")
     else
