@@ -24,15 +24,17 @@ ARCH := $(shell $(CC) -dumpmachine | cut -d- -f1)
 
 # --- libraries ---
 LIB_PKGS := libpcre2-8 libutf8proc libcrypto jansson
-PKGS := $(LIB_PKGS) libcurl libedit libevent libevent_openssl libssl zlib libzstd sqlite3
+PKGS := $(LIB_PKGS) libcurl libedit libevent libevent_openssl libssl zlib libzstd sqlite3 inih
 ifneq ($(filter-out clean help format,$(or $(MAKECMDGOALS),all)),)
 MISSING := $(shell for p in $(PKGS); do pkg-config --exists $$p 2>/dev/null || echo $$p; done)
 ifneq ($(MISSING),)
 $(error pkg-config does not find: $(MISSING). ./quickstart installs what is missing)
 endif
 endif
-PKG_CFLAGS := $(if $(PKGS),$(shell pkg-config --cflags $(PKGS)))
-PKG_LIBS := $(if $(PKGS),$(shell pkg-config --libs $(PKGS)))
+# Parts that are built where their library is there.
+OPT_PKGS := $(if $(PKGS),$(shell for p in hiredis; do pkg-config --exists $$p 2>/dev/null && echo $$p; done))
+PKG_CFLAGS := $(if $(PKGS),$(shell pkg-config --cflags $(PKGS) $(OPT_PKGS))) $(if $(filter hiredis,$(OPT_PKGS)),-DWITH_REDIS)
+PKG_LIBS := $(if $(PKGS),$(shell pkg-config --libs $(PKGS) $(OPT_PKGS)))
 LIBS := $(PKG_LIBS) -lpthread -lm
 
 # --- flags ---
@@ -49,19 +51,22 @@ CFLAGS_ALL = -std=c11 -D_GNU_SOURCE $(OPT) $(WARN) $(HARDEN) -ffp-contract=off $
 # --build-id: what a prefix cache on disk keeps apart one build's rounding from another's by.
 LDFLAGS_ALL = $(SAN) -Wl,--build-id=sha1,-z,relro,-z,now,-z,noexecstack,--as-needed $(LDFLAGS)
 
-# Flags by folder.
+# Flags by folder.  Not more for the sanitizers' builds: the largest kernel file takes 14 s at -O1, 66 s
+# at -O3 then.
 $B/obj/%.o: PIC := -fPIC -fvisibility=hidden
 $B/obj/cli/%.o: PIC := -fPIE
-$B/obj/cpu/%.o: OPT_DIR := -O3
-$B/obj/quant/%.o: OPT_DIR := -O3
-$B/obj/sample/%.o: OPT_DIR := -O3
+$B/obj/cpu/%.o: OPT_DIR := $(if $(SAN),,-O3)
+$B/obj/quant/%.o: OPT_DIR := $(if $(SAN),,-O3)
+$B/obj/sample/%.o: OPT_DIR := $(if $(SAN),,-O3)
+# sqrtf without errno is one instruction, of vectors too.
+$B/obj/train/%.o: OPT_DIR := $(if $(SAN),,-O3) -fno-math-errno
 $B/obj/cpu/avx2/%.o: ISA_FLAGS := -mavx2 -mfma -mf16c
 $B/obj/cpu/avx512/%.o: ISA_FLAGS := -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq \
 	-mavx512vnni -mavx512bf16 -mavx512vbmi -mprefer-vector-width=512
 $B/obj/cpu/neon/%.o: ISA_FLAGS := -march=armv8.2-a+dotprod+fp16
 $B/obj/cpu/i8mm/%.o: ISA_FLAGS := -march=armv8.2-a+dotprod+fp16+i8mm
 # Folders that read bytes from outside are also free of implicit conversions.
-PARSER_DIRS := base gguf text net store create server
+PARSER_DIRS := base gguf text net store create policy server
 $(foreach d,$(PARSER_DIRS),$(eval $B/obj/$(d)/%.o: CONV := -Wconversion -Wno-sign-conversion))
 
 # --- sources ---
@@ -71,7 +76,7 @@ ISA := $(ISA_$(ARCH))
 KERNEL_DIRS := base quant backend cpu cpu/ref $(ISA:%=cpu/%)
 SRC_DIRS ?= $(KERNEL_DIRS) gguf text text/chat text/grammar model model/arch sample engine
 # What the program has and libcria has not.
-APP_DIRS ?= net store create server
+APP_DIRS ?= net store train create policy server
 # What needs a library but libc is left out where there is none (neon); single files join a part (fuzz).
 SKIP_SRC ?=
 MORE_SRC ?=
@@ -89,8 +94,9 @@ SRC_TREES = $(wildcard src include tests bench examples fuzz tools)
 C_SRC = $(shell find $(SRC_TREES) -name "*.[ch]" ! -name "*_data.c" | sort)
 HEADERS = $(shell find $(wildcard src include) -name "*.h" | sort)
 
-.PHONY: FORCE all lib tests test check asan asan-build tsan tsan-build neon bench compare fuzz format install uninstall \
-	template-campaign store-campaign server-campaign command-campaign pull-campaign push-campaign container-campaign clean help
+.PHONY: FORCE all lib tests test check asan asan-build tsan tsan-build neon bench compare fuzz guide format install uninstall \
+	template-campaign store-campaign train-campaign server-campaign cache-campaign command-campaign pull-campaign push-campaign quality-campaign container-campaign adapter-campaign chaos-campaign memory-campaign isolation-campaign \
+	clean help
 
 all: $B/cria lib ##       build/cria, build/libcria.a, build/libcria.so (the default)
 
@@ -189,8 +195,12 @@ FUZZ_SECONDS ?= 60
 FUZZ_MORE := $(patsubst %,src/engine/%.c,prefix_file wire wire_event wire_open) \
 	$(patsubst %,src/store/%.c,archive_index config digest manifest modelfile name tar) \
 	$(patsubst %,src/create/%.c,convert_tokens convert_spm) \
+	$(wildcard src/policy/pii*.c) \
+	$(patsubst %,src/train/%.c,bpe_file bpe_learn bpe_train bpe_words checkpoint example example_message lines log_read params plot plot_spark) \
 	$(patsubst %,src/net/%.c,http_head http_chunk address) \
-	$(patsubst %,src/server/%.c,decode origin field openai_messages openai_request anthropic_messages responses_input)
+	$(patsubst %,src/policy/%.c,answer_record answer_redis_url answer_seal) \
+	$(patsubst %,src/policy/%.c,audit_entry audit_key audit_lines audit_read audit_sqlite audit_store audit_verify) \
+	$(patsubst %,src/server/%.c,decode origin field remote_answer openai_messages openai_request anthropic_messages responses_input)
 
 $B/fuzz/replay_%: fuzz/fuzz_%.c fuzz/replay.c $(INTERNAL)
 	@mkdir -p $(@D)
@@ -213,7 +223,7 @@ fuzz: ##      every fuzz target for FUZZ_SECONDS (60), with clang
 			-artifact_prefix=$B/fuzzing/$$t- $$(test ! -f fuzz/$$t.dict || echo -dict=fuzz/$$t.dict) \
 			$B/fuzzing/found_$$t fuzz/corpus/$$t || exit 1; done
 
-tests: $(TEST_BIN) $(KERN_BIN) $(EXAMPLE_BIN) $(REPLAY_BIN) $B/tools/mkmodel
+tests: $(TEST_BIN) $(KERN_BIN) $(EXAMPLE_BIN) $(REPLAY_BIN) $B/tools/mkmodel $B/tools/guide $B/tools/exam
 
 -include $(LIB_OBJ:.o=.d) $(APP_OBJ:.o=.d) $(CLI_OBJ:.o=.d) $(TEST_BIN:=.d) $(TEST_HELP:.o=.d)
 
@@ -240,12 +250,25 @@ asan: asan-build ##      all tests under AddressSanitizer and UBSan
 store-campaign: $B/tests/test_store_faults ##    kill -9, full disks and races of the store, many rounds
 	@CRIA_CAMPAIGN=1 $B/tests/test_store_faults
 
-server-campaign: all $B/tests/test_crowd $B/tests/test_drip $B/tests/test_fair $B/tests/test_server_faults $B/tools/mkmodel ##   crowds, drips, fairness, leaving clients, kills, drains, memory, wrk
+train-campaign: all $B/tests/test_tune_stop ##    fine-tunes killed at 100 random moments: the same bits
+	@CRIA=$B/cria TUNE_KILLS=$(or $(COUNT),100) $B/tests/test_tune_stop
+
+server-campaign: all $B/tests/test_crowd $B/tests/test_drip $B/tests/test_fair $B/tests/test_train_beside $B/tests/test_server_faults ##   crowds, drips, fairness, leaving clients, kills, drains, wrk
 	@CRIA_CAMPAIGN=1 $B/tests/test_crowd
 	@CRIA_CAMPAIGN=1 CRIA=$B/cria $B/tests/test_drip
 	@CRIA_CAMPAIGN=1 CRIA=$B/cria $B/tests/test_fair
+	@CRIA_CAMPAIGN=1 CRIA=$B/cria $B/tests/test_train_beside
 	@CRIA=$B/cria CRIA_CAMPAIGN=1 $B/tests/test_server_faults
 	@B=$B tests/wrk_campaign
+
+memory-campaign: all $B/tests/test_memory_limit $B/tools/mkmodel ##    200 mixed requests under OLLAMA_MEMORY=4g, models of 0.5B to 8B (7 GB in build/bench)
+	@CRIA_CAMPAIGN=1 CRIA=$B/cria $B/tests/test_memory_limit
+
+chaos-campaign: all $B/tests/test_chaos ##    engines killed every 5 s under 8 clients, a chain of two (SECONDS=600)
+	@CRIA=$B/cria CHAOS_SECONDS=$(or $(SECONDS),600) $B/tests/test_chaos
+
+cache-campaign: all $B/tests/test_response_flight ##    a hit of the response cache within 2 ms (p99): on a machine at rest
+	@CRIA_CAMPAIGN=1 CRIA=$B/cria $B/tests/test_response_flight
 
 command-campaign: all ##    commands killed, disks that fill, a store that is read-only
 	@B=$B tests/command_campaign
@@ -261,11 +284,21 @@ pull-campaign: all ##    pulls that are killed, and 2 GB beside curl (docker-reg
 push-campaign: all ##    2 GB to docker-registry beside curl, in turns
 	@B=$B tests/pull_campaign push
 
+quality-campaign: all $B/tests/test_train_parity $B/tools/exam $B/tools/guide ##    what fine-tuning does: facts, JSON, what is kept, QLoRA (ONLY=facts)
+	@B=$B tests/quality_campaign $(ONLY)
+
 container-campaign: all ##    image, compose files and systemd units for real (root, Docker, debootstrap, nspawn)
 	@B=$B tests/container_campaign
 
-TSAN_TESTS := $(filter $(addprefix test_,ask base api child constrain engine% gen life linear model models prefix% registry responses \
-	scheduler serve% server stream team), \
+isolation-campaign: all tests ##   the server's tests, isolated: under strace, and in an empty network (strace, iproute2)
+	@B=$B tests/isolation_campaign
+
+adapter-campaign: all ##  a model trained, tuned, merged; its adapter in llama.cpp (MODULES=node_modules)
+	@B=$B tests/adapter_campaign/merged
+	@$(if $(MODULES),B=$B tests/adapter_campaign/run $(MODULES))
+
+TSAN_TESTS := $(filter $(addprefix test_,answer_cache ask audit% base api api_train child constrain engine% gen% life linear model models prefix% registry response% \
+	scheduler serve% server share stream team), \
 	$(notdir $(TEST_BIN)))
 tsan-build:
 	@$(MAKE) B=$B/tsan OPT="$(SAN_OPT)" SAN="-fsanitize=thread" $B/tsan/cria \
@@ -294,6 +327,20 @@ $B/tools/mkmodel: $(MKMODEL_SRC) $(wildcard tools/mkmodel/*.h) $(INTERNAL)
 	$(call say,ld,$@)
 	$Q$(CC) $(CFLAGS_ALL) -fPIE -pie $(LDFLAGS_ALL) -o $@ $(MKMODEL_SRC) $(INTERNAL) $(LIBS)
 
+# Questions to a model, answers counted: for quality-campaign.
+EXAM_SRC := $(wildcard tools/exam/*.c)
+$B/tools/exam: $(EXAM_SRC) tools/exam/exam.h $(INTERNAL)
+	@mkdir -p $(@D)
+	$(call say,ld,$@)
+	$Q$(CC) $(CFLAGS_ALL) -fPIE -pie $(LDFLAGS_ALL) -o $@ $(EXAM_SRC) $(INTERNAL) $(LIBS)
+
+# The corpus of the guide, the model that ships: models/guide/README.md.
+GUIDE_SRC := $(wildcard tools/guide/*.c)
+$B/tools/guide: $(GUIDE_SRC) $(wildcard tools/guide/*.h) $(INTERNAL)
+	@mkdir -p $(@D)
+	$(call say,ld,$@)
+	$Q$(CC) $(CFLAGS_ALL) -fPIE -pie $(LDFLAGS_ALL) -o $@ $(GUIDE_SRC) $(INTERNAL) $(LIBS)
+
 # Models of real shapes with random weights are made in $B/bench when they are missing; a model is
 # SHAPE:TYPE (build/tools/mkmodel --list) or a file.
 BENCH_MODELS ?= qwen2.5-0.5b:Q4_K_M llama3.2-1b:Q4_K_M llama3.2-1b:Q8_0
@@ -315,13 +362,17 @@ bench: all $(filter $B/bench/%,$(BENCH_FILES)) ##     speed and limits of BENCH_
 compare: all $(filter $B/bench/%,$(BENCH_FILES)) ##   the same beside PEERS="NAME=PATH/llama-bench ...", in turns
 	@bench/compare --cria $B/cria $(PEERS:%=--peer %) $(BENCH_ARGS) $(BENCH_FILES)
 
+guide: all $B/tools/guide ##     train models/guide.gguf, the model that ships, anew
+	@models/guide/recipe $B
+
 format: ##    clang-format over all sources
 	clang-format -i $(C_SRC)
 
 install: all ##   into $(DESTDIR)$(PREFIX)
-	install -d $(DESTDIR)$(PREFIX)/{bin,include,lib/pkgconfig,share/man/man1} \
+	install -d $(DESTDIR)$(PREFIX)/{bin,include,lib/pkgconfig,share/man/man1,share/cria} \
 		$(DESTDIR)$(PREFIX)/share/bash-completion/completions
 	install -s -m 755 $B/cria $(DESTDIR)$(PREFIX)/bin/cria
+	install -m 644 models/guide.gguf $(DESTDIR)$(PREFIX)/share/cria/guide.gguf
 	install -m 644 include/cria.h $(DESTDIR)$(PREFIX)/include/cria.h
 	install -m 644 $B/libcria.a $(DESTDIR)$(PREFIX)/lib/libcria.a
 	install -m 755 $B/libcria.so $(DESTDIR)$(PREFIX)/lib/libcria.so.0
@@ -331,11 +382,12 @@ install: all ##   into $(DESTDIR)$(PREFIX)
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
 	sed 's|@PREFIX@|$(PREFIX)|' packaging/systemd/cria.service > \
 		$(DESTDIR)$(PREFIX)/lib/systemd/system/cria.service
+	install -m 644 packaging/systemd/isolated.conf $(DESTDIR)$(PREFIX)/share/cria/isolated.conf
 	install -m 644 packaging/systemd/cria.socket $(DESTDIR)$(PREFIX)/lib/systemd/system/cria.socket
 	install -m 644 packaging/completion.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/cria
 
 uninstall: ## what install put there
-	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/cria include/cria.h lib/libcria.a lib/libcria.so.0 \
+	rm -f $(addprefix $(DESTDIR)$(PREFIX)/,bin/cria share/cria/guide.gguf share/cria/isolated.conf include/cria.h lib/libcria.a lib/libcria.so.0 \
 		lib/libcria.so lib/pkgconfig/libcria.pc share/man/man1/cria.1 share/bash-completion/completions/cria \
 		lib/systemd/system/cria.service lib/systemd/system/cria.socket)
 
