@@ -247,6 +247,7 @@ static void settle(struct audit *a, struct job *jobs, int rc, const struct err *
     pthread_cond_broadcast(&a->told);
 }
 
+/* The end waits for a try of its own: one that began before it may have failed for what is over. */
 static void *write_all(void *arg) {
     struct audit *a = arg;
     bool over = false;
@@ -255,12 +256,12 @@ static void *write_all(void *arg) {
         struct err e = {0};
         await(a);
         struct job *jobs = take(a);
-        const bool last = a->stop && !a->first;
+        const bool stopping = a->stop, last = stopping && !a->first;
         pthread_mutex_unlock(&a->lock);
         const int rc = audit_write_batch(a, jobs, last, &e);
         pthread_mutex_lock(&a->lock);
         settle(a, jobs, rc, &e);
-        over = last || (a->stop && rc != 0);
+        over = last || (stopping && rc != 0);
     }
     if (a->n_queued)
         log_msg(LOG_ERROR, "audit: %d entries could not be written and are lost", a->n_queued);
