@@ -226,7 +226,7 @@ enum { N_STREAM = 100 };
 static void stop_with_streams(const char *parallel) {
     static struct wire w[N_STREAM], late;
     struct answer a = {0};
-    const int n_predict = in_campaign() ? 1000 : SANITIZED ? 100 : 300;
+    const int n_predict = in_campaign() ? 1000 : SANITIZED ? 200 : 600;
     int n_whole = 0, n_line;
     start(parallel, "CRIA_KEEP_ALIVE=1h");
     one_answer("chat");
@@ -235,7 +235,8 @@ static void stop_with_streams(const char *parallel) {
     const bool all_run = strcmp(parallel, "CRIA_NUM_PARALLEL=100") == 0;
     for (int i = 0; i < (all_run ? N_STREAM : 1); i++)
         read_lines(&w[i], 1);
-    WAIT_UNTIL(metric("requests_running") + metric("requests_waiting") > (in_campaign() ? 60 : 20));
+    /* Enough must still be at it: on a busy machine the first have ended by now. */
+    WAIT_UNTIL(metric("requests_running") + metric("requests_waiting") > (in_campaign() ? 60 : 5));
     wire_open(&late, &srv);
     const int64_t t0 = os_now_ns();
     serve_signal(&srv, SIGTERM);
