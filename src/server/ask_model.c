@@ -295,7 +295,7 @@ static int start(struct work *w, const struct loaded *l, struct err *e) {
     return rc;
 }
 
-/* The same.  This thread may come from another request's work: models_done. */
+/* The same. */
 static int begin(struct work *w, const struct loaded *l, struct err *e) {
     work_watch(request_left(w->r), NULL);
     if (complete(w, l, e) == 0) return start(w, l, e);
@@ -303,9 +303,11 @@ static int begin(struct work *w, const struct loaded *l, struct err *e) {
     return -1;
 }
 
+/* This thread may come from another request's work: models_done. */
 static void granted(struct want *want, const struct err *failed) {
     struct work *w = (struct work *)(void *)want;
     struct err e = {0};
+    work_watch(NULL, NULL);
     request_on_gone(w->r, NULL, NULL);
     set_stage(w, failed ? CHAIN_LOAD : CHAIN_READY);
     if (failed) {

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "base/os.h"
+#include "base/work.h"
 #include "server/ask_steps.h"
 #include "server/models.h"
 #include "server/request_priv.h"
@@ -280,8 +281,9 @@ static int lead(struct flight *f, struct err *e) {
 }
 
 /* The flight has failed before it began: the others try again, one of them leads.  Any of them may
- * be refused, too. */
+ * be refused, too.  This thread may come from the work of the leader, who has left. */
 static void lead_again(const struct flight *before, struct member *list) {
+    work_watch(NULL, NULL);
     struct flight_opts o = {.store = before->store,
                             .model = before->model,
                             .ttl_s = before->ttl_s,

@@ -50,13 +50,16 @@ void reply_status(struct request *r, int status) {
     request_send(r, status, NULL, STR(""));
 }
 
+/* An answer to a client that has left may be given up (base/work.h). */
 static void send_json(struct request *r, int status, json_t *j, bool figures) {
     struct buf b = {0};
-    struct err e;
+    struct err e = {0};
     if (!j || (figures ? json_append_figures : json_append)("reply", j, &b, &e) != 0) {
         json_decref(j);
         buf_fini(&b);
-        reply_text(r, 500, "application/json; charset=utf-8", STR("{\"error\":\"out of memory\"}"));
+        const bool gone = e.code == ERR_CANCELLED;
+        reply_text(r, gone ? 499 : 500, "application/json; charset=utf-8",
+                   gone ? STR("{\"error\":\"cancelled\"}") : STR("{\"error\":\"out of memory\"}"));
         return;
     }
     json_decref(j);
