@@ -102,7 +102,7 @@ static void ps_and_stop(void **state) {
     ran_fini(&r);
     assert_int_equal(RUN(r, "stop", "chat"), 4);
     ran_fini(&r);
-    start("CRIA_KEEP_ALIVE=1h");
+    start("CRIA_KEEP_ALIVE=80m");
     assert_int_equal(RUN(r, "ps"), 0);
     assert_string_equal(r.out.p, "NAME    ID    SIZE    PROCESSOR    CONTEXT    UNTIL\n");
     ran_fini(&r);

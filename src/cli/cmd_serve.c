@@ -2,12 +2,10 @@
  * (a second one cuts them), HUP reads the settings again. */
 #include "cli/commands.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
-#include <unistd.h>
 
 #include "base/os.h"
 #include "server/server.h"
@@ -40,56 +38,38 @@ const struct opt *cmd_serve_options(void) {
     return table;
 }
 
-/* ---- signals: a handler may do little, so it hands them to a thread ---- */
+/* ---- signals: no thread but one takes them ---- */
 
-static int signal_pipe[2] = {-1, -1};
+static atomic_bool over;
 
-static void on_signal(int sig) {
-    const int kept = errno;
-    const char c = (char)sig;
-    if (write(signal_pipe[1], &c, 1) != 1) errno = kept; /* full: as many wait already */
-    errno = kept;
+static sigset_t signals(void) {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    return set;
 }
 
-static void *pass_signals(void *arg) {
+static void *await_signals(void *arg) {
     struct server *s = arg;
-    char c;
-    for (;;) {
-        const ssize_t n = read(signal_pipe[0], &c, 1);
-        if (n < 0 && errno == EINTR) continue;
-        if (n != 1 || c == 0) return NULL;
-        if (c == SIGHUP)
+    const sigset_t set = signals();
+    for (int sig; sigwait(&set, &sig) == 0 && !atomic_load(&over);) {
+        if (sig == SIGHUP)
             server_reload(s);
         else
             server_drain(s);
     }
+    return NULL;
 }
 
-static const int SIGNALS[] = {SIGTERM, SIGINT, SIGHUP};
-enum { N_SIGNAL = sizeof SIGNALS / sizeof *SIGNALS };
-
-/* Before the server listens: whoever sees it there may end it at once. */
-static int catch_signals(struct sigaction old[N_SIGNAL], struct err *e) {
-    if (pipe2(signal_pipe, O_CLOEXEC) != 0) return err_errno(e, "pipe");
-    fcntl(signal_pipe[1], F_SETFL, O_NONBLOCK);
-    for (int i = 0; i < N_SIGNAL; i++)
-        sigaction(SIGNALS[i], &(struct sigaction){.sa_handler = on_signal, .sa_flags = SA_RESTART},
-                  &old[i]);
-    return 0;
-}
-
-static void restore_signals(const struct sigaction old[N_SIGNAL]) {
-    for (int i = 0; i < N_SIGNAL; i++)
-        sigaction(SIGNALS[i], &old[i], NULL);
-    close(signal_pipe[0]), close(signal_pipe[1]);
-}
-
-/* What came since catch_signals() waits in the pipe. */
+/* What came since they are held waits. */
 static int serve(struct server *s, struct err *e) {
     pthread_t t;
-    if (pthread_create(&t, NULL, pass_signals, s) != 0) return err_nomem(e, "thread");
+    if (pthread_create(&t, NULL, await_signals, s) != 0) return err_nomem(e, "thread");
     const int rc = server_run(s, e);
-    if (write(signal_pipe[1], "", 1) != 1) return err_errno(e, "pipe");
+    atomic_store(&over, true);
+    pthread_kill(t, SIGHUP);
     pthread_join(t, NULL);
     return rc;
 }
@@ -112,8 +92,10 @@ int cmd_serve(int argc, char **argv, struct err *e) {
     os_give_memory_back(128 << 10);
     signal(SIGPIPE, SIG_IGN); /* clients leave, and they may come before this returns */
     signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is an error of whoever writes it */
-    struct sigaction old[N_SIGNAL];
-    if (catch_signals(old, e) != 0) return -1;
+    /* Of all threads to come, and before it listens: whoever sees it there may end it at once. */
+    const sigset_t set = signals();
+    sigset_t before;
+    pthread_sigmask(SIG_BLOCK, &set, &before);
     struct server *s = server_open(&(struct server_opts){.listen = listen_on.v,
                                                          .n_listen = listen_on.n,
                                                          .tls_cert = tls_cert,
@@ -125,7 +107,7 @@ int cmd_serve(int argc, char **argv, struct err *e) {
                                                          .isolation = isolated ? "on" : isolation},
                                    e);
     const int rc = s ? serve(s, e) : -1;
-    restore_signals(old);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
     server_close(s);
     return rc;
 }
