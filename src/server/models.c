@@ -92,7 +92,7 @@ void models_close(struct models *m) {
         __atomic_store_n(&l->stop, 1, __ATOMIC_RELAXED);
     }
     while (m->n_thread || m->all)
-        pthread_cond_wait(&m->changed, &m->lock);
+        models_await_change(m, INT64_MAX);
     m->over = true;
     pthread_cond_signal(&m->tick);
     pthread_mutex_unlock(&m->lock);
@@ -102,6 +102,12 @@ void models_close(struct models *m) {
     pthread_mutex_destroy(&m->lock);
     free((char *)m->o.preload);
     free(m);
+}
+
+void models_await_change(struct models *m, int64_t until_ns) {
+    const int64_t longest = os_now_ns() + 1000000000, end = until_ns < longest ? until_ns : longest;
+    const struct timespec t = {end / 1000000000, end % 1000000000};
+    pthread_cond_timedwait(&m->changed, &m->lock, &t);
 }
 
 /* ---- what is there ---- */

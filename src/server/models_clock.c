@@ -44,7 +44,7 @@ static void look_at_wants(struct models *m, int64_t now, struct want **late, str
             w->told_late = true;
             w->late(w);
             if (!w->goes_on) continue;
-            w->next = *going_on;
+            w->later_next = *going_on;
             *going_on = w;
         } else if (counts) {
             if (w->deadline_ns) earlier(next, w->deadline_ns);
@@ -96,7 +96,7 @@ void *models_clock(void *arg) {
         err_set(&e, ERR_CANCELLED, "the client has left");
         wants_tell(gone, &e);
         for (struct want *w = going_on, *then; w; w = then) {
-            then = w->next;
+            then = w->later_next;
             w->later(w);
         }
         pthread_mutex_lock(&m->lock);

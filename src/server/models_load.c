@@ -112,7 +112,7 @@ static int open_in_turn(struct loaded *l, struct err *e) {
         const int rc = open_step(l, &tried, e);
         if (rc < 0) name_other(l->models, e);
         if (rc <= 0) return rc;
-        if (rc == 2) pthread_cond_wait(&l->models->changed, &l->models->lock);
+        if (rc == 2) models_await_change(l->models, INT64_MAX);
     }
 }
 
@@ -127,7 +127,8 @@ static struct want *take_wants(struct loaded *l) {
 /* Lock held, but not while they are told. */
 static void serve_wants(struct loaded *l) {
     struct models *m = l->models;
-    struct want *list = take_wants(l), *granted = NULL, **end = &granted;
+    struct want *list = take_wants(l), *granted = NULL, **end = &granted, *refused = NULL;
+    struct err why = {0}; /* the last one's: the server ends, or has no thread */
     for (struct want *w = list, *next; w; w = next) {
         struct err e = {0};
         next = w->next;
@@ -136,10 +137,10 @@ static void serve_wants(struct loaded *l) {
             models_grant(l, w);
         } else if (!models_dispatch(m, w, &l->id, true, &e)) {
             if (e.code == ERR_NONE) continue; /* it waits for another now */
-            w->state = WANT_OVER;
-            pthread_mutex_unlock(&m->lock);
-            w->fn(w, &e);
-            pthread_mutex_lock(&m->lock);
+            w->state = WANT_OVER, w->at = NULL;
+            w->next = refused;
+            refused = w;
+            why = e;
             continue;
         }
         *end = w;
@@ -147,6 +148,7 @@ static void serve_wants(struct loaded *l) {
     }
     pthread_mutex_unlock(&m->lock);
     wants_tell(granted, NULL);
+    wants_tell(refused, &why);
     pthread_mutex_lock(&m->lock);
 }
 
@@ -204,7 +206,7 @@ static void serve(struct loaded *l) {
         const int64_t end = expires(l);
         if (l->n_use) {
             measured = false;
-            pthread_cond_wait(&m->changed, &m->lock);
+            models_await_change(m, INT64_MAX);
         } else if (os_now_ns() >= end) {
             models_leave(l);
         } else if (!measured) {
@@ -212,11 +214,8 @@ static void serve(struct loaded *l) {
             pthread_mutex_unlock(&m->lock);
             loaded_measure(l);
             pthread_mutex_lock(&m->lock);
-        } else if (end == INT64_MAX) {
-            pthread_cond_wait(&m->changed, &m->lock);
         } else {
-            const struct timespec t = {end / 1000000000, end % 1000000000};
-            pthread_cond_timedwait(&m->changed, &m->lock, &t);
+            models_await_change(m, end);
         }
     }
 }

@@ -100,7 +100,7 @@ uint64_t models_room(struct models *m) {
     uint64_t taken = 0, later = 0;
     pthread_mutex_lock(&m->lock);
     while (one_opens(m))
-        pthread_cond_wait(&m->changed, &m->lock);
+        models_await_change(m, INT64_MAX);
     const uint64_t limit = m->o.max_bytes;
     for (const struct loaded *o = m->list; o; o = o->next) {
         if (!is_idle(o) && o->phase != PHASE_WAITING) taken += counts(o);
@@ -149,7 +149,7 @@ static int make_room(struct models *m, uint64_t bytes, struct err *e) {
             m->n_evictions++;
             models_leave(idle);
         }
-        pthread_cond_wait(&m->changed, &m->lock);
+        models_await_change(m, INT64_MAX);
     }
     return 0;
 }

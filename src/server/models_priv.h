@@ -67,7 +67,8 @@ struct want {
     enum { WANT_WAITS, WANT_USES, WANT_OVER } state;
     bool forgotten, told_late;
     const struct loaded *made;       /* the one made for it: taken as it turned out */
-    struct want *next;               /* those that wait for `at`, oldest first */
+    struct want *next;               /* those that wait for `at`, oldest first; or are being told */
+    struct want *later_next;         /* the clock's, of those that are late */
     struct want *all_next, **all_at; /* all that wait or use */
 };
 
@@ -146,6 +147,9 @@ void models_done(struct models *m, struct want *w);
 int models_find(struct models *m, const struct name *n, struct name *found, struct digest *id,
                 struct err *e);
 
+/* With the lock: wait for m->changed, at most until then (os_now_ns) and never more than a second:
+ * glibc before 2.41 can lose a wake-up among many waiters (its bug 25847). */
+void models_await_change(struct models *m, int64_t until_ns);
 /* With the lock. */
 void models_leave(struct loaded *l); /* nobody gets it any more */
 void models_grant(struct loaded *l, struct want *w);

@@ -119,7 +119,7 @@ bool loaded_join(struct loaded *l) {
         struct loaded *host = find_host(l, &soon);
         if (host) return join(l, host);
         if (!soon) return false;
-        pthread_cond_wait(&l->models->changed, &l->models->lock);
+        models_await_change(l->models, INT64_MAX);
     }
 }
 
