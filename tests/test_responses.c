@@ -127,6 +127,26 @@ static void items_by_id(void **state) {
     responses_close(d);
 }
 
+/* A model may write one, "\\u0000" in JSON. */
+static void a_zero_in_an_answer(void **state) {
+    (void)state;
+    struct err e = {0};
+    struct wait w = WAIT;
+    struct responses_db *d = open_with(usual());
+    json_t *item =
+        json_pack("{s:s, s:s, s:s#}", "type", "message", "id", "msg_1", "text", "a\0b", 3);
+    json_t *response = json_pack("{s:s, s:[O]}", "id", "resp_1", "output", item), *got, *got_items;
+    json_t *items = json_pack("[O]", item);
+    responses_write(d, "anna", response, items, on_written, &w);
+    wait_for(&w, 1);
+    assert_int_equal(w.err.code, ERR_NONE);
+    if (responses_read(d, "resp_1", "anna", &got, &got_items, &e) != 0) fail_msg("%s", e.msg);
+    assert_true(json_equal(got, response) && json_equal(got_items, items));
+    json_decref(got), json_decref(got_items);
+    json_decref(response), json_decref(items), json_decref(item);
+    responses_close(d);
+}
+
 static void kept_read_deleted(void **state) {
     (void)state;
     struct err e = {0};
@@ -351,6 +371,7 @@ static void the_end_waits(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        TEST(a_zero_in_an_answer),
         TEST(kept_read_deleted),
         TEST(items_by_id),
         TEST(what_is_deleted_leaves_no_bytes),

@@ -242,7 +242,7 @@ void responses_write(struct responses_db *d, const char *owner, json_t *response
 static json_t *column(sqlite3_stmt *st, int i, struct err *e) {
     json_error_t je;
     const char *text = (const char *)sqlite3_column_text(st, i);
-    json_t *j = text ? json_loads(text, JSON_DECODE_ANY, &je) : NULL;
+    json_t *j = text ? json_loads(text, JSON_DECODE_ANY | JSON_ALLOW_NUL, &je) : NULL;
     if (!j) err_set(e, ERR_FORMAT, "responses: a row is damaged");
     return j;
 }
