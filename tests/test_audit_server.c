@@ -27,7 +27,7 @@ static const struct dialect {
      "\"stop\":[\"" SECRET "\"]},\"messages\":[{\"role\":\"user\",\"content\":\"" SECRET "\"}]}"},
     {"/v1/chat/completions", "{\"model\":\"llama32\",\"stream\":%s,\"max_tokens\":4,\"seed\":1,"
                              "\"messages\":[{\"role\":\"user\",\"content\":\"" SECRET "\"}]}"},
-    {"/v1/messages", "{\"model\":\"llama32\",\"stream\":%s,\"max_tokens\":4,"
+    {"/v1/messages", "{\"model\":\"llama32\",\"stream\":%s,\"max_tokens\":4,\"temperature\":0,"
                      "\"messages\":[{\"role\":\"user\",\"content\":\"" SECRET "\"}]}"},
 };
 enum { N_DIALECT = 3 };
